@@ -1,0 +1,45 @@
+.DEFAULT_GOAL := help
+.PHONY: help setup run embed test check model golden bench
+SHELL := bash
+export UV_PYTHON_DOWNLOADS := never
+
+PORT ?= 3000
+uv := .venv/bin/uv
+python := .venv/bin/python
+# The version that uv.lock pins is the one that reads it.
+uv_version = $(shell sed -n '/^name = "uv"$$/{n;s/version = "\(.*\)"/\1/p;}' uv.lock)
+
+help: ## list the verbs
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: .venv/ready ## install what is needed into .venv (python3 >= 3.11 with venv is all it asks for)
+
+.venv/ready: pyproject.toml uv.lock
+	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "make: python3 is $$(python3 -V 2>&1); 3.11 or newer is needed" >&2; exit 1; }
+	@[ -x $(uv) ] || { echo "Preparing .venv (once, about half a minute)"; python3 -m venv .venv && $(python) -m pip install --quiet --disable-pip-version-check uv==$(uv_version); }
+	@$(uv) sync --frozen --quiet && touch $@
+
+run: setup ## serve http://127.0.0.1:3000 (PORT=... changes it)
+	@$(python) -m handler.local --port $(PORT)
+
+embed: setup ## print one text's vector (TEXT="...")
+	@$(python) -m handler.local -- "$${TEXT:?say which text: make embed TEXT='...'}"
+
+test: setup ## run the tests
+	$(python) -m pytest
+
+check: setup ## format, lint and type check
+	$(python) -m ruff format --check .
+	$(python) -m ruff check .
+	$(python) -m mypy
+
+model: setup ## rebuild the model artifact (SOURCE=DIR: any BERT encoder; STS=FILE: also measure on STS-B)
+	$(uv) run --frozen --group recipe python -m model_artifacts.recipe $(if $(SOURCE),--source $(SOURCE)) $(if $(STS),--sts $(STS))
+
+golden: setup ## record the reference vectors anew with sentence-transformers, in an environment of its own
+	[ -x .venv-golden/bin/pip ] || python3 -m venv .venv-golden
+	.venv-golden/bin/pip install --quiet --requirement model_artifacts/recipe/golden-requirements.txt
+	.venv-golden/bin/python -m model_artifacts.recipe.golden $(if $(SOURCE),--source $(SOURCE))
+
+bench: setup ## measure what the README claims
+	$(uv) run --frozen --group recipe python -m benchmarks.plain_graph

@@ -1,0 +1,1 @@
+"""Measured claims of the README, each a command: see README.md beside this file."""

@@ -1,0 +1,110 @@
+"""The spine: inputs to unit vectors. Whoever reads this file knows the system."""
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from handler.artifacts import Artifacts, Manifest
+from handler.errors import ArtifactError, RequestError
+from handler.inference import InferenceSession
+from handler.pooling import POOLING, Vector, l2_normalize, truncate_dimensions
+from handler.tokenization import TokenIds, Tokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class Embeddings:
+    """What came of a request's inputs, in their order.
+
+    vectors  float32 (inputs, dimensions)
+    tokens   tokens the model read, special tokens included
+    timings  seconds by stage, in the order they ran
+    """
+
+    vectors: NDArray[np.float32]
+    tokens: int
+    timings: dict[str, float]
+
+
+class Embedder:
+    """One model: tokenizer, session and the way its hidden states become a vector.
+
+    Each text runs alone and unpadded, so its vector is the same bit for bit in any company: dynamic quantization
+    takes its scale from the whole tensor, and in a padded batch that would be the neighbours' too
+    (microsoft/onnxruntime#10111). Parallelism is over texts, one worker per vCPU.
+    """
+
+    def __init__(self, artifacts: Artifacts, workers: int) -> None:
+        """Load the tokenizer and the session.
+
+        Raises:
+            ArtifactError: the files are what the manifest says, but cannot be loaded.
+        """
+        manifest = artifacts.manifest
+        try:
+            self._tokenizer = Tokenizer(artifacts.tokenizer, manifest.max_tokens)
+            self._session = InferenceSession(artifacts.model)
+        except Exception as error:
+            raise ArtifactError(
+                f"model '{manifest.id}' cannot be loaded: {error}; rebuild it with make model"
+            ) from error
+        self.manifest: Manifest = manifest
+        self.digest = artifacts.digest
+        self.loaded = int(time.time())
+        self._pool = POOLING[manifest.pooling]
+        self._workers = ThreadPoolExecutor(workers, thread_name_prefix="embed")
+        self._worker_count = workers
+
+    def embed(self, inputs: Sequence[str] | Sequence[TokenIds], dimensions: int | None = None) -> Embeddings:
+        """Embed texts, or sequences of the model's own token ids.
+
+        Raises:
+            RequestError: an input or the number of dimensions is not one the model can serve.
+        """
+        dimensions = self._check_dimensions(dimensions)
+        started = time.perf_counter()
+        sequences = self._tokenizer.encode(inputs)
+        tokenized = time.perf_counter()
+        vectors = self._embed_all(sequences, dimensions)
+        embedded = time.perf_counter()
+        return Embeddings(
+            vectors=vectors,
+            tokens=sum(map(len, sequences)),
+            timings={"tokenize": tokenized - started, "infer": embedded - tokenized},
+        )
+
+    def _embed_all(self, sequences: list[TokenIds], dimensions: int) -> NDArray[np.float32]:
+        """Share the sequences among the workers, longest first so that none ends up alone with a long one."""
+        vectors = np.empty((len(sequences), dimensions), np.float32)
+        queue = iter(sorted(range(len(sequences)), key=lambda index: -len(sequences[index])))
+
+        def work() -> None:
+            for index in queue:  # `next` on a list's iterator is atomic, so workers never take the same index
+                vectors[index] = self._embed_one(sequences[index], dimensions)
+
+        for done in [self._workers.submit(work) for _ in range(min(self._worker_count, len(sequences)))]:
+            done.result()
+        return vectors
+
+    def _embed_one(self, token_ids: TokenIds, dimensions: int) -> Vector:
+        hidden_states = self._session.run(token_ids)
+        pooled = self._pool(hidden_states)
+        vector = truncate_dimensions(pooled, dimensions)
+        if self.manifest.normalize or dimensions < self.manifest.dimensions:
+            vector = l2_normalize(vector)
+        return vector
+
+    def _check_dimensions(self, dimensions: int | None) -> int:
+        """Absent, null, 0 and the native size all mean the native size: clients send each of them."""
+        native = self.manifest.dimensions
+        if dimensions is not None and not 0 <= dimensions <= native:
+            raise RequestError(
+                f"Invalid value for 'dimensions': {dimensions} is not between 1 and {native}, "
+                f"the number of dimensions of '{self.manifest.id}'.",
+                param="dimensions",
+                code="invalid_value",
+            )
+        return dimensions or native

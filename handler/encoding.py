@@ -1,0 +1,35 @@
+"""Vectors to the response body."""
+
+from base64 import b64encode
+from typing import Literal
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+EncodingFormat = Literal["float", "base64"]
+
+
+def encode_response(vectors: NDArray[np.float32], *, model: str, tokens: int, encoding_format: EncodingFormat) -> bytes:
+    """Return OpenAI's response for vectors, float32 (inputs, dimensions), as JSON.
+
+    `float` prints every component as the shortest decimal that reads back as the same float32 (orjson does);
+    `base64` is standard base64 of little-endian float32, what the official clients ask for by default.
+    """
+    embeddings = map(_base64, vectors) if encoding_format == "base64" else vectors
+    return orjson.dumps(
+        {
+            "object": "list",
+            "data": [
+                {"object": "embedding", "index": index, "embedding": embedding}
+                for index, embedding in enumerate(embeddings)
+            ],
+            "model": model,
+            "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
+        },
+        option=orjson.OPT_SERIALIZE_NUMPY,
+    )
+
+
+def _base64(vector: NDArray[np.float32]) -> str:
+    return b64encode(vector.astype("<f4", copy=False).data).decode("ascii")

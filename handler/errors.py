@@ -1,0 +1,118 @@
+"""Everything that can go wrong, the one table that knows HTTP, and the envelope that clients read.
+
+ServiceError                 base: a message for the person who can act on it
+├── SettingsError            the environment is not usable: the service does not start
+├── ArtifactError            a model's files are not what its manifest says: the service does not start
+└── RequestError             the request cannot be served as it is; names the parameter
+    └── ModelNotFoundError   the request names a model that is not served
+"""
+
+from dataclasses import asdict, dataclass
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+import orjson
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+
+
+class ServiceError(Exception):
+    """Base of every error this service raises on purpose."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class SettingsError(ServiceError):
+    """The environment holds a value that cannot be used."""
+
+
+class ArtifactError(ServiceError):
+    """A model's files are missing, damaged, or not what was pinned."""
+
+
+class RequestError(ServiceError):
+    """The request cannot be served as it is.
+
+    `param` is where, in OpenAI's dotted form (`input.3`); `code` is for programs.
+    """
+
+    def __init__(self, message: str, *, param: str | None = None, code: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param
+        self.code = code
+
+
+class ModelNotFoundError(RequestError):
+    """The request names a model that is not served here."""
+
+    def __init__(self, model: str, served: tuple[str, ...]) -> None:
+        super().__init__(
+            f"model not found: '{model}' is not served here; served: {', '.join(served)}",
+            param="model",
+            code="model_not_found",
+        )
+
+
+STATUS: dict[type[RequestError], HTTPStatus] = {
+    RequestError: HTTPStatus.BAD_REQUEST,
+    ModelNotFoundError: HTTPStatus.NOT_FOUND,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorBody:
+    """OpenAI's error object: the same four keys for every status."""
+
+    message: str
+    type: str
+    param: str | None = None
+    code: str | None = None
+
+    def envelope(self) -> bytes:
+        """Return `{"error": {...}}` as JSON."""
+        return orjson.dumps({"error": asdict(self)})
+
+
+UNEXPECTED = ErrorBody("Unexpected internal server error occurred", type="server_error", code="internal_error")
+
+
+def describe(error: RequestError) -> ErrorBody:
+    """Return the body for a refused request."""
+    return ErrorBody(error.message, type="invalid_request_error", param=error.param, code=error.code)
+
+
+def describe_http(status: int, method: str, path: str) -> ErrorBody:
+    """Return the body for a refusal of the framework's own, such as an unknown path."""
+    code = HTTPStatus(status).phrase.lower().replace(" ", "_")
+    match status:
+        case HTTPStatus.NOT_FOUND:
+            message = f"Invalid URL ({method} {path}): see GET /openapi.json for what is served"
+        case HTTPStatus.METHOD_NOT_ALLOWED:
+            message = f"Not allowed to {method} on {path}"
+        case _:
+            message = f"{HTTPStatus(status).phrase} ({method} {path})"
+    return ErrorBody(message, type="invalid_request_error", code=code)
+
+
+def from_validation(error: "ValidationError") -> RequestError:
+    """Map pydantic's first complaint to a RequestError in OpenAI's words."""
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    param = ".".join(str(part) for part in first["loc"]) or None
+    match first["type"]:
+        case "json_invalid":
+            return RequestError(
+                f"We could not parse the JSON body of your request: {first['msg']}", code="invalid_json"
+            )
+        case "missing":
+            return RequestError(
+                f"Missing required parameter: '{param}'.", param=param, code="missing_required_parameter"
+            )
+        case "model_type":
+            return RequestError(
+                'The request body must be a JSON object such as {"model": ..., "input": ...}.', code="invalid_type"
+            )
+        case _:
+            return RequestError(f"Invalid value for '{param}': {first['msg']}.", param=param, code="invalid_value")

@@ -1,0 +1,45 @@
+"""The service on this machine: `python -m handler.local` serves; given a text, it prints the text's vector."""
+
+import argparse
+import socket
+import sys
+
+import orjson
+import uvicorn
+
+HOST = "127.0.0.1"
+EXAMPLE = "The food was delicious and the waiter..."
+
+
+def main() -> None:
+    """Embed one text, or serve until interrupted."""
+    parser = argparse.ArgumentParser(description="Embed one text, or serve embeddings on loopback.")
+    parser.add_argument("text", nargs="?", help="print this text's vector as JSON instead of serving")
+    parser.add_argument("--port", type=int, default=3000)
+    arguments = parser.parse_args()
+    if arguments.text is None:
+        serve(arguments.port)
+    else:
+        from handler.main import catalog
+
+        vectors = catalog.default.embed([arguments.text]).vectors
+        print(orjson.dumps(vectors[0], option=orjson.OPT_SERIALIZE_NUMPY).decode())
+
+
+def serve(port: int) -> None:
+    """Serve on loopback, after a line to paste."""
+    try:
+        listener = socket.create_server((HOST, port))
+    except (OSError, OverflowError) as error:
+        sys.exit(f"cannot listen on {HOST}:{port}: {error}; choose another port: make run PORT={port % 65535 + 1}")
+    from handler.main import app, catalog
+
+    model, address = catalog.default, f"http://{HOST}:{listener.getsockname()[1]}"
+    body = f'{{"model": "{model.manifest.id}", "input": "{EXAMPLE}"}}'
+    print(f"Serving {model.manifest.id}@sha256:{model.digest} on {address}/v1. Try:\n")
+    print(f"  curl {address}/v1/embeddings -d '{body}'\n", flush=True)
+    uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])
+
+
+if __name__ == "__main__":
+    main()

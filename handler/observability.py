@@ -1,0 +1,55 @@
+"""What a request leaves behind: an id, its stage timings, and never a bare crash."""
+
+import logging
+import uuid
+from collections.abc import Mapping
+
+from starlette.datastructures import MutableHeaders
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from handler.errors import UNEXPECTED
+
+logger = logging.getLogger("handler")
+
+
+def server_timing(seconds: Mapping[str, float]) -> str:
+    """Format stage timings as a Server-Timing header (www.w3.org/TR/server-timing), in milliseconds."""
+    return ", ".join(f"{stage};dur={duration * 1000:.2f}" for stage, duration in seconds.items())
+
+
+class RequestContext:
+    """ASGI middleware: x-request-id on every response, and the error envelope for whatever nobody expected."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the application; answer 500 if it raises before it has answered."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        request_id = _request_id(scope)
+        answered = False
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal answered
+            if message["type"] == "http.response.start":
+                answered = True
+                MutableHeaders(scope=message)["x-request-id"] = request_id
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_with_id)
+        except Exception:
+            logger.exception("request %s failed", request_id)
+            if answered:
+                raise
+            response = Response(UNEXPECTED.envelope(), 500, media_type="application/json")
+            await response(scope, receive, send_with_id)
+
+
+def _request_id(scope: Scope) -> str:
+    """Return Lambda's own id, so that a response leads to its log lines, or a new one elsewhere."""
+    context = scope.get("aws.context")
+    return context.aws_request_id if context else str(uuid.uuid4())

@@ -1,0 +1,9 @@
+"""The recipe of a served model: `make model` runs its steps in this order.
+
+source.py     a Hugging Face directory of a BERT encoder -> Source: weights and how to read them
+golden.py     (by hand: make golden) reference texts -> their vectors, by sentence-transformers
+export.py     Source -> a float32 ONNX graph, laid out as ONNX Runtime's CPU kernels like it
+quantize.py   float32 graph -> int8 graph, outlier channels equalised
+verify.py     int8 graph, run by handler.embedder, against full precision: figures, or a refusal
+seal.py       the verified files -> model_artifacts/<id>/, manifest last
+"""

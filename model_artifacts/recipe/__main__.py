@@ -1,0 +1,87 @@
+"""`python -m model_artifacts.recipe`: from source weights to a sealed model, step by step."""
+
+import argparse
+import os
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+from handler.artifacts import MODEL_FILE, TOKENIZER_FILE, Artifacts, Manifest
+from handler.tokenization import Tokenizer
+from model_artifacts.recipe import golden as reference
+from model_artifacts.recipe import source as sources
+from model_artifacts.recipe.export import export
+from model_artifacts.recipe.quantize import quantize
+from model_artifacts.recipe.seal import describe, seal
+from model_artifacts.recipe.verify import VerificationError, verify
+
+GOLDEN_FILE = "golden.json"
+TOOLS = ("numpy", "onnx", "onnxruntime", "tokenizers")
+
+
+def main() -> None:
+    """Build, verify and seal one model."""
+    parser = argparse.ArgumentParser(description="Rebuild a served model from its source weights.")
+    parser.add_argument(
+        "--source",
+        type=Path,
+        metavar="DIR",
+        help="a Hugging Face directory of a BERT encoder (default: the pinned package)",
+    )
+    parser.add_argument("--sts", type=Path, metavar="FILE", help="a split of STS-B (.tsv.gz) to measure on as well")
+    arguments = parser.parse_args()
+    try:
+        build(arguments.source, arguments.sts)
+    except (sources.SourceError, VerificationError, OSError) as error:
+        sys.exit(f"make model: {error}")
+
+
+def build(directory: Path | None, sts: Path | None) -> None:
+    """Run the steps, each named as it starts."""
+    print("source")
+    source = sources.read(directory)
+    folder = reference.MODELS / source.id
+    golden = reference.Golden.read(folder / GOLDEN_FILE)
+    if golden.source_sha256 != source.weights_sha256:
+        raise sources.SourceError(
+            f"{folder / GOLDEN_FILE}: recorded from other weights; record it again with make golden"
+        )
+
+    print("export")
+    full = export(source)
+
+    print("quantize")
+    opening, _, closing = Tokenizer(source.tokenizer, source.max_tokens).encode(["a"])[0]
+    small = quantize(full, (opening, closing))
+
+    print("verify")
+    files = {MODEL_FILE: small.SerializeToString(deterministic=True), TOKENIZER_FILE: source.tokenizer}
+    described = {name: describe(content) for name, content in files.items()}
+    draft = Manifest(
+        id=source.id,
+        aliases=source.aliases,
+        dimensions=golden.vectors.shape[1],
+        max_tokens=source.max_tokens,
+        pooling=source.pooling,
+        normalize=source.normalize,
+        prompts=source.prompts,
+        files={**described, GOLDEN_FILE: describe((folder / GOLDEN_FILE).read_bytes())},
+        provenance={
+            "source": source.origin,
+            "weights_sha256": source.weights_sha256,
+            "tools": {tool: version(tool) for tool in TOOLS},
+        },
+        quality={},
+    )
+    artifacts = Artifacts(draft, digest="", model=files[MODEL_FILE], tokenizer=files[TOKENIZER_FILE])
+    quality = verify(artifacts, full.SerializeToString(), golden, sts, workers=os.cpu_count() or 1)
+    for data, figures in quality.items():
+        print(f"  {data}: " + ", ".join(f"{name} {figure}" for name, figure in figures.items() if name != "sha256"))
+
+    print("seal")
+    digest = seal(folder, draft, files, quality)
+    print(f"  {source.id}@sha256:{digest}, {len(files[MODEL_FILE]) / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    main()

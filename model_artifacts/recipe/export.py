@@ -1,0 +1,132 @@
+"""A BERT encoder as an ONNX graph, written node by node.
+
+Written rather than traced, so that it needs no PyTorch, every tensor has a name, the bytes are the same everywhere, and
+the layout is the one ONNX Runtime's CPU kernels like: one projection for query, key and value, no token types (their
+one row is added to the positions), no mask (a text runs alone and unpadded), Add and LayerNormalization apart.
+
+Only kernels that round alike on every x86 processor are used. Softmax is not one of them, nor is any operator that
+contains it: ONNX Runtime sums its exponentials 8 at a time with AVX2 and 16 with AVX-512. The last bit that this
+changes can tip a quantized activation, and with it the whole vector: with Softmax, 4 of 56 texts differed between an
+emulated Haswell and a Sapphire Rapids, at worst by a cosine of 0.9992. With Exp, ReduceSum and Div none does.
+"""
+
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from model_artifacts.recipe.source import Source
+
+OPSET = 21
+MICROSOFT = "com.microsoft"
+INPUT = "input_ids"
+OUTPUT = "last_hidden_state"
+# In place of Softmax's subtraction of the maximum: 512 exponentials of 80 still sum to a float32, and that of -80 is a
+# normal number. The scores of a trained encoder stay far within.
+SCORE_LIMITS = {"least": -80.0, "most": 80.0}
+
+
+class Graph:
+    """ONNX nodes and initializers under construction."""
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.initializers: dict[str, onnx.TensorProto] = {}
+
+    def constant(self, name: str, value: NDArray[Any]) -> str:
+        """Add an initializer; return its name."""
+        self.initializers[name] = numpy_helper.from_array(np.ascontiguousarray(value), name)
+        return name
+
+    def node(self, kind: str, name: str, inputs: list[str], **attributes: Any) -> str:  # noqa: ANN401
+        """Add a node of one output; return the output's name, which is the node's."""
+        self.nodes.append(helper.make_node(kind, inputs, [name], name=name, **attributes))
+        return name
+
+    def split(self, name: str, value: str, parts: int, axis: int) -> list[str]:
+        """Add a Split into equal parts; return their names."""
+        names = [f"{name}.{index}" for index in range(parts)]
+        self.nodes.append(helper.make_node("Split", [value], names, name=name, axis=axis, num_outputs=parts))
+        return names
+
+    def linear(self, name: str, value: str, weight: NDArray[np.float32], bias: NDArray[np.float32]) -> str:
+        """Add `value @ weight + bias`, weight (in, out)."""
+        product = self.node("MatMul", name, [value, self.constant(f"{name}.weight", weight)])
+        return self.node("Add", f"{name}.biased", [product, self.constant(f"{name}.bias", bias)])
+
+
+def export(source: Source) -> onnx.ModelProto:
+    """Build the float32 graph: `input_ids` int64 (1, tokens) -> `last_hidden_state` float32 (1, tokens, hidden)."""
+    graph = Graph()
+    weights = source.weights
+
+    def layer_norm(name: str, value: str, prefix: str) -> str:
+        gain = graph.constant(f"{name}.gain", weights[f"{prefix}.weight"])
+        shift = graph.constant(f"{name}.shift", weights[f"{prefix}.bias"])
+        return graph.node("LayerNormalization", name, [value, gain, shift], epsilon=source.layer_norm_epsilon, axis=-1)
+
+    def linear(name: str, value: str, prefix: str) -> str:
+        return graph.linear(name, value, weights[f"{prefix}.weight"].T, weights[f"{prefix}.bias"])
+
+    words = graph.node(
+        "Gather", "words", [graph.constant("words.weight", weights["embeddings.word_embeddings.weight"]), INPUT]
+    )
+    positions = weights["embeddings.position_embeddings.weight"] + weights["embeddings.token_type_embeddings.weight"][0]
+    length = graph.node("Shape", "length", [INPUT], start=1, end=2)
+    zero = graph.constant("zero", np.array([0]))
+    table = graph.constant("positions.weight", positions[: source.max_tokens])
+    state = graph.node("Add", "embeddings", [words, graph.node("Slice", "positions", [table, zero, length, zero])])
+    state = layer_norm("embeddings.norm", state, "embeddings.LayerNorm")
+
+    for index in range(source.layers):
+        prefix, name = f"encoder.layer.{index}", f"layer.{index}"
+        context = _attention(graph, source, index, state)
+        attended = linear(f"{name}.output", context, f"{prefix}.attention.output.dense")
+        state = graph.node("Add", f"{name}.attended", [attended, state])
+        state = layer_norm(f"{name}.attended.norm", state, f"{prefix}.attention.output.LayerNorm")
+        widened = graph.node("Gelu", f"{name}.gelu", [linear(f"{name}.up", state, f"{prefix}.intermediate.dense")])
+        narrowed = linear(f"{name}.down", widened, f"{prefix}.output.dense")
+        state = graph.node("Add", f"{name}.fed", [narrowed, state])
+        last = index == source.layers - 1
+        state = layer_norm(OUTPUT if last else f"{name}.fed.norm", state, f"{prefix}.output.LayerNorm")
+
+    return assemble(graph)
+
+
+def _attention(graph: Graph, source: Source, layer: int, state: str) -> str:
+    """Add scaled dot-product attention (Vaswani et al. 2017, section 3.2); return (1, tokens, hidden)."""
+    name, heads, weights = f"layer.{layer}.attention", source.heads, source.weights
+    prefixes = [f"encoder.layer.{layer}.attention.self.{part}" for part in ("query", "key", "value")]
+    parts = [(weights[f"{prefix}.weight"], weights[f"{prefix}.bias"]) for prefix in prefixes]
+    hidden = len(parts[0][1])
+    scale = np.float32((hidden // heads) ** -0.5)
+    parts[0] = (parts[0][0] * scale, parts[0][1] * scale)  # here it costs nothing
+    weight, bias = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    projected = graph.linear(f"{name}.qkv", state, weight.T, bias)
+
+    split_heads = graph.constant("split_heads", np.array([0, -1, 3 * heads, hidden // heads]))
+    by_token = graph.node("Reshape", f"{name}.by_token", [projected, split_heads])
+    by_head = graph.node("Transpose", f"{name}.by_head", [by_token], perm=[0, 2, 1, 3])
+    query, key, value = graph.split(f"{name}.parts", by_head, 3, axis=1)
+    scores = graph.node("FusedMatMul", f"{name}.scores", [query, key], domain=MICROSOFT, transB=1)
+    limits = [graph.constant(f"score.{end}", np.array(limit, np.float32)) for end, limit in SCORE_LIMITS.items()]
+    powers = graph.node("Exp", f"{name}.powers", [graph.node("Clip", f"{name}.clipped", [scores, *limits])])
+    total = graph.node("ReduceSum", f"{name}.total", [powers, graph.constant("last_axis", np.array([-1]))], keepdims=1)
+    context = graph.node("Div", f"{name}.context", [graph.node("MatMul", f"{name}.sum", [powers, value]), total])
+    tokens_first = graph.node("Transpose", f"{name}.tokens_first", [context], perm=[0, 2, 1, 3])
+    return graph.node("Reshape", name, [tokens_first, graph.constant("merge_heads", np.array([0, -1, hidden]))])
+
+
+def assemble(graph: Graph) -> onnx.ModelProto:
+    """Close a graph into a model of one text: `input_ids` in, `last_hidden_state` out."""
+    body = helper.make_graph(
+        graph.nodes,
+        "encoder",
+        [helper.make_tensor_value_info(INPUT, TensorProto.INT64, [1, "tokens"])],
+        [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, [1, "tokens", "hidden"])],
+        list(graph.initializers.values()),
+    )
+    opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(MICROSOFT, 1)]
+    return helper.make_model(body, opset_imports=opsets, ir_version=10, producer_name="serverless-embeddings")

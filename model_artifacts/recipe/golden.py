@@ -1,0 +1,70 @@
+"""Reference texts and their full-precision vectors, by sentence-transformers: what every other step is held against.
+
+Runs in an environment of its own (`make golden`): it is the only step that needs PyTorch. Its result is committed.
+"""
+
+import argparse
+import base64
+import json
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model_artifacts.recipe import source as sources
+
+TEXTS = Path(__file__).with_name("texts.json")
+MODELS = Path(__file__).parent.parent
+
+
+@dataclass(frozen=True, slots=True)
+class Golden:
+    """Texts, their vectors, float32 (texts, dimensions), and the digest of the weights that made them."""
+
+    texts: list[str]
+    vectors: NDArray[np.float32]
+    source_sha256: str
+
+    @classmethod
+    def read(cls, path: Path) -> "Golden":
+        """Read a golden.json.
+
+        Raises:
+            SourceError: there is none.
+        """
+        if not path.is_file():
+            raise sources.SourceError(f"{path}: no such file; record it with make golden")
+        content = json.loads(path.read_text(encoding="utf-8"))
+        vectors = [np.frombuffer(base64.b64decode(row["embedding"]), "<f4") for row in content["data"]]
+        return cls([row["text"] for row in content["data"]], np.array(vectors), content["source_sha256"])
+
+
+def main() -> None:
+    """Record golden.json for the pinned package or for --source."""
+    from sentence_transformers import SentenceTransformer
+
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--source", type=Path, metavar="DIR", help="a Hugging Face directory of a BERT encoder")
+    directory = parser.parse_args().source
+    identity = directory.name if directory else sources.PACKAGE_ID
+    directory = directory or sources.default_directory()
+    model = SentenceTransformer(str(directory), device="cpu")
+    data = [
+        {"text": text, "embedding": base64.b64encode(model.encode([text])[0].astype("<f4").tobytes()).decode()}
+        for text in json.loads(TEXTS.read_text(encoding="utf-8"))
+    ]
+    content = {
+        "recorded_with": {name: version(name) for name in ("sentence-transformers", "torch")},
+        "source_sha256": sources.sha256(directory / sources.WEIGHTS_FILE),
+        "data": data,
+    }
+    path = MODELS / identity / "golden.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    print(f"{path}: {len(data)} texts")
+
+
+if __name__ == "__main__":
+    main()

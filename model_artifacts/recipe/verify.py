@@ -1,0 +1,117 @@
+"""The quantized model against full precision, through handler.embedder, as it will be served."""
+
+import csv
+import gzip
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from handler.artifacts import Artifacts
+from handler.embedder import Embedder
+from model_artifacts.recipe.golden import Golden
+
+Vectors = NDArray[np.float32]
+Figures = dict[str, str | int | float]
+
+EXPORT_TOLERANCE = 1e-5  # of a component of the float32 graph's vector: its sums are ordered otherwise than PyTorch's
+LEAST_MEAN_COSINE = 0.995
+LEAST_P1_COSINE = 0.985
+MOST_SPEARMAN_LOSS = 0.002
+CHUNK = 64  # texts between two steps of the progress bar
+
+
+class VerificationError(Exception):
+    """The model is not good enough to be served."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """Sentence pairs with people's similarity scores."""
+
+    left: list[str]
+    right: list[str]
+    scores: NDArray[np.float64]
+
+
+def verify(
+    artifacts: Artifacts, full_precision: bytes, golden: Golden, sts: Path | None, workers: int
+) -> dict[str, Figures]:
+    """Measure the artifacts against the reference vectors and, given the file, on STS-B.
+
+    Raises:
+        VerificationError: the exported graph is not the source's, or the quantized one misses a bar.
+    """
+    served = Embedder(artifacts, workers)
+    exported = Embedder(replace(artifacts, model=full_precision), workers)
+    deviation = float(np.abs(_embed(exported, golden.texts, "export") - golden.vectors).max())
+    if deviation > EXPORT_TOLERANCE:
+        raise VerificationError(f"the exported graph is not the source's: a component is off by {deviation:.1e}")
+    quality = {"golden": _cosines(_embed(served, golden.texts, "golden"), golden.vectors)}
+    if sts:
+        quality["sts-b-dev"] = _measure_sts(served, exported, sts)
+    for data, figures in quality.items():
+        _check(data, figures)
+    return quality
+
+
+def read_sts(path: Path) -> Pairs:
+    """Read a split of STS-B as it is published: tab-separated, gzipped, columns score, sentence1, sentence2."""
+    with gzip.open(path, "rt", encoding="utf-8", newline="") as lines:
+        rows = list(csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE))
+    return Pairs(
+        left=[row["sentence1"] for row in rows],
+        right=[row["sentence2"] for row in rows],
+        scores=np.array([float(row["score"]) for row in rows]),
+    )
+
+
+def _measure_sts(served: Embedder, exported: Embedder, path: Path) -> Figures:
+    pairs = read_sts(path)
+    texts = pairs.left + pairs.right
+    ours, full = _embed(served, texts, "STS-B, int8"), _embed(exported, texts, "STS-B, float32")
+    return {
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        **_cosines(ours, full),
+        "spearman": _spearman(ours, pairs.scores),
+        "spearman_full_precision": _spearman(full, pairs.scores),
+    }
+
+
+def _embed(embedder: Embedder, texts: list[str], title: str) -> Vectors:
+    starts = tqdm(range(0, len(texts), CHUNK), desc=f"  {title}", leave=False, disable=None)
+    return np.concatenate([embedder.embed(texts[start : start + CHUNK]).vectors for start in starts])
+
+
+def _cosines(ours: Vectors, full: Vectors) -> Figures:
+    cosines = (ours.astype(np.float64) * full).sum(axis=1) / np.linalg.norm(ours, axis=1) / np.linalg.norm(full, axis=1)
+    return {
+        "texts": len(cosines),
+        "cosine_mean": round(float(cosines.mean()), 4),
+        "cosine_p1": round(float(np.percentile(cosines, 1)), 4),
+        "cosine_min": round(float(cosines.min()), 4),
+    }
+
+
+def _spearman(vectors: Vectors, scores: NDArray[np.float64]) -> float:
+    """Rank correlation of cosine and score, ties sharing their mean rank (Spearman 1904)."""
+    left, right = np.split(vectors, 2)
+    cosines = (left * right).sum(axis=1) / np.linalg.norm(left, axis=1) / np.linalg.norm(right, axis=1)
+    return round(float(np.corrcoef(_ranks(cosines), _ranks(scores))[0, 1]), 4)
+
+
+def _ranks(values: NDArray[np.float64] | Vectors) -> NDArray[np.float64]:
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return (np.cumsum(counts) - (counts - 1) / 2)[inverse]
+
+
+def _check(data: str, figures: Figures) -> None:
+    bars = {"cosine_mean": LEAST_MEAN_COSINE, "cosine_p1": LEAST_P1_COSINE}
+    if "spearman" in figures:
+        bars["spearman"] = float(figures["spearman_full_precision"]) - MOST_SPEARMAN_LOSS
+    for name, bar in bars.items():
+        if float(figures[name]) < bar:
+            raise VerificationError(f"{data}: {name} is {figures[name]}, and {bar} is the least to be served")

@@ -1,0 +1,105 @@
+"""Whatever is sent, the answer is OpenAI's envelope: never a 422, never a bare 500."""
+
+import json
+
+import httpx2
+import pytest
+from fastapi import FastAPI
+
+from handler.app import create_app
+from handler.catalog import Catalog
+from tests import tiny
+from tests.conftest import serve
+
+
+def error_of(response: httpx2.Response) -> dict[str, str | None]:
+    assert response.headers["content-type"] == "application/json"
+    assert response.headers["x-request-id"]
+    body: dict[str, dict[str, str | None]] = response.json()
+    assert set(body) == {"error"}
+    assert set(body["error"]) == {"message", "type", "param", "code"}
+    return body["error"]
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({"model": "tiny", "input": ""}, "input"),
+        ({"model": "tiny", "input": []}, "input"),
+        ({"model": "tiny", "input": ["a", ""]}, "input.1"),
+        ({"model": "tiny", "input": ["a", 1]}, "input.1"),
+        ({"model": "tiny", "input": [[1], []]}, "input.1"),
+        ({"model": "tiny", "input": [1, -1]}, "input.1"),
+        ({"model": "tiny", "input": [[5], [5, 10**6]]}, "input.1"),
+        ({"model": "tiny", "input": ["a", "a " * 15]}, "input.1"),
+        ({"model": "tiny", "input": ["a"] * 2049}, "input"),
+        ({"model": "tiny", "input": "a", "encoding_format": "hex"}, "encoding_format"),
+        ({"model": "tiny", "input": "a", "dimensions": 33}, "dimensions"),
+        ({"model": "tiny", "input": "a", "dimensions": -1}, "dimensions"),
+        ({"model": "tiny"}, "input"),
+        ({"input": "a"}, "model"),
+        ({"model": 3, "input": "a"}, "model"),
+        ([], None),
+    ],
+)
+def test_a_bad_request_is_400_and_says_where(client, body, param):
+    response = client.post("/v1/embeddings", json=body)
+    assert response.status_code == 400
+    error = error_of(response)
+    assert error["type"] == "invalid_request_error"
+    assert error["param"] == param
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"\xff\xfe", b"[" * 100_000, b"1" * 10_000])
+def test_what_is_not_json_is_400(client, body):
+    response = client.post("/v1/embeddings", content=body)
+    assert response.status_code == 400
+    assert error_of(response)["code"] in {"invalid_json", "invalid_type"}
+
+
+def test_the_longest_text_and_the_largest_request_are_served(client):
+    assert client.post("/v1/embeddings", json={"model": "tiny", "input": "a " * 14}).status_code == 200
+    assert len(client.post("/v1/embeddings", json={"model": "tiny", "input": ["a"] * 2048}).json()["data"]) == 2048
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "text/plain", "application/x-www-form-urlencoded", None])
+def test_json_is_read_under_any_content_type(client, content_type):
+    headers = {"content-type": content_type} if content_type else {}
+    body = json.dumps({"model": "tiny", "input": "a"}).encode()
+    assert client.post("/v1/embeddings", content=body, headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/nope", 404),
+        ("GET", "/v1/embeddings", 405),
+        ("DELETE", "/health", 405),
+        ("GET", "/v1/models/nope", 404),
+    ],
+)
+def test_the_frameworks_refusals_are_in_the_envelope_too(client, method, path, status):
+    response = client.request(method, path)
+    assert response.status_code == status
+    assert error_of(response)["type"] == "invalid_request_error"
+
+
+def test_health_says_nothing_of_the_model(client):
+    assert client.get("/health").json() == {"status": "ok"}
+
+
+@pytest.fixture
+def broken_app(monkeypatch) -> FastAPI:
+    embedder = tiny.embedder()
+    monkeypatch.setattr(embedder, "_pool", lambda _: 1 / 0)
+    return create_app(Catalog.of([embedder]))
+
+
+def test_what_nobody_expected_is_the_documents_500_and_one_log_record(broken_app, caplog):
+    with serve(broken_app) as address:
+        response = httpx2.post(f"{address}/v1/embeddings", json={"model": "tiny", "input": "secret text"})
+    assert response.status_code == 500
+    assert error_of(response)["message"] == "Unexpected internal server error occurred"
+    (record,) = [record for record in caplog.records if record.name == "handler"]
+    assert response.headers["x-request-id"] in record.getMessage()
+    assert "secret text" not in caplog.text

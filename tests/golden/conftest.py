@@ -1,0 +1,27 @@
+"""The bundled model, as it is served."""
+
+from collections.abc import Callable
+
+import pytest
+
+from handler.artifacts import Artifacts, load
+from handler.embedder import Embedder
+from handler.settings import Settings
+from model_artifacts.recipe.golden import Golden
+
+SETTINGS = Settings()
+
+
+@pytest.fixture(scope="session")
+def artifacts() -> Artifacts:
+    return load(SETTINGS.models[0], SETTINGS.artifacts)
+
+
+@pytest.fixture(scope="session")
+def embedder(artifacts: Artifacts) -> Callable[[int], Embedder]:
+    return lambda workers: Embedder(artifacts, workers)
+
+
+@pytest.fixture(scope="session")
+def golden() -> Golden:
+    return Golden.read(SETTINGS.artifacts / SETTINGS.models[0] / "golden.json")

@@ -1,0 +1,99 @@
+"""A real model in miniature: two layers of random weights, built by the recipe's own steps in a few milliseconds."""
+
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+from tokenizers import Tokenizer
+from tokenizers.models import WordPiece
+from tokenizers.normalizers import BertNormalizer
+from tokenizers.pre_tokenizers import BertPreTokenizer
+from tokenizers.processors import TemplateProcessing
+
+from handler.artifacts import MODEL_FILE, TOKENIZER_FILE, Artifacts, Manifest
+from handler.embedder import Embedder
+from model_artifacts.recipe.export import export
+from model_artifacts.recipe.quantize import quantize
+from model_artifacts.recipe.seal import describe
+from model_artifacts.recipe.source import Source
+
+HIDDEN, HEADS, LAYERS, MAX_TOKENS = 32, 4, 2, 16
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "the", "food", "was", "good", "##s", ".", *"abcdefghijklmnopqrstuvwxyz"]
+OPENING, CLOSING = WORDS.index("[CLS]"), WORDS.index("[SEP]")
+
+
+def tokenizer_definition() -> bytes:
+    """Return a tokenizer.json of a BERT tokenizer with a small vocabulary."""
+    ids = {word: index for index, word in enumerate(WORDS)}
+    tokenizer = Tokenizer(WordPiece(ids, unk_token="[UNK]"))  # noqa: S106 - a token, not a secret
+    tokenizer.normalizer = BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = BertPreTokenizer()
+    special = [("[CLS]", OPENING), ("[SEP]", CLOSING)]
+    tokenizer.post_processor = TemplateProcessing(single="[CLS] $A [SEP]", pair=None, special_tokens=special)
+    return tokenizer.to_str().encode()
+
+
+def source() -> Source:
+    """Return random weights with the names of a BERT encoder."""
+    random = np.random.default_rng(7)
+    shapes: dict[str, tuple[int, ...]] = {
+        "embeddings.word_embeddings.weight": (len(WORDS), HIDDEN),
+        "embeddings.position_embeddings.weight": (MAX_TOKENS, HIDDEN),
+        "embeddings.token_type_embeddings.weight": (2, HIDDEN),
+    }
+    norms = ["embeddings.LayerNorm"]
+    for index in range(LAYERS):
+        layer = f"encoder.layer.{index}"
+        norms += [f"{layer}.attention.output.LayerNorm", f"{layer}.output.LayerNorm"]
+        sides = {
+            **{f"attention.self.{part}": (HIDDEN, HIDDEN) for part in ("query", "key", "value")},
+            "attention.output.dense": (HIDDEN, HIDDEN),
+            "intermediate.dense": (4 * HIDDEN, HIDDEN),
+            "output.dense": (HIDDEN, 4 * HIDDEN),
+        }
+        for name, shape in sides.items():
+            shapes |= {f"{layer}.{name}.weight": shape, f"{layer}.{name}.bias": shape[:1]}
+    weights = {name: random.normal(0, 0.3, shape).astype(np.float32) for name, shape in shapes.items()}
+    for name in norms:
+        weights |= {f"{name}.weight": np.ones(HIDDEN, np.float32), f"{name}.bias": np.zeros(HIDDEN, np.float32)}
+    return Source(
+        id="tiny",
+        aliases=("someone/tiny",),
+        origin="random",
+        weights=weights,
+        weights_sha256="0" * 64,
+        tokenizer=tokenizer_definition(),
+        layers=LAYERS,
+        heads=HEADS,
+        layer_norm_epsilon=1e-12,
+        max_tokens=MAX_TOKENS,
+        pooling="mean",
+        normalize=True,
+        prompts={},
+    )
+
+
+@cache
+def artifacts() -> Artifacts:
+    """Return the model's files and a manifest that describes them."""
+    tiny = source()
+    model = quantize(export(tiny), (OPENING, CLOSING)).SerializeToString(deterministic=True)
+    manifest = Manifest(
+        id=tiny.id,
+        aliases=tiny.aliases,
+        dimensions=HIDDEN,
+        max_tokens=MAX_TOKENS,
+        pooling=tiny.pooling,
+        normalize=tiny.normalize,
+        prompts=tiny.prompts,
+        files={MODEL_FILE: describe(model), TOKENIZER_FILE: describe(tiny.tokenizer)},
+        provenance={},
+        quality={},
+    )
+    return Artifacts(manifest, digest="d" * 64, model=model, tokenizer=tiny.tokenizer)
+
+
+def embedder(workers: int = 2, **changes: object) -> Embedder:
+    """Return an embedder of the tiny model; `changes` are of its manifest."""
+    built = artifacts()
+    return Embedder(replace(built, manifest=replace(built.manifest, **changes)), workers)  # type: ignore[arg-type]

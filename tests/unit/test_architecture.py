@@ -1,0 +1,61 @@
+"""The shape of the code, kept by a test: who imports whom, how long files are, and what happens at import."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HANDLER = Path(__file__).parents[2] / "handler"
+MODULES = sorted(path for path in HANDLER.glob("*.py") if path.stem != "__init__")
+# The map in handler/__init__.py is the order: a module imports only from further down.
+ORDER = [line.split(".py")[0].strip() for line in (HANDLER / "__init__.py").read_text().splitlines() if ".py  " in line]
+
+
+def imported(path: Path) -> set[str]:
+    nodes = ast.walk(ast.parse(path.read_text()))
+    return {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
+
+
+def test_the_map_lists_every_module():
+    assert sorted(ORDER) == [path.stem for path in MODULES]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+def test_imports_point_one_way(path):
+    for module in imported(path):
+        assert not module.startswith(("model_artifacts", "tests", "benchmarks"))
+        if module.startswith("handler."):
+            assert ORDER.index(path.stem) < ORDER.index(module.removeprefix("handler.")), (
+                f"{path.stem} imports {module}"
+            )
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+def test_files_stay_short(path):
+    assert len(path.read_text().splitlines()) <= 250
+
+
+def test_the_environment_is_read_in_one_place():
+    readers = {path.stem for path in MODULES if re.search(r"\benviron\b.*\[|getenv|os\.environ", path.read_text())}
+    assert readers == {"main", "settings"}  # main hands it over, settings reads it
+
+
+def test_nothing_but_main_has_effects_at_import():
+    modules = [f"handler.{path.stem}" for path in MODULES if path.stem != "main"]
+    script = f"""
+import builtins, importlib, threading
+import fastapi.concurrency, mangum, numpy, onnxruntime, orjson, tokenizers, uvicorn  # their effects are theirs
+threads, opened, real = threading.active_count(), [], builtins.open
+builtins.open = lambda file, *rest, **more: opened.append(file) or real(file, *rest, **more)
+for module in {modules}:
+    importlib.import_module(module)
+assert threading.active_count() == threads, "a thread was started"
+assert not opened, opened
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=HANDLER.parent, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr

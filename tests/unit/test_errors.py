@@ -1,0 +1,25 @@
+import json
+
+import pytest
+
+from handler.errors import STATUS, RequestError, ServiceError, describe, describe_http
+
+
+def test_every_refusal_has_a_status():
+    assert set(STATUS) == {RequestError, *RequestError.__subclasses__()}
+    assert all(issubclass(refusal, ServiceError) for refusal in STATUS)
+
+
+def test_the_envelope_always_has_the_four_keys():
+    body = json.loads(describe(RequestError("no", param="input.3", code="empty_input")).envelope())
+    assert body == {
+        "error": {"message": "no", "type": "invalid_request_error", "param": "input.3", "code": "empty_input"}
+    }
+    assert set(json.loads(describe_http(418, "GET", "/").envelope())["error"]) == {"message", "type", "param", "code"}
+
+
+@pytest.mark.parametrize(
+    ("status", "message"), [(404, "Invalid URL (GET /x)"), (405, "Not allowed to GET on /x"), (413, "GET /x")]
+)
+def test_the_frameworks_refusals_say_what_was_asked(status, message):
+    assert message in describe_http(status, "GET", "/x").message

@@ -1,0 +1,27 @@
+import pytest
+
+from handler.errors import SettingsError
+from handler.settings import Settings
+
+
+def test_defaults_serve_the_bundled_model_under_the_names_that_clients_hard_code():
+    settings = Settings.from_env({})
+    assert settings.models == ("all-MiniLM-L6-v2",)
+    assert settings.aliases == ("text-embedding-ada-002", "text-embedding-3-small")
+    assert settings.workers >= 1
+
+
+@pytest.mark.parametrize(("memory", "workers"), [("512", 1), ("1769", 1), ("1770", 2), ("3538", 2), ("10240", 6)])
+def test_on_lambda_workers_follow_the_memory(memory: str, workers: int):
+    assert Settings.from_env({"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": memory}).workers == workers
+
+
+def test_lists_are_split_at_commas_and_may_be_emptied():
+    settings = Settings.from_env({"MODELS": "a, b", "MODEL_ALIASES": ""})
+    assert settings.models == ("a", "b")
+    assert settings.aliases == ()
+
+
+def test_no_model_at_all_is_refused():
+    with pytest.raises(SettingsError, match="MODELS is empty: name at least one"):
+        Settings.from_env({"MODELS": " ,"})
