@@ -41,5 +41,6 @@ golden: setup ## record the reference vectors anew with sentence-transformers, i
 	.venv-golden/bin/pip install --quiet --requirement model_artifacts/recipe/golden-requirements.txt
 	.venv-golden/bin/python -m model_artifacts.recipe.golden $(if $(SOURCE),--source $(SOURCE))
 
-bench: setup ## measure what the README claims
+bench: setup ## measure what the README claims: latency, and the graph against a plain quantized one
+	$(python) -m benchmarks.latency
 	$(uv) run --frozen --group recipe python -m benchmarks.plain_graph

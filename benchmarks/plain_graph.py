@@ -30,16 +30,19 @@ def plain_session() -> ort.InferenceSession:
     """Quantize as one would without a recipe: fused attention, `quantize_dynamic`, and ONNX Runtime's own fusions."""
     origin = source.read(None)
     model = export(origin)
-    nodes = [node for node in model.graph.node if ".attention." not in node.name or ".qkv" in node.name]
-    for index, node in enumerate(nodes):
-        if node.name.endswith(".attention"):
-            name = node.name
+    nodes: list[onnx.NodeProto] = []
+    for node in model.graph.node:
+        name = node.name
+        if name.endswith(".attention"):
             parts = [f"{name}.query", f"{name}.key", f"{name}.value"]
-            split = helper.make_node("Split", [f"{name}.qkv.biased"], parts, f"{name}.split", axis=-1, num_outputs=3)
-            nodes[index] = helper.make_node(
-                "MultiHeadAttention", parts, [name], name, domain=MICROSOFT, num_heads=origin.heads, scale=1.0
-            )
-            nodes.insert(index, split)
+            nodes += [
+                helper.make_node("Split", [f"{name}.qkv.biased"], parts, f"{name}.split", axis=-1, num_outputs=3),
+                helper.make_node(
+                    "MultiHeadAttention", parts, [name], name, domain=MICROSOFT, num_heads=origin.heads, scale=1.0
+                ),
+            ]
+        elif ".attention." not in name or ".qkv" in name:
+            nodes.append(node)
     del model.graph.node[:]
     model.graph.node.extend(nodes)
     with tempfile.TemporaryDirectory() as folder:

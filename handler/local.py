@@ -28,8 +28,12 @@ def main() -> None:
 
 def serve(port: int) -> None:
     """Serve on loopback, after a line to paste."""
+    # asyncio turns Nagle's algorithm off only for a socket that names its protocol: 40 ms a response otherwise
+    listener = socket.socket(proto=socket.IPPROTO_TCP)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener = socket.create_server((HOST, port))
+        listener.bind((HOST, port))
+        listener.listen()
     except (OSError, OverflowError) as error:
         sys.exit(f"cannot listen on {HOST}:{port}: {error}; choose another port: make run PORT={port % 65535 + 1}")
     from handler.main import app, catalog
