@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup run embed test check model golden bench
+.PHONY: help setup run embed test test-clients check model golden vocabulary bench
 SHELL := bash
 export UV_PYTHON_DOWNLOADS := never
 
@@ -10,7 +10,7 @@ python := .venv/bin/python
 uv_version = $(shell sed -n '/^name = "uv"$$/{n;s/version = "\(.*\)"/\1/p;}' uv.lock)
 
 help: ## list the verbs
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/ready ## install what is needed into .venv (python3 >= 3.11 with venv is all it asks for)
 
@@ -28,6 +28,10 @@ embed: setup ## print one text's vector (TEXT="...")
 test: setup ## run the tests
 	$(python) -m pytest
 
+test-clients: setup ## run the clients that people use against the service (Node 20 for the JavaScript ones)
+	$(uv) sync --project tests/clients --frozen --quiet
+	tests/clients/.venv/bin/python -m pytest tests/clients
+
 check: setup ## format, lint and type check
 	$(python) -m ruff format --check .
 	$(python) -m ruff check .
@@ -41,6 +45,11 @@ golden: setup ## record the reference vectors anew with sentence-transformers, i
 	.venv-golden/bin/pip install --quiet --requirement model_artifacts/recipe/golden-requirements.txt
 	.venv-golden/bin/python -m model_artifacts.recipe.golden $(if $(SOURCE),--source $(SOURCE))
 
+vocabulary: setup ## pack OpenAI's cl100k_base anew, from the package that carries it
+	$(python) -m pip download --quiet --no-deps --dest build litellm==1.109.1
+	$(python) -m model_artifacts.recipe.cl100k build/litellm-1.109.1-*.whl
+
 bench: setup ## measure what the README claims: latency, and the graph against a plain quantized one
 	$(python) -m benchmarks.latency
+	$(python) -m benchmarks.contract
 	$(uv) run --frozen --group recipe python -m benchmarks.plain_graph

@@ -3,17 +3,19 @@
     local.py          the same app on a loopback port, or one text from the command line
     main.py           composition root, the only module with effects at import:
                       settings -> catalog -> app -> lambda_handler
-    app.py            create_app(catalog): routes, middleware and error handlers, declared in one place
+    app.py            create_app(settings, catalog): routes, middleware and error handlers, declared in one place
+    openapi.py        the OpenAPI document, built from the routes and schemas when first asked for
     routes.py         POST /v1/embeddings, GET /v1/models, GET /v1/models/{id}, GET /health
-    observability.py  request ids, stage timings, the last line of defence
+    observability.py  request ids, stage timings, metrics, the last line of defence
     schemas.py        the OpenAI contract and its limits
     catalog.py        names and aliases -> served models
     embedder.py       the spine: tokenize -> infer -> pool -> truncate dimensions -> normalize
-    tokenization.py   text or token ids -> token sequences
+    tokenization.py   text or token ids -> token sequences; what to do with inputs that are too long
+    cl100k.py         OpenAI's token ids -> text
     inference.py      ONNX Runtime: one token sequence -> its hidden states
     artifacts.py      Manifest, and load(reference): every file checked against its digest
     pooling.py        pure numpy: mean, cls, truncate_dimensions, l2_normalize
-    encoding.py       vectors -> JSON floats or base64 of little-endian float32
+    encoding.py       vectors -> JSON floats or base64 of little-endian float32, if they fit
     settings.py       Settings.from_env(environ): the only reader of the environment
     errors.py         the error tree, the one status table, the error envelope
 

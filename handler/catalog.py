@@ -23,7 +23,7 @@ class Catalog:
         Raises:
             ArtifactError: a model's files cannot be served.
         """
-        embedders = [Embedder(load(reference, settings.artifacts), settings.workers) for reference in settings.models]
+        embedders = [Embedder(load(reference, settings.artifacts), settings) for reference in settings.models]
         return cls.of(embedders, settings.aliases)
 
     @classmethod

@@ -11,21 +11,24 @@ from numpy.typing import NDArray
 from handler.artifacts import Artifacts, Manifest
 from handler.errors import ArtifactError, RequestError
 from handler.inference import InferenceSession
-from handler.pooling import POOLING, Vector, l2_normalize, truncate_dimensions
-from handler.tokenization import TokenIds, Tokenizer
+from handler.pooling import POOLING, Vector, l2_normalize, truncate_dimensions, weighted_mean
+from handler.settings import Settings
+from handler.tokenization import Encoding, TokenIds, Tokenizer
 
 
 @dataclass(frozen=True, slots=True)
 class Embeddings:
     """What came of a request's inputs, in their order.
 
-    vectors  float32 (inputs, dimensions)
-    tokens   tokens the model read, special tokens included
-    timings  seconds by stage, in the order they ran
+    vectors      float32 (inputs, dimensions)
+    tokens       tokens the model read, special tokens included
+    long_inputs  how many inputs were too long and were truncated or read in windows
+    timings      seconds by stage, in the order they ran
     """
 
     vectors: NDArray[np.float32]
     tokens: int
+    long_inputs: int
     timings: dict[str, float]
 
 
@@ -37,15 +40,16 @@ class Embedder:
     (microsoft/onnxruntime#10111). Parallelism is over texts, one worker per vCPU.
     """
 
-    def __init__(self, artifacts: Artifacts, workers: int) -> None:
+    def __init__(self, artifacts: Artifacts, settings: Settings) -> None:
         """Load the tokenizer and the session.
 
         Raises:
             ArtifactError: the files are what the manifest says, but cannot be loaded.
         """
         manifest = artifacts.manifest
+        policies = settings.token_input, settings.long_input
         try:
-            self._tokenizer = Tokenizer(artifacts.tokenizer, manifest.max_tokens)
+            self._tokenizer = Tokenizer(artifacts.tokenizer, manifest.max_tokens, *policies)
             self._session = InferenceSession(artifacts.model)
         except Exception as error:
             raise ArtifactError(
@@ -55,50 +59,58 @@ class Embedder:
         self.digest = artifacts.digest
         self.loaded = int(time.time())
         self._pool = POOLING[manifest.pooling]
-        self._workers = ThreadPoolExecutor(workers, thread_name_prefix="embed")
-        self._worker_count = workers
+        self._workers = ThreadPoolExecutor(settings.workers, thread_name_prefix="embed")
+        self._worker_count = settings.workers
 
-    def embed(self, inputs: Sequence[str] | Sequence[TokenIds], dimensions: int | None = None) -> Embeddings:
-        """Embed texts, or sequences of the model's own token ids.
+    def embed(
+        self, inputs: Sequence[str | TokenIds], dimensions: int | None = None, kind: str | None = None
+    ) -> Embeddings:
+        """Embed texts or token ids; `kind` is a prompt's name in the manifest, such as `query`.
 
         Raises:
             RequestError: an input or the number of dimensions is not one the model can serve.
         """
-        dimensions = self._check_dimensions(dimensions)
+        dimensions = self.check_dimensions(dimensions)
         started = time.perf_counter()
-        sequences = self._tokenizer.encode(inputs)
+        encodings = self._tokenizer.encode(inputs, self.manifest.prompts.get(kind or "", ""))
         tokenized = time.perf_counter()
-        vectors = self._embed_all(sequences, dimensions)
+        vectors = self._embed_all(encodings, dimensions)
         embedded = time.perf_counter()
         return Embeddings(
             vectors=vectors,
-            tokens=sum(map(len, sequences)),
+            tokens=sum(map(len, encodings)),
+            long_inputs=sum(encoding.long for encoding in encodings),
             timings={"tokenize": tokenized - started, "infer": embedded - tokenized},
         )
 
-    def _embed_all(self, sequences: list[TokenIds], dimensions: int) -> NDArray[np.float32]:
-        """Share the sequences among the workers, longest first so that none ends up alone with a long one."""
-        vectors = np.empty((len(sequences), dimensions), np.float32)
-        queue = iter(sorted(range(len(sequences)), key=lambda index: -len(sequences[index])))
+    def _embed_all(self, encodings: list[Encoding], dimensions: int) -> NDArray[np.float32]:
+        """Share the inputs among the workers, longest first so that none ends up alone with a long one."""
+        vectors = np.empty((len(encodings), dimensions), np.float32)
+        queue = iter(sorted(range(len(encodings)), key=lambda index: -len(encodings[index])))
 
         def work() -> None:
             for index in queue:  # `next` on a list's iterator is atomic, so workers never take the same index
-                vectors[index] = self._embed_one(sequences[index], dimensions)
+                vectors[index] = self._embed_one(encodings[index], dimensions)
 
-        for done in [self._workers.submit(work) for _ in range(min(self._worker_count, len(sequences)))]:
+        for done in [self._workers.submit(work) for _ in range(min(self._worker_count, len(encodings)))]:
             done.result()
         return vectors
 
-    def _embed_one(self, token_ids: TokenIds, dimensions: int) -> Vector:
-        hidden_states = self._session.run(token_ids)
-        pooled = self._pool(hidden_states)
-        vector = truncate_dimensions(pooled, dimensions)
+    def _embed_one(self, encoding: Encoding, dimensions: int) -> Vector:
+        pooled = [self._pool(self._session.run(window)) for window in encoding.windows]
+        vector = truncate_dimensions(weighted_mean(pooled, list(map(len, encoding.windows))), dimensions)
         if self.manifest.normalize or dimensions < self.manifest.dimensions:
-            vector = l2_normalize(vector)
+            return l2_normalize(vector)
+        if not np.isfinite(vector).all():
+            raise FloatingPointError("a vector holds a NaN or an infinity")
         return vector
 
-    def _check_dimensions(self, dimensions: int | None) -> int:
-        """Absent, null, 0 and the native size all mean the native size: clients send each of them."""
+    def check_dimensions(self, dimensions: int | None) -> int:
+        """Return the number of dimensions to serve: absent, null, 0 and the native size all mean the native size.
+
+        Raises:
+            RequestError: the model has not so many.
+        """
         native = self.manifest.dimensions
         if dimensions is not None and not 0 <= dimensions <= native:
             raise RequestError(

@@ -7,14 +7,16 @@ ServiceError                 base: a message for the person who can act on it
     └── ModelNotFoundError   the request names a model that is not served
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import orjson
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
+
+ErrorFormat = Literal["openai", "plain"]
 
 
 class ServiceError(Exception):
@@ -43,6 +45,7 @@ class RequestError(ServiceError):
         super().__init__(message)
         self.param = param
         self.code = code
+        self.plain = message
 
 
 class ModelNotFoundError(RequestError):
@@ -54,6 +57,7 @@ class ModelNotFoundError(RequestError):
             param="model",
             code="model_not_found",
         )
+        self.plain = "model not found"
 
 
 STATUS: dict[type[RequestError], HTTPStatus] = {
@@ -64,16 +68,21 @@ STATUS: dict[type[RequestError], HTTPStatus] = {
 
 @dataclass(frozen=True, slots=True)
 class ErrorBody:
-    """OpenAI's error object: the same four keys for every status."""
+    """OpenAI's error object: the same four keys for every status; and `plain`, all that ERROR_FORMAT=plain says."""
 
     message: str
     type: str
     param: str | None = None
     code: str | None = None
+    plain: str | None = None
 
-    def envelope(self) -> bytes:
-        """Return `{"error": {...}}` as JSON."""
-        return orjson.dumps({"error": asdict(self)})
+    def envelope(self) -> dict[str, dict[str, str | None]]:
+        """Return `{"error": {...}}` with the four keys."""
+        return {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
+
+    def encode(self, error_format: ErrorFormat) -> bytes:
+        """Return the JSON of the envelope, or of `{"error": "..."}`."""
+        return orjson.dumps(self.envelope() if error_format == "openai" else {"error": self.plain or self.message})
 
 
 UNEXPECTED = ErrorBody("Unexpected internal server error occurred", type="server_error", code="internal_error")
@@ -81,7 +90,7 @@ UNEXPECTED = ErrorBody("Unexpected internal server error occurred", type="server
 
 def describe(error: RequestError) -> ErrorBody:
     """Return the body for a refused request."""
-    return ErrorBody(error.message, type="invalid_request_error", param=error.param, code=error.code)
+    return ErrorBody(error.message, type="invalid_request_error", param=error.param, code=error.code, plain=error.plain)
 
 
 def describe_http(status: int, method: str, path: str) -> ErrorBody:

@@ -11,9 +11,10 @@ from handler.errors import ServiceError
 from handler.settings import Settings
 
 try:
-    catalog = Catalog.load(Settings.from_env(os.environ))
+    settings = Settings.from_env(os.environ)
+    catalog = Catalog.load(settings)
 except ServiceError as error:
     sys.exit(f"serverless-embeddings cannot start: {error}")
 
-app = create_app(catalog)
+app = create_app(settings, catalog)
 lambda_handler = Mangum(app, lifespan="off")  # the application has no lifespan, and Mangum would run one every event

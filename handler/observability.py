@@ -1,4 +1,4 @@
-"""What a request leaves behind: an id, its stage timings, and never a bare crash."""
+"""What a request leaves behind: an id, its stage timings, its metrics, and never a bare crash."""
 
 import logging
 import uuid
@@ -8,7 +8,9 @@ from starlette.datastructures import MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from handler.errors import UNEXPECTED
+from handler.errors import UNEXPECTED, ErrorFormat
+
+NAMESPACE = "ServerlessEmbeddings"
 
 logger = logging.getLogger("handler")
 
@@ -18,11 +20,20 @@ def server_timing(seconds: Mapping[str, float]) -> str:
     return ", ".join(f"{stage};dur={duration * 1000:.2f}" for stage, duration in seconds.items())
 
 
+def count_long_inputs(count: int, policy: str) -> None:
+    """Emit the metric LongInputs, by what was done with them, as a line of CloudWatch's embedded metric format."""
+    from aws_lambda_powertools.metrics import MetricUnit, single_metric  # here, because most requests never need it
+
+    with single_metric(name="LongInputs", unit=MetricUnit.Count, value=count, namespace=NAMESPACE) as metric:
+        metric.add_dimension(name="policy", value=policy)
+
+
 class RequestContext:
     """ASGI middleware: x-request-id on every response, and the error envelope for whatever nobody expected."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, error_format: ErrorFormat) -> None:
         self.app = app
+        self.unexpected = UNEXPECTED.encode(error_format)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the application; answer 500 if it raises before it has answered."""
@@ -45,7 +56,9 @@ class RequestContext:
             logger.exception("request %s failed", request_id)
             if answered:
                 raise
-            response = Response(UNEXPECTED.envelope(), 500, media_type="application/json")
+            # The same request would fail again: OpenAI's clients retry a 500 unless told not to.
+            headers = {"x-should-retry": "false"}
+            response = Response(self.unexpected, 500, headers, media_type="application/json")
             await response(scope, receive, send_with_id)
 
 

@@ -27,6 +27,14 @@ def cls(hidden_states: HiddenStates) -> Vector:
 POOLING: dict[str, Callable[[HiddenStates], Vector]] = {"mean": mean, "cls": cls}
 
 
+def weighted_mean(vectors: list[Vector], weights: list[int]) -> Vector:
+    """Average the vectors of one text's windows, each weighted by its tokens; one vector is returned as it is."""
+    if len(vectors) == 1:
+        return vectors[0]
+    averaged: Vector = np.average(vectors, axis=0, weights=np.array(weights, np.float32))
+    return averaged
+
+
 def truncate_dimensions(vector: Vector, dimensions: int) -> Vector:
     """Keep the first `dimensions` components, as OpenAI's `dimensions` does."""
     return vector[:dimensions]

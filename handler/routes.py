@@ -1,14 +1,16 @@
 """The HTTP surface."""
 
+import re
 import time
 
 from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from handler.catalog import Catalog
 from handler.embedder import Embedder
-from handler.encoding import encode_response
-from handler.observability import server_timing
+from handler.encoding import check_fits, encode_response
+from handler.observability import count_long_inputs, server_timing
 from handler.schemas import EmbeddingRequest, Model, ModelList
 
 router = APIRouter()
@@ -16,39 +18,69 @@ router = APIRouter()
 
 @router.post("/v1/embeddings")
 async def create_embeddings(request: Request) -> Response:
-    """Embed a text, or up to 2048 of them."""
+    """Create an embedding vector for a text, or for each of up to 2048."""
     body = EmbeddingRequest.parse(await request.body())
     embedder = _catalog(request).get(body.model)
-    embeddings = await run_in_threadpool(embedder.embed, body.input, body.dimensions)
+    encoding_format = body.encoding_format or "float"
+    check_fits(len(body.input), embedder.check_dimensions(body.dimensions), encoding_format)
+    embeddings = await run_in_threadpool(embedder.embed, body.input, body.dimensions, body.prompt_kind)
     started = time.perf_counter()
     content = encode_response(
-        embeddings.vectors,
-        model=embedder.manifest.id,
-        tokens=embeddings.tokens,
-        encoding_format=body.encoding_format or "float",
+        embeddings.vectors, model=embedder.manifest.id, tokens=embeddings.tokens, encoding_format=encoding_format
     )
     timings = {**embeddings.timings, "encode": time.perf_counter() - started}
     headers = {"x-model-digest": f"sha256:{embedder.digest}", "server-timing": server_timing(timings)}
+    if embeddings.long_inputs:
+        policy = request.app.state.settings.long_input
+        headers["x-long-inputs"] = f"{policy}; count={embeddings.long_inputs}"
+        count_long_inputs(embeddings.long_inputs, policy)
     return Response(content, media_type="application/json", headers=headers)
 
 
 @router.get("/v1/models")
-async def list_models(request: Request) -> ModelList:
+async def list_models(request: Request) -> Response:
     """List every name that a request's `model` may carry."""
-    return ModelList(data=[_describe(name, embedder) for name, embedder in _catalog(request).names.items()])
+    described = [_describe(name, embedder) for name, embedder in _catalog(request).names.items()]
+    return _json(ModelList(data=described))
 
 
 # `:path` because ids may hold a slash, as in sentence-transformers/all-MiniLM-L6-v2
-@router.get("/v1/models/{name:path}")
-async def get_model(request: Request, name: str) -> Model:
+@router.get("/v1/models/{model:path}")
+async def get_model(request: Request, model: str) -> Response:
     """Describe one model, by id or alias."""
-    return _describe(name, _catalog(request).get(name))
+    return _json(_describe(model, _catalog(request).get(model)))
 
 
 @router.get("/health")
-async def health() -> dict[str, str]:
+async def health() -> Response:
     """Answer while the service can."""
-    return {"status": "ok"}
+    return Response(b'{"status":"ok"}', media_type="application/json")
+
+
+class CanonicalPath:
+    """ASGI middleware: whatever base URL a client was given, the route is the one under /v1, without a redirect.
+
+    `/embeddings`, `/v1/v1/embeddings`, `/v1/embeddings/`, and `/<stage>/v1/embeddings` behind API Gateway's stages.
+    """
+
+    ROUTE = re.compile(r"/*(?:v1/+)*((?:embeddings|models)(?:/.+)?)")
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Rewrite the path of an HTTP request."""
+        if scope["type"] == "http":
+            path = scope["path"].removeprefix(_stage(scope))
+            route = self.ROUTE.fullmatch(path.rstrip("/"))
+            scope = {**scope, "path": f"/v1/{route[1]}" if route else path}
+        await self.app(scope, receive, send)
+
+
+def _stage(scope: Scope) -> str:
+    """Return API Gateway's stage as it stands before the path; `$default` does not."""
+    context = scope.get("aws.event", {}).get("requestContext", {})
+    return f"/{context['stage']}" if context.get("stage", "$default") != "$default" else ""
 
 
 def _catalog(request: Request) -> Catalog:
@@ -66,3 +98,7 @@ def _describe(name: str, embedder: Embedder) -> Model:
         dimensions=manifest.dimensions,
         max_tokens=manifest.max_tokens,
     )
+
+
+def _json(body: Model | ModelList) -> Response:
+    return Response(body.model_dump_json(), media_type="application/json")

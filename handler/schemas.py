@@ -3,13 +3,24 @@
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError
+from pydantic.config import JsonDict
 
 from handler.encoding import EncodingFormat
 from handler.errors import RequestError, from_validation
 
 MAX_INPUTS = 2048
-MAX_TOKEN_ID = 2**31 - 1  # the API document's int32
+MAX_INT32 = 2**31 - 1  # the API document's int32
 
+PROMPT_KINDS = {
+    "query": "query",
+    "search_query": "query",
+    "passage": "passage",
+    "document": "passage",
+    "search_document": "passage",
+}
+
+INT32: JsonDict = {"format": "int32"}
+TokenId = Annotated[int, Field(ge=0, json_schema_extra=INT32)]
 Texts = list[str]
 TokenArrays = list[list[int]]
 
@@ -61,8 +72,8 @@ def _checked_tokens(values: object, param: str) -> list[int]:
     if not values:
         raise RequestError(f"Invalid '{param}': it is an empty list of token ids.", param=param, code="empty_input")
     for index, value in enumerate(values):
-        if type(value) is not int or not 0 <= value <= MAX_TOKEN_ID:
-            raise _wrong_type(f"{param}.{index}", f"a token id, an integer from 0 to {MAX_TOKEN_ID}")
+        if type(value) is not int or not 0 <= value <= MAX_INT32:
+            raise _wrong_type(f"{param}.{index}", f"a token id, an integer from 0 to {MAX_INT32}")
     return values
 
 
@@ -70,24 +81,37 @@ def _wrong_type(param: str, expected: str) -> RequestError:
     return RequestError(f"Invalid type for '{param}': expected {expected}.", param=param, code="invalid_type")
 
 
+EXAMPLE: JsonDict = {
+    "input": "The food was delicious and the waiter...",
+    "model": "text-embedding-ada-002",
+    "encoding_format": "float",
+}
+
+
 class EmbeddingRequest(BaseModel):
     """Body of POST /v1/embeddings. Fields that other servers know, such as `truncate`, are ignored."""
 
-    model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
+    model_config = ConfigDict(extra="ignore", strict=True, frozen=True, json_schema_extra={"example": EXAMPLE})
 
     model: str = Field(description="Id or alias of the model to use: see GET /v1/models.")
     input: Annotated[
         Texts | TokenArrays,
-        PlainValidator(parse_input, json_schema_input_type=str | list[str] | list[int] | list[list[int]]),
+        PlainValidator(parse_input, json_schema_input_type=str | list[str] | list[TokenId] | list[list[TokenId]]),
         Field(
             description="A text, a list of texts, a list of token ids, or a list of such lists; at most 2048 inputs."
         ),
     ]
-    dimensions: int | None = Field(
-        None, ge=0, le=MAX_TOKEN_ID, description="Keep this many components; null or 0 for all."
+    dimensions: Annotated[int, Field(ge=0, le=MAX_INT32, json_schema_extra=INT32)] | None = Field(
+        None, description="Keep this many components; null or 0 for all."
     )
     encoding_format: EncodingFormat | None = Field(None, description="`float` (the default) or `base64`.")
-    user: str | None = Field(None, description="Accepted and ignored.")
+    user: str | None = Field(None, description="Accepted, and neither used nor logged.")
+    input_type: str | None = Field(None, description="`query` or `passage`, where the model knows prompts for them.")
+
+    @property
+    def prompt_kind(self) -> str | None:
+        """The prompt that `input_type` asks for, under the name that sentence-transformers gives it."""
+        return PROMPT_KINDS.get(self.input_type or "")
 
     @classmethod
     def parse(cls, body: bytes) -> "EmbeddingRequest":
@@ -121,15 +145,15 @@ class Embedding(BaseModel):
     """One input's vector: a list of floats, or base64 of little-endian float32."""
 
     object: Literal["embedding"]
-    index: int = Field(ge=0)
-    embedding: list[float] | str
+    index: int = Field(ge=0, json_schema_extra=INT32)
+    embedding: list[Annotated[float, Field(json_schema_extra={"format": "float"})]] | str
 
 
 class Usage(BaseModel):
     """Tokens that the model read, special tokens included."""
 
-    prompt_tokens: int = Field(ge=0)
-    total_tokens: int = Field(ge=0)
+    prompt_tokens: int = Field(ge=0, json_schema_extra=INT32)
+    total_tokens: int = Field(ge=0, json_schema_extra=INT32)
 
 
 class EmbeddingResponse(BaseModel):
@@ -159,3 +183,9 @@ class ModelList(BaseModel):
 
     object: Literal["list"] = "list"
     data: list[Model]
+
+
+class Health(BaseModel):
+    """Body of GET /health."""
+
+    status: Literal["ok"]

@@ -5,12 +5,16 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal, get_args
 
-from handler.errors import SettingsError
+from handler.errors import ErrorFormat, SettingsError
 
 # AWS Lambda gives one vCPU per 1,769 MB, six at most (docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html).
 MB_PER_VCPU = 1769
 MAX_VCPUS = 6
+
+TokenInput = Literal["decode", "native", "reject"]
+LongInput = Literal["error", "truncate", "window"]
 
 BUNDLED = Path(__file__).parent.parent / "model_artifacts"
 
@@ -19,14 +23,22 @@ BUNDLED = Path(__file__).parent.parent / "model_artifacts"
 class Settings:
     """What an operator may decide.
 
-    models     MODELS         references of the models to serve, comma-separated; the first is the default
-    aliases    MODEL_ALIASES  names that clients hard-code, answered by the default model; empty for none
-    workers                   derived: texts embedded at once, one per vCPU
-    artifacts                 the folder that holds the bundled models
+    models        MODELS         references of the models to serve, comma-separated; the first is the default
+    aliases       MODEL_ALIASES  names that clients hard-code, answered by the default model; empty for none
+    token_input   TOKEN_INPUT    token ids are cl100k_base's (decode), the model's own (native), or refused (reject)
+    long_input    LONG_INPUT     too long inputs are refused (error), cut (truncate) or read in pieces (window)
+    error_format  ERROR_FORMAT   OpenAI's envelope (openai), or a string (plain)
+    cors_origins  CORS_ORIGINS   origins of web pages that may call, comma-separated, or *; none by default
+    workers                      derived: texts embedded at once, one per vCPU
+    artifacts                    the folder that holds the bundled models
     """
 
     models: tuple[str, ...] = ("all-MiniLM-L6-v2",)
     aliases: tuple[str, ...] = ("text-embedding-ada-002", "text-embedding-3-small")
+    token_input: TokenInput = "decode"
+    long_input: LongInput = "error"
+    error_format: ErrorFormat = "openai"
+    cors_origins: tuple[str, ...] = ()
     workers: int = 1
     artifacts: Path = BUNDLED
 
@@ -41,13 +53,29 @@ class Settings:
         models = _names(environ, "MODELS", default.models)
         if not models:
             raise SettingsError(f"MODELS is empty: name at least one model, such as MODELS={default.models[0]}")
-        return cls(models=models, aliases=_names(environ, "MODEL_ALIASES", default.aliases), workers=_vcpus(environ))
+        return cls(
+            models=models,
+            aliases=_names(environ, "MODEL_ALIASES", default.aliases),
+            token_input=_choice(environ, "TOKEN_INPUT", get_args(TokenInput)),
+            long_input=_choice(environ, "LONG_INPUT", get_args(LongInput)),
+            error_format=_choice(environ, "ERROR_FORMAT", get_args(ErrorFormat)),
+            cors_origins=_names(environ, "CORS_ORIGINS", default.cors_origins),
+            workers=_vcpus(environ),
+        )
 
 
 def _names(environ: Mapping[str, str], variable: str, default: tuple[str, ...]) -> tuple[str, ...]:
     if variable not in environ:
         return default
     return tuple(name.strip() for name in environ[variable].split(",") if name.strip())
+
+
+def _choice(environ: Mapping[str, str], variable: str, choices: tuple[Any, ...]) -> Any:  # noqa: ANN401 - a Literal's
+    """Return one of the choices, the first by default."""
+    value = environ.get(variable, choices[0])
+    if value not in choices:
+        raise SettingsError(f"{variable} is '{value}': choose one of {', '.join(choices)}")
+    return value
 
 
 def _vcpus(environ: Mapping[str, str]) -> int:

@@ -1,18 +1,39 @@
 """Texts or token ids to token sequences that the model accepts."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from tokenizers import Tokenizer as HuggingFaceTokenizer
 
+from handler import cl100k
 from handler.errors import RequestError
+from handler.settings import LongInput, TokenInput
 
-TokenIds = Sequence[int]
+TokenIds = list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """One input as the model reads it.
+
+    windows  its token sequence, or those of its pieces
+    long     whether it was too long and was cut or taken to pieces
+    """
+
+    windows: list[TokenIds]
+    long: bool = False
+
+    def __len__(self) -> int:
+        """Count the tokens that the model reads."""
+        return sum(map(len, self.windows))
 
 
 class Tokenizer:
-    """A model's own tokenizer, never padding and never truncating silently."""
+    """A model's own tokenizer, with the policies for foreign token ids and for inputs that are too long."""
 
-    def __init__(self, definition: bytes, max_tokens: int) -> None:
+    def __init__(
+        self, definition: bytes, max_tokens: int, token_input: TokenInput = "decode", long_input: LongInput = "error"
+    ) -> None:
         """Build from the bytes of a tokenizer.json; `max_tokens` includes the special tokens.
 
         Raises:
@@ -21,40 +42,69 @@ class Tokenizer:
         self._tokenizer = HuggingFaceTokenizer.from_buffer(definition)
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
-        self._max_tokens = max_tokens
+        self._opening, self._closing = self._tokenizer.encode("").ids
         self._vocabulary_size = self._tokenizer.get_vocab_size()
+        self._max_tokens = max_tokens
+        self._token_input = token_input
+        self._long_input = long_input
 
-    def encode(self, inputs: Sequence[str] | Sequence[TokenIds]) -> list[TokenIds]:
-        """Return one token sequence per input; ids given by the caller are the model's own and used as they are.
+    def encode(self, inputs: Sequence[str | TokenIds], prompt: str = "") -> list[Encoding]:
+        """Encode each input.
+
+        Inputs are all texts or all token ids: cl100k_base's (`decode`), or the model's own, special tokens included
+        (`native`). The prompt goes before every text.
 
         Raises:
-            RequestError: an input is longer than the model can read, or an id is not in its vocabulary.
+            RequestError: token ids are not accepted or not in the vocabulary, or an input is too long.
         """
-        texts = [item for item in inputs if isinstance(item, str)]
-        if texts:
-            sequences: list[TokenIds] = [encoding.ids for encoding in self._tokenizer.encode_batch_fast(texts)]
-        else:
-            sequences = [item for item in inputs if not isinstance(item, str)]
-            self._check_vocabulary(sequences)
-        self._check_length(sequences)
-        return sequences
+        if self._token_input == "native" and not isinstance(inputs[0], str):
+            return [self._fit(self._native(item, index), index, special=False) for index, item in enumerate(inputs)]
+        texts = [prompt + self._text(item, index) for index, item in enumerate(inputs)]
+        encodings = self._tokenizer.encode_batch_fast(texts)
+        return [self._fit(encoding.ids, index, special=True) for index, encoding in enumerate(encodings)]
 
-    def _check_vocabulary(self, sequences: list[TokenIds]) -> None:
-        for index, sequence in enumerate(sequences):
-            if max(sequence) >= self._vocabulary_size:
-                raise RequestError(
-                    f"Token id {max(sequence)} in 'input.{index}' is not in the model's vocabulary: "
-                    f"ids run from 0 to {self._vocabulary_size - 1}.",
-                    param=f"input.{index}",
-                    code="invalid_token_id",
-                )
+    def _text(self, item: str | TokenIds, index: int) -> str:
+        if isinstance(item, str):
+            return item
+        if self._token_input == "reject":
+            raise RequestError(
+                "Token ids are not accepted as 'input' here: send text. "
+                "With LangChain, set check_embedding_ctx_length=False.",
+                param="input",
+                code="token_input_rejected",
+            )
+        _check_vocabulary(item, index, cl100k.SIZE, "cl100k_base")
+        return cl100k.decode(item)
 
-    def _check_length(self, sequences: list[TokenIds]) -> None:
-        for index, sequence in enumerate(sequences):
-            if len(sequence) > self._max_tokens:
-                raise RequestError(
-                    f"This model's maximum context length is {self._max_tokens} tokens, however you requested "
-                    f"{len(sequence)} tokens in 'input.{index}'. Please shorten it or split it.",
-                    param=f"input.{index}",
-                    code="context_length_exceeded",
-                )
+    def _native(self, item: str | TokenIds, index: int) -> TokenIds:
+        token_ids = [token_id for token_id in item if isinstance(token_id, int)]
+        _check_vocabulary(token_ids, index, self._vocabulary_size, "the model's vocabulary")
+        return token_ids
+
+    def _fit(self, token_ids: TokenIds, index: int, *, special: bool) -> Encoding:
+        """Apply the policy to a sequence that may be too long; `special` if special tokens enclose its content."""
+        if len(token_ids) <= self._max_tokens:
+            return Encoding([token_ids])
+        if self._long_input == "error":
+            raise RequestError(
+                f"This model's maximum context length is {self._max_tokens} tokens, however you requested "
+                f"{len(token_ids)} tokens in 'input.{index}'. Please shorten it or split it.",
+                param=f"input.{index}",
+                code="context_length_exceeded",
+            )
+        content = token_ids[1:-1] if special else token_ids
+        room = self._max_tokens - (2 if special else 0)
+        pieces = [content[start : start + room] for start in range(0, len(content), room)]
+        if self._long_input == "truncate":
+            pieces = pieces[:1]
+        return Encoding([[self._opening, *piece, self._closing] if special else piece for piece in pieces], long=True)
+
+
+def _check_vocabulary(token_ids: TokenIds, index: int, size: int, vocabulary: str) -> None:
+    largest = max(token_ids)
+    if largest >= size:
+        raise RequestError(
+            f"Token id {largest} in 'input.{index}' is not in {vocabulary}: ids run from 0 to {size - 1}.",
+            param=f"input.{index}",
+            code="invalid_token_id",
+        )

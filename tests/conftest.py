@@ -12,7 +12,10 @@ from fastapi import FastAPI
 
 from handler.app import create_app
 from handler.catalog import Catalog
+from handler.settings import Settings
 from tests import tiny
+
+SETTINGS = Settings(workers=2, aliases=("text-embedding-ada-002",), token_input="native")
 
 
 @contextmanager
@@ -31,7 +34,7 @@ def serve(app: FastAPI) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def app() -> FastAPI:
-    return create_app(Catalog.of([tiny.embedder()], aliases=("text-embedding-ada-002",)))
+    return create_app(SETTINGS, Catalog.of([tiny.embedder(SETTINGS)], SETTINGS.aliases))
 
 
 @pytest.fixture(scope="session")

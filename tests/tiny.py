@@ -12,6 +12,7 @@ from tokenizers.processors import TemplateProcessing
 
 from handler.artifacts import MODEL_FILE, TOKENIZER_FILE, Artifacts, Manifest
 from handler.embedder import Embedder
+from handler.settings import Settings
 from model_artifacts.recipe.export import export
 from model_artifacts.recipe.quantize import quantize
 from model_artifacts.recipe.seal import describe
@@ -25,7 +26,7 @@ OPENING, CLOSING = WORDS.index("[CLS]"), WORDS.index("[SEP]")
 def tokenizer_definition() -> bytes:
     """Return a tokenizer.json of a BERT tokenizer with a small vocabulary."""
     ids = {word: index for index, word in enumerate(WORDS)}
-    tokenizer = Tokenizer(WordPiece(ids, unk_token="[UNK]"))  # noqa: S106 - a token, not a secret
+    tokenizer = Tokenizer(WordPiece(ids, unk_token="[UNK]"))
     tokenizer.normalizer = BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = BertPreTokenizer()
     special = [("[CLS]", OPENING), ("[SEP]", CLOSING)]
@@ -93,7 +94,9 @@ def artifacts() -> Artifacts:
     return Artifacts(manifest, digest="d" * 64, model=model, tokenizer=tiny.tokenizer)
 
 
-def embedder(workers: int = 2, **changes: object) -> Embedder:
-    """Return an embedder of the tiny model; `changes` are of its manifest."""
+def embedder(settings: Settings | int = 2, **changes: object) -> Embedder:
+    """Return an embedder of the tiny model, with settings or just workers; `changes` are of its manifest."""
+    if isinstance(settings, int):
+        settings = Settings(workers=settings, token_input="native")
     built = artifacts()
-    return Embedder(replace(built, manifest=replace(built.manifest, **changes)), workers)  # type: ignore[arg-type]
+    return Embedder(replace(built, manifest=replace(built.manifest, **changes)), settings)  # type: ignore[arg-type]

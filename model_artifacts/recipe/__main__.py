@@ -51,7 +51,7 @@ def build(directory: Path | None, sts: Path | None) -> None:
     full = export(source)
 
     print("quantize")
-    opening, _, closing = Tokenizer(source.tokenizer, source.max_tokens).encode(["a"])[0]
+    opening, _, closing = Tokenizer(source.tokenizer, source.max_tokens).encode(["a"])[0].windows[0]
     small = quantize(full, (opening, closing))
 
     print("verify")

@@ -96,7 +96,7 @@ def read(directory: Path | None) -> Source:
         or config["max_position_embeddings"],
         pooling=pooling,
         normalize=normalize,
-        prompts=_json(directory / "config_sentence_transformers.json").get("prompts", {}),
+        prompts=_prompts(directory),
     )
 
 
@@ -111,6 +111,12 @@ def _json(path: Path) -> dict[str, Any]:
         return {}
     content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return content
+
+
+def _prompts(directory: Path) -> dict[str, str]:
+    """Return the prompts by kind of input; newer models say `document` where E5 said `passage`."""
+    prompts = _json(directory / "config_sentence_transformers.json").get("prompts", {})
+    return {"passage" if kind == "document" else kind: prompt for kind, prompt in prompts.items()}
 
 
 def _weights(path: Path) -> Weights:

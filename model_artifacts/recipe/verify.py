@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from handler.artifacts import Artifacts
 from handler.embedder import Embedder
+from handler.settings import Settings
 from model_artifacts.recipe.golden import Golden
 
 Vectors = NDArray[np.float32]
@@ -45,8 +46,9 @@ def verify(
     Raises:
         VerificationError: the exported graph is not the source's, or the quantized one misses a bar.
     """
-    served = Embedder(artifacts, workers)
-    exported = Embedder(replace(artifacts, model=full_precision), workers)
+    settings = Settings(workers=workers)
+    served = Embedder(artifacts, settings)
+    exported = Embedder(replace(artifacts, model=full_precision), settings)
     deviation = float(np.abs(_embed(exported, golden.texts, "export") - golden.vectors).max())
     if deviation > EXPORT_TOLERANCE:
         raise VerificationError(f"the exported graph is not the source's: a component is off by {deviation:.1e}")

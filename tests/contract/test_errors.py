@@ -8,6 +8,7 @@ from fastapi import FastAPI
 
 from handler.app import create_app
 from handler.catalog import Catalog
+from handler.settings import Settings
 from tests import tiny
 from tests.conftest import serve
 
@@ -92,7 +93,7 @@ def test_health_says_nothing_of_the_model(client):
 def broken_app(monkeypatch) -> FastAPI:
     embedder = tiny.embedder()
     monkeypatch.setattr(embedder, "_pool", lambda _: 1 / 0)
-    return create_app(Catalog.of([embedder]))
+    return create_app(Settings(), Catalog.of([embedder]))
 
 
 def test_what_nobody_expected_is_the_documents_500_and_one_log_record(broken_app, caplog):
@@ -100,6 +101,7 @@ def test_what_nobody_expected_is_the_documents_500_and_one_log_record(broken_app
         response = httpx2.post(f"{address}/v1/embeddings", json={"model": "tiny", "input": "secret text"})
     assert response.status_code == 500
     assert error_of(response)["message"] == "Unexpected internal server error occurred"
+    assert response.headers["x-should-retry"] == "false"
     (record,) = [record for record in caplog.records if record.name == "handler"]
     assert response.headers["x-request-id"] in record.getMessage()
     assert "secret text" not in caplog.text

@@ -12,6 +12,7 @@ from mangum import Mangum
 
 from tests import tiny
 
+CONTEXT = SimpleNamespace(aws_request_id="from-lambda")
 BODY = json.dumps({"model": "tiny", "input": "the food was good", "encoding_format": "float"})
 
 
@@ -51,7 +52,7 @@ def payload_1(body: str, *, encoded: bool = False) -> dict[str, Any]:
 @pytest.mark.parametrize("encoded", [False, True])
 def test_an_event_is_answered_with_the_vector(app: FastAPI, event, encoded):
     body = base64.b64encode(BODY.encode()).decode() if encoded else BODY
-    answer = Mangum(app, lifespan="off")(event(body, encoded=encoded), SimpleNamespace(aws_request_id="from-lambda"))
+    answer = Mangum(app, lifespan="off")(event(body, encoded=encoded), CONTEXT)
     assert answer["statusCode"] == 200
     assert answer["isBase64Encoded"] is False
     headers = answer.get("headers") or {name: values[0] for name, values in answer["multiValueHeaders"].items()}
@@ -62,5 +63,5 @@ def test_an_event_is_answered_with_the_vector(app: FastAPI, event, encoded):
 
 def test_a_body_that_is_not_utf_8_is_a_400(app: FastAPI):
     body = base64.b64encode(b"\xff\xfe").decode()
-    answer = Mangum(app, lifespan="off")(payload_2(body, encoded=True), SimpleNamespace(aws_request_id="x"))
+    answer = Mangum(app, lifespan="off")(payload_2(body, encoded=True), CONTEXT)
     assert answer["statusCode"] == 400

@@ -19,7 +19,7 @@ def artifacts() -> Artifacts:
 
 @pytest.fixture(scope="session")
 def embedder(artifacts: Artifacts) -> Callable[[int], Embedder]:
-    return lambda workers: Embedder(artifacts, workers)
+    return lambda workers: Embedder(artifacts, Settings(workers=workers, token_input="native"))
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ import pytest
 
 from handler.embedder import Embedder
 from handler.errors import ArtifactError, RequestError
+from handler.settings import Settings
 from tests import tiny
 
 TEXTS = ["the food was good", "a", "a b c d e f g h i j k l m", "the foods .", "z z"]
@@ -61,8 +62,38 @@ def test_pooling_and_normalization_are_the_manifests():
     assert not np.allclose(tiny.embedder(pooling="cls").embed(TEXTS).vectors, tiny.embedder().embed(TEXTS).vectors)
 
 
+@pytest.mark.parametrize("normalize", [True, False])
+@pytest.mark.parametrize("component", [np.nan, np.inf])
+def test_neither_nan_nor_infinity_ever_leaves(monkeypatch, normalize, component):
+    hidden_states = np.full((3, tiny.HIDDEN), component, np.float32)
+    monkeypatch.setattr("handler.inference.InferenceSession.run", lambda *_: hidden_states)
+    with pytest.raises(FloatingPointError):
+        tiny.embedder(1, normalize=normalize).embed(["a"])
+
+
 def test_files_that_cannot_be_loaded_are_one_clear_error():
     with pytest.raises(ArtifactError, match="model 'tiny' cannot be loaded"):
-        Embedder(replace(tiny.artifacts(), model=b"not a graph"), workers=1)
+        Embedder(replace(tiny.artifacts(), model=b"not a graph"), Settings())
     with pytest.raises(ArtifactError, match="model 'tiny' cannot be loaded"):
-        Embedder(replace(tiny.artifacts(), tokenizer=b"{}"), workers=1)
+        Embedder(replace(tiny.artifacts(), tokenizer=b"{}"), Settings())
+
+
+def test_windows_are_averaged_by_their_tokens():
+    embedder = tiny.embedder(Settings(long_input="window"))
+    text = "a b c d e f g h i j k l m n o p q r s t"
+    embeddings = embedder.embed([text, "a"])
+    assert (embeddings.tokens, embeddings.long_inputs) == (16 + 8 + 3, 1)
+    (hidden,) = [
+        np.concatenate([embedder._session.run(window) for window in encoding.windows])
+        for encoding in embedder._tokenizer.encode([text])
+    ]
+    mean = hidden.mean(axis=0)
+    np.testing.assert_allclose(embeddings.vectors[0], mean / np.linalg.norm(mean), atol=1e-6)
+
+
+def test_the_kind_of_input_chooses_the_models_prompt():
+    embedder = tiny.embedder(1, prompts={"query": "the "})
+    asked, plain = embedder.embed(["food"], kind="query").vectors, embedder.embed(["the food"]).vectors
+    np.testing.assert_array_equal(asked, plain)
+    for kind in (None, "passage"):
+        np.testing.assert_array_equal(embedder.embed(["food"], kind=kind).vectors, embedder.embed(["food"]).vectors)

@@ -1,5 +1,3 @@
-import json
-
 import pytest
 
 from handler.errors import STATUS, RequestError, ServiceError, describe, describe_http
@@ -11,11 +9,11 @@ def test_every_refusal_has_a_status():
 
 
 def test_the_envelope_always_has_the_four_keys():
-    body = json.loads(describe(RequestError("no", param="input.3", code="empty_input")).envelope())
+    body = describe(RequestError("no", param="input.3", code="empty_input")).envelope()
     assert body == {
         "error": {"message": "no", "type": "invalid_request_error", "param": "input.3", "code": "empty_input"}
     }
-    assert set(json.loads(describe_http(418, "GET", "/").envelope())["error"]) == {"message", "type", "param", "code"}
+    assert set(describe_http(418, "GET", "/").envelope()["error"]) == {"message", "type", "param", "code"}
 
 
 @pytest.mark.parametrize(

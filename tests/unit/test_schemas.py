@@ -101,3 +101,18 @@ def test_what_is_not_an_object_is_refused(body):
 def test_optional_fields_may_be_null_and_unknown_ones_are_ignored():
     request = parse(dimensions=None, encoding_format=None, user=None, truncate="END")
     assert (request.dimensions, request.encoding_format, request.user) == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("given", "kind"),
+    [
+        ("query", "query"),
+        ("search_query", "query"),
+        ("document", "passage"),
+        ("search_document", "passage"),
+        ("x", None),
+    ],
+)
+def test_input_types_of_several_dialects_name_a_prompt(given, kind):
+    assert parse(input_type=given).prompt_kind == kind
+    assert parse().prompt_kind is None

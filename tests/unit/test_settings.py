@@ -25,3 +25,19 @@ def test_lists_are_split_at_commas_and_may_be_emptied():
 def test_no_model_at_all_is_refused():
     with pytest.raises(SettingsError, match="MODELS is empty: name at least one"):
         Settings.from_env({"MODELS": " ,"})
+
+
+@pytest.mark.parametrize(
+    ("variable", "field", "choices"),
+    [
+        ("TOKEN_INPUT", "token_input", ["decode", "native", "reject"]),
+        ("LONG_INPUT", "long_input", ["error", "truncate", "window"]),
+        ("ERROR_FORMAT", "error_format", ["openai", "plain"]),
+    ],
+)
+def test_choices_default_to_their_first_and_are_named_when_wrong(variable, field, choices):
+    assert getattr(Settings.from_env({}), field) == choices[0]
+    for choice in choices:
+        assert getattr(Settings.from_env({variable: choice}), field) == choice
+    with pytest.raises(SettingsError, match=f"{variable} is 'x': choose one of {', '.join(choices)}"):
+        Settings.from_env({variable: "x"})

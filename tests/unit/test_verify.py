@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from handler.embedder import Embedder
+from handler.settings import Settings
 from model_artifacts.recipe.export import export
 from model_artifacts.recipe.golden import Golden
 from model_artifacts.recipe.verify import VerificationError, read_sts, verify
@@ -21,7 +22,7 @@ def full_precision() -> bytes:
 @pytest.fixture(scope="module")
 def golden(full_precision) -> Golden:
 
-    exact = Embedder(replace(tiny.artifacts(), model=full_precision), 1)
+    exact = Embedder(replace(tiny.artifacts(), model=full_precision), Settings())
     return Golden(TEXTS, exact.embed(TEXTS).vectors, source_sha256="0" * 64)
 
 

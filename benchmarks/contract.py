@@ -1,0 +1,85 @@
+"""The code around the model: a request through the whole application, with the model replaced by a constant.
+
+python -m benchmarks.contract
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import orjson
+from mangum import Mangum
+
+from handler.app import create_app
+from handler.artifacts import load
+from handler.catalog import Catalog
+from handler.embedder import Embedder
+from handler.encoding import encode_response
+from handler.pooling import HiddenStates
+from handler.schemas import EmbeddingRequest
+from handler.settings import Settings
+
+TEXT = "The food was delicious and the waiter brought more bread before anyone thought of asking him for it."  # 100
+VECTOR = np.ones(384, np.float32)
+CALLS = {1: 500, 2048: 11}
+
+
+class Constant:
+    """Stands for the session: every text has the same hidden states."""
+
+    def __init__(self) -> None:
+        self.hidden_states: HiddenStates = np.random.default_rng(0).normal(size=(1, 384)).astype(np.float32)
+
+    def run(self, _: list[int]) -> HiddenStates:
+        """Return the hidden states of nothing."""
+        return self.hidden_states
+
+
+def main() -> None:
+    """Print the median milliseconds for one text and for 2048."""
+    settings = Settings()
+    embedder = Embedder(load(settings.models[0], settings.artifacts), settings)
+    embedder._session = Constant()  # type: ignore[assignment]  # noqa: SLF001
+    handle = Mangum(create_app(settings, Catalog.of([embedder], settings.aliases)), lifespan="off")
+    print(f"{'texts':>6} {'parse, validate, encode':>24} {'lambda_handler, all but the model':>34}")
+    for texts, calls in CALLS.items():
+        body = orjson.dumps({"model": "all-MiniLM-L6-v2", "input": [TEXT] * texts, "encoding_format": "base64"})
+        event = _event(body.decode())
+        contract = _median(partial(_contract, body), calls)
+        whole = _median(partial(handle, event, SimpleNamespace(aws_request_id="x")), calls)
+        print(f"{texts:6} {contract:21.2f} ms {whole:31.2f} ms")
+
+
+def _contract(body: bytes) -> None:
+    request = EmbeddingRequest.parse(body)
+    vectors = np.broadcast_to(VECTOR, (len(request.input), 384))
+    encode_response(vectors, model="m", tokens=1, encoding_format=request.encoding_format or "float")
+
+
+def _median(run: Callable[[], object], calls: int) -> float:
+    times = []
+    for _ in range(calls + 1):
+        started = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - started)
+    return statistics.median(times[1:]) * 1000
+
+
+def _event(body: str) -> dict[str, Any]:
+    return {
+        "version": "2.0",
+        "rawPath": "/v1/embeddings",
+        "rawQueryString": "",
+        "headers": {"content-type": "application/json"},
+        "requestContext": {"http": {"method": "POST", "path": "/v1/embeddings", "sourceIp": "192.0.2.1"}},
+        "body": body,
+        "isBase64Encoded": False,
+    }
+
+
+if __name__ == "__main__":
+    main()

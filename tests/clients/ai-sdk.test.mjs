@@ -1,0 +1,51 @@
+// Vercel's AI SDK, which asks for floats, and for up to 2048 of them at once.
+
+import assert from 'node:assert/strict'
+import test from 'node:test'
+
+import { createOpenAICompatible } from '@ai-sdk/openai-compatible'
+import { APICallError, embed, embedMany, wrapEmbeddingModel } from 'ai'
+
+import { baseURL, check, model as id, texts } from './golden.mjs'
+
+let requests = 0
+const count = (...request) => {
+  requests += 1
+  return fetch(...request)
+}
+const model = createOpenAICompatible({ name: 'embeddings', baseURL, fetch: count }).embeddingModel(id)
+const values = Array.from({ length: 2048 }, (_, index) => texts[index % 20])
+
+test.beforeEach(() => {
+  requests = 0
+})
+
+test('one value and many give the same golden vectors', async () => {
+  const { embeddings } = await embedMany({ model, values: texts })
+  check(embeddings, texts)
+  assert.deepEqual((await embed({ model, value: texts[0] })).embedding, embeddings[0])
+})
+
+test('2048 values of 128 dimensions are one request', async () => {
+  const providerOptions = { embeddings: { dimensions: 128 } }
+  const { embeddings } = await embedMany({ model, values, providerOptions })
+  check(embeddings, values, 128)
+  assert.equal(requests, 1)
+})
+
+test('2048 values of all dimensions are too long an answer, and the refusal says how many fit', async () => {
+  await assert.rejects(embedMany({ model, values }), (error) => {
+    assert.ok(APICallError.isInstance(error))
+    assert.equal(error.statusCode, 400)
+    assert.match(error.message, /\b1[23]\d\d fit\b/)
+    return true
+  })
+  assert.equal(requests, 1)
+})
+
+test('2048 values of all dimensions are two requests when the model is told how many fit', async () => {
+  const middleware = { specificationVersion: 'v3', overrideMaxEmbeddingsPerCall: () => 1024 }
+  const { embeddings } = await embedMany({ model: wrapEmbeddingModel({ model, middleware }), values })
+  check(embeddings, values)
+  assert.equal(requests, 2)
+})

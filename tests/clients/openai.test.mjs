@@ -1,0 +1,33 @@
+// The official JavaScript client, which asks for base64 unless told otherwise.
+
+import assert from 'node:assert/strict'
+import test from 'node:test'
+
+import OpenAI from 'openai'
+
+import { baseURL, check, model, texts } from './golden.mjs'
+
+const client = new OpenAI({ baseURL, apiKey: 'none' })
+
+async function embed(options) {
+  const { data } = await client.embeddings.create({ model, input: texts, ...options })
+  return data.map((row) => row.embedding)
+}
+
+test('the default and floats give the same golden vectors', async () => {
+  const [unnamed, floats] = [await embed({}), await embed({ encoding_format: 'float' })]
+  check(unnamed, texts)
+  const rounded = floats.map((vector) => Array.from(Float32Array.from(vector)))
+  assert.deepEqual(unnamed, rounded)
+})
+
+test('fewer dimensions are the first ones at unit length', async () => {
+  check(await embed({ dimensions: 128 }), texts, 128)
+})
+
+test('models are listed and described', async () => {
+  const { data } = await client.models.list()
+  assert.ok(data.some(({ id }) => id === model))
+  assert.ok(data.some(({ id }) => id === 'text-embedding-ada-002'))
+  assert.equal((await client.models.retrieve(model)).id, model)
+})

@@ -1,0 +1,97 @@
+"""The service's own OpenAPI document against the API document that it implements, and against itself."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import response_schema_conformance, status_code_conformance
+
+API_DOCUMENT = json.loads(Path(__file__).with_name("embeddings.openapi.json").read_text())
+POST = ("paths", "/v1/embeddings", "post")
+REQUEST = (*POST, "requestBody", "content", "application/json", "schema")
+RESPONSE = (*POST, "responses", "200", "content", "application/json", "schema")
+
+
+@pytest.fixture(scope="module")
+def document(client) -> dict[str, Any]:
+    content: dict[str, Any] = client.get("/openapi.json").json()
+    return content
+
+
+def canonical(schema: dict[str, Any], document: dict[str, Any]) -> Any:  # noqa: ANN401 - nested tuples and sets
+    """Return what a schema means, however it says so: alternatives as a set, references followed, prose left out."""
+    if "$ref" in schema:
+        return canonical(at(document, schema["$ref"].removeprefix("#/").split("/")), document)
+    alternatives = schema.get("oneOf") or schema.get("anyOf")
+    if isinstance(schema.get("type"), list):
+        alternatives = [{**schema, "type": kind} if kind != "null" else {"type": kind} for kind in schema["type"]]
+    if alternatives:
+        return frozenset(canonical(alternative, document) for alternative in alternatives)
+    properties = schema.get("properties", {})
+    return (
+        schema["type"],
+        schema.get("format"),
+        schema.get("minimum"),
+        frozenset(schema.get("enum", ())),
+        frozenset(schema.get("required", ())),
+        canonical(schema["items"], document) if "items" in schema else None,
+        frozenset((name, canonical(each, document)) for name, each in properties.items()),
+    )
+
+
+def at(document: dict[str, Any], path: Sequence[str]) -> dict[str, Any]:
+    for key in path:
+        document = document[key]
+    return document
+
+
+@pytest.mark.parametrize("path", [REQUEST, RESPONSE], ids=["request", "response"])
+def test_the_schemas_are_the_api_documents(document, path):
+    ours, theirs = (canonical(at(each, path), each) for each in (document, API_DOCUMENT))
+    *head, our_properties = ours
+    *their_head, their_properties = theirs
+    assert head == their_head
+    assert their_properties <= our_properties
+    assert {name for name, _ in our_properties - their_properties} <= {"input_type"}
+
+
+def test_statuses_and_examples_are_the_api_documents_and_more(document):
+    ours, theirs = (at(each, POST) for each in (document, API_DOCUMENT))
+    assert set(theirs["responses"]) < set(ours["responses"])
+    assert (
+        at(document, ["components", "schemas", "EmbeddingRequest"])["example"]
+        == at(API_DOCUMENT, REQUEST[:-1])["example"]
+    )
+    assert ours["requestBody"]["required"] is theirs["requestBody"]["required"] is True
+
+
+def test_the_example_works_when_pasted(document, client):
+    response = client.post("/v1/embeddings", json=document["components"]["schemas"]["EmbeddingRequest"]["example"])
+    assert response.status_code == 200
+
+
+def test_every_operation_says_what_it_refuses(document):
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            assert {"200", "405", "500"} <= set(operation["responses"])
+            assert operation["description"]
+
+
+@pytest.mark.parametrize("path", ["/v1/embeddings", "/v1/models", "/v1/models/{model}", "/health"])
+def test_generated_requests_are_answered_as_documented(url, path):
+    schema = schemathesis.openapi.from_url(f"{url}/openapi.json").include(path=path)
+    checks = [not_a_server_error, status_code_conformance, response_schema_conformance]
+    for operation in schema.get_all_operations():
+        strategy = operation.ok().as_strategy()  # type: ignore[union-attr]
+
+        @settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+        @given(strategy)
+        def answered(case: schemathesis.Case[Any]) -> None:
+            case.call_and_validate(checks=checks)
+
+        answered()
