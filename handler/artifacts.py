@@ -13,6 +13,18 @@ from handler.pooling import POOLING
 SCHEMA = 1
 MODEL_FILE = "model.onnx"
 TOKENIZER_FILE = "tokenizer.json"
+FIELD_TYPES: dict[str, type] = {
+    "id": str,
+    "aliases": list,
+    "dimensions": int,
+    "max_tokens": int,
+    "pooling": str,
+    "normalize": bool,
+    "prompts": dict,
+    "files": dict,
+    "provenance": dict,
+    "quality": dict,
+}
 REMEDY = "restore it with git checkout, or rebuild it with make model"
 
 
@@ -64,14 +76,17 @@ class Manifest:
         schema = fields.pop("schema", None)
         if schema != SCHEMA:
             raise ValueError(f"its schema is {schema!r} and this version reads {SCHEMA}")
+        for name, kind in FIELD_TYPES.items():
+            if type(fields.get(name)) is not kind:
+                raise ValueError(f"its field '{name}' is missing or not a {kind.__name__}")
+        if fields["pooling"] not in POOLING:
+            raise ValueError(f"its pooling is '{fields['pooling']}' and this version knows {', '.join(POOLING)}")
         try:
-            fields["aliases"] = tuple(fields["aliases"])
-            fields["files"] = {name: File(**file) for name, file in fields["files"].items()}
-            manifest = cls(**fields)
-            manifest.files[MODEL_FILE], manifest.files[TOKENIZER_FILE], POOLING[manifest.pooling]
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"a field is missing or wrong: {error}") from error
-        return manifest
+            files = {name: File(**file) for name, file in fields.pop("files").items()}
+            _ = files[MODEL_FILE], files[TOKENIZER_FILE]
+            return cls(aliases=tuple(fields.pop("aliases")), files=files, **fields)
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"its fields are not those of schema {SCHEMA}: {error}") from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,6 +88,14 @@ EXAMPLE: JsonDict = {
 }
 
 
+ANSWER: JsonDict = {
+    "object": "list",
+    "data": [{"object": "embedding", "embedding": [0.0023064255, -0.009327292, -0.0028842222], "index": 0}],
+    "model": "text-embedding-ada-002",
+    "usage": {"prompt_tokens": 8, "total_tokens": 8},
+}
+
+
 class EmbeddingRequest(BaseModel):
     """Body of POST /v1/embeddings. Fields that other servers know, such as `truncate`, are ignored."""
 
@@ -158,6 +166,8 @@ class Usage(BaseModel):
 
 class EmbeddingResponse(BaseModel):
     """Body of a successful POST /v1/embeddings."""
+
+    model_config = ConfigDict(json_schema_extra={"example": ANSWER})
 
     object: Literal["list"]
     data: list[Embedding]

@@ -1,9 +1,12 @@
 """A real model in miniature: two layers of random weights, built by the recipe's own steps in a few milliseconds."""
 
+import json
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import numpy as np
+from safetensors.numpy import save_file
 from tokenizers import Tokenizer
 from tokenizers.models import WordPiece
 from tokenizers.normalizers import BertNormalizer
@@ -20,7 +23,21 @@ from model_artifacts.recipe.source import Source
 
 HIDDEN, HEADS, LAYERS, MAX_TOKENS = 32, 4, 2, 16
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "the", "food", "was", "good", "##s", ".", *"abcdefghijklmnopqrstuvwxyz"]
-OPENING, CLOSING = WORDS.index("[CLS]"), WORDS.index("[SEP]")
+SPECIAL = OPENING, CLOSING = WORDS.index("[CLS]"), WORDS.index("[SEP]")
+CALIBRATION_TEXTS = 32
+CONFIG = {
+    "model_type": "bert",
+    "hidden_act": "gelu",
+    "num_hidden_layers": LAYERS,
+    "num_attention_heads": HEADS,
+    "layer_norm_eps": 1e-12,
+    "max_position_embeddings": MAX_TOKENS,
+}
+MODULES = [
+    {"path": "", "type": "sentence_transformers.models.Transformer"},
+    {"path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
+    {"path": "2_Normalize", "type": "sentence_transformers.models.Normalize"},
+]
 
 
 def tokenizer_definition() -> bytes:
@@ -78,7 +95,7 @@ def source() -> Source:
 def artifacts() -> Artifacts:
     """Return the model's files and a manifest that describes them."""
     tiny = source()
-    model = quantize(export(tiny), (OPENING, CLOSING)).SerializeToString(deterministic=True)
+    model = quantize(export(tiny), SPECIAL, CALIBRATION_TEXTS).SerializeToString(deterministic=True)
     manifest = Manifest(
         id=tiny.id,
         aliases=tiny.aliases,
@@ -100,3 +117,21 @@ def embedder(settings: Settings | int = 2, **changes: object) -> Embedder:
         settings = Settings(workers=settings, token_input="native")
     built = artifacts()
     return Embedder(replace(built, manifest=replace(built.manifest, **changes)), settings)  # type: ignore[arg-type]
+
+
+def write_directory(folder: Path) -> Path:
+    """Lay the tiny model out as a Hugging Face directory, in other ways than its Source: CLS pooling, 12 tokens."""
+    (folder / "1_Pooling").mkdir(parents=True)
+    save_file({f"bert.{name}": array for name, array in source().weights.items()}, folder / "model.safetensors")
+    (folder / "tokenizer.json").write_bytes(tokenizer_definition())
+    write(folder / "config.json", CONFIG)
+    write(folder / "modules.json", MODULES)
+    write(folder / "1_Pooling/config.json", {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False})
+    write(folder / "sentence_bert_config.json", {"max_seq_length": 12})
+    write(folder / "config_sentence_transformers.json", {"prompts": {"query": "query: ", "document": "passage: "}})
+    return folder
+
+
+def write(path: Path, content: object) -> None:
+    """Write JSON."""
+    path.write_text(json.dumps(content))

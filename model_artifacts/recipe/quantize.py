@@ -52,11 +52,11 @@ class Product:
     factors: Array | None = None
 
 
-def quantize(model: onnx.ModelProto, special: tuple[int, int]) -> onnx.ModelProto:
-    """Quantize an exported graph; `special` are the ids that open and close every text."""
+def quantize(model: onnx.ModelProto, special: tuple[int, int], texts: int = CALIBRATION_TEXTS) -> onnx.ModelProto:
+    """Quantize an exported graph, calibrated on random texts; `special` are the ids that open and close each."""
     weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     nodes = {node.name: node for node in model.graph.node if f"{node.name}.bias" in weights}
-    activations = _observe(model, [node.input[0] for node in nodes.values()], special, weights)
+    activations = _observe(model, [node.input[0] for node in nodes.values()], special, weights, texts)
     products = {name: Product(weights[f"{name}.weight"], weights[f"{name}.bias"]) for name in nodes}
     for name, product in tqdm(products.items(), desc="  products", leave=False, disable=None):
         before = products[name.replace(".down", ".up")] if name.endswith(".down") else None
@@ -83,7 +83,7 @@ def round_to_int8(value: Array, axis: int, largest: int) -> tuple[NDArray[np.int
 
 
 def _observe(
-    model: onnx.ModelProto, names: list[str], special: tuple[int, int], weights: Weights
+    model: onnx.ModelProto, names: list[str], special: tuple[int, int], weights: Weights, texts: int
 ) -> dict[str, list[Array]]:
     """Run random token sequences and keep the inputs of every product.
 
@@ -100,7 +100,7 @@ def _observe(
     longest = min(CALIBRATION_TOKENS, len(weights["positions.weight"]) - len(special))
     random = np.random.default_rng(0)
     seen: dict[str, list[Array]] = {name: [] for name in names}
-    for _ in range(CALIBRATION_TEXTS):
+    for _ in range(texts):
         tokens = random.integers(vocabulary // 30, vocabulary, random.integers(1, longest + 1))
         ids = np.concatenate([special[:1], tokens, special[1:]])[None].astype(np.int64)
         for name, value in zip(seen, session.run(list(seen), {INPUT: ids}), strict=True):
@@ -114,6 +114,8 @@ def _tame_outliers(product: Product, activations: list[Array], before: Product |
     least = WORTH_A_NODE * _squared_error(activations, product.weight, np.ones_like(magnitude), split=bool(before))
     for threshold in THRESHOLDS:
         factors = np.exp2(np.rint(np.log2(np.maximum(1, magnitude / threshold)))).astype(np.float32)
+        if factors.max() == 1:
+            break  # nor will any channel exceed the higher thresholds
         if before and factors.sum() > len(factors) + MOST_COPIES:
             continue
         error = _squared_error(activations, product.weight, factors, split=bool(before))

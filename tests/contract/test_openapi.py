@@ -67,6 +67,10 @@ def test_statuses_and_examples_are_the_api_documents_and_more(document):
         at(document, ["components", "schemas", "EmbeddingRequest"])["example"]
         == at(API_DOCUMENT, REQUEST[:-1])["example"]
     )
+    assert (
+        at(document, ["components", "schemas", "EmbeddingResponse"])["example"]
+        == at(API_DOCUMENT, RESPONSE[:-1])["example"]
+    )
     assert ours["requestBody"]["required"] is theirs["requestBody"]["required"] is True
 
 

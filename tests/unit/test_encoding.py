@@ -39,7 +39,7 @@ def test_a_truncated_vector_encodes_its_own_components_only():
     assert math.isclose(np.frombuffer(base64.b64decode(first["embedding"]), "<f4")[1], -1.5)
 
 
-@pytest.mark.parametrize("dimensions", [1, 8, 128, 384, 1024])
+@pytest.mark.parametrize("dimensions", [2, 384, 1024])
 @pytest.mark.parametrize("encoding_format", ["float", "base64"])
 def test_as_many_vectors_are_promised_as_lambda_can_return(dimensions, encoding_format):
     with pytest.raises(RequestError, match=r"\d+ fit") as refused:

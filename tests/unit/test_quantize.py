@@ -10,12 +10,11 @@ from model_artifacts.recipe.source import Source
 from tests import tiny
 
 TEXT = [tiny.OPENING, 4, 5, 6, 7, 20, 21, tiny.CLOSING]
-SPECIAL = (tiny.OPENING, tiny.CLOSING)
 
 
 @pytest.fixture(scope="module")
 def quantized() -> onnx.ModelProto:
-    return quantize(export(tiny.source()), SPECIAL)
+    return quantize(export(tiny.source()), tiny.SPECIAL, tiny.CALIBRATION_TEXTS)
 
 
 def test_no_weight_can_overflow_a_pair_sum_in_int16(quantized):
@@ -38,7 +37,7 @@ def test_hidden_states_stay_close_to_full_precision(quantized):
 
 
 def test_quantizing_twice_gives_the_same_bytes(quantized):
-    again = quantize(export(tiny.source()), SPECIAL)
+    again = quantize(export(tiny.source()), tiny.SPECIAL, tiny.CALIBRATION_TEXTS)
     assert again.SerializeToString(deterministic=True) == quantized.SerializeToString(deterministic=True)
 
 
@@ -51,7 +50,7 @@ def with_outliers() -> Source:
 
 def test_an_outlier_channel_after_gelu_is_split_and_the_graph_still_computes_the_encoder():
     full = export(with_outliers())
-    small = quantize(full, SPECIAL)
+    small = quantize(full, tiny.SPECIAL, tiny.CALIBRATION_TEXTS)
     shapes = {tensor.name: tuple(tensor.dims) for tensor in small.graph.initializer}
     copies = shapes["layer.0.up.weight"][1] - 4 * tiny.HIDDEN
     assert copies > 0
