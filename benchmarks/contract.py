@@ -43,7 +43,7 @@ def main() -> None:
     """Print the median milliseconds for one text and for 2048."""
     settings = Settings()
     embedder = Embedder(load(settings.models[0], settings.artifacts), settings)
-    embedder._session = Constant()  # type: ignore[assignment]  # noqa: SLF001
+    embedder._session = Constant()  # type: ignore[assignment]
     handle = Mangum(create_app(settings, Catalog.of([embedder], settings.aliases)), lifespan="off")
     print(f"{'texts':>6} {'parse, validate, encode':>24} {'lambda_handler, all but the model':>34}")
     for texts, calls in CALLS.items():

@@ -1,10 +1,10 @@
 """The HTTP surface."""
 
+import asyncio
 import re
 import time
 
 from fastapi import APIRouter, Request, Response
-from fastapi.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from handler.catalog import Catalog
@@ -23,7 +23,8 @@ async def create_embeddings(request: Request) -> Response:
     embedder = _catalog(request).get(body.model)
     encoding_format = body.encoding_format or "float"
     check_fits(len(body.input), embedder.check_dimensions(body.dimensions), encoding_format)
-    embeddings = await run_in_threadpool(embedder.embed, body.input, body.dimensions, body.prompt_kind)
+    # not Starlette's thread pool: its threads end with the task that started them, which under Mangum is every event
+    embeddings = await asyncio.to_thread(embedder.embed, body.input, body.dimensions, body.prompt_kind)
     started = time.perf_counter()
     content = encode_response(
         embeddings.vectors, model=embedder.manifest.id, tokens=embeddings.tokens, encoding_format=encoding_format

@@ -36,7 +36,7 @@ def alone(embedder, golden) -> np.ndarray:
 def test_a_vector_is_the_same_bit_for_bit_in_any_company(embedder, golden, alone, workers):
     served = embedder(workers)
     shuffled = list(range(len(golden.texts)))
-    random.Random(workers).shuffle(shuffled)  # noqa: S311 - an order, not a secret
+    random.Random(workers).shuffle(shuffled)
     for order in (list(range(len(golden.texts))), shuffled, shuffled[:7] * 3):
         vectors = served.embed([golden.texts[index] for index in order]).vectors
         np.testing.assert_array_equal(vectors, alone[order])

@@ -47,7 +47,7 @@ def test_nothing_but_main_has_effects_at_import():
     modules = [f"handler.{path.stem}" for path in MODULES if path.stem != "main"]
     script = f"""
 import builtins, importlib, threading
-import fastapi.concurrency, mangum, numpy, onnxruntime, orjson, tokenizers, uvicorn  # their effects are theirs
+import fastapi, mangum, numpy, onnxruntime, orjson, tokenizers, uvicorn  # their effects are theirs
 threads, opened, real = threading.active_count(), [], builtins.open
 builtins.open = lambda file, *rest, **more: opened.append(file) or real(file, *rest, **more)
 for module in {modules}:
