@@ -59,8 +59,8 @@ class Embedder:
         self.digest = artifacts.digest
         self.loaded = int(time.time())
         self._pool = POOLING[manifest.pooling]
-        self._workers = ThreadPoolExecutor(settings.workers, thread_name_prefix="embed")
-        self._worker_count = settings.workers
+        self._workers = settings.workers
+        self._helpers = ThreadPoolExecutor(settings.workers, thread_name_prefix="embed")
 
     def embed(
         self, inputs: Sequence[str | TokenIds], dimensions: int | None = None, kind: str | None = None
@@ -84,7 +84,10 @@ class Embedder:
         )
 
     def _embed_all(self, encodings: list[Encoding], dimensions: int) -> NDArray[np.float32]:
-        """Share the inputs among the workers, longest first so that none ends up alone with a long one."""
+        """Share the inputs among the workers, longest first so that none ends up alone with a long one.
+
+        The calling thread is one of them: waking another for a single text would cost more than its vector.
+        """
         vectors = np.empty((len(encodings), dimensions), np.float32)
         queue = iter(sorted(range(len(encodings)), key=lambda index: -len(encodings[index])))
 
@@ -92,8 +95,11 @@ class Embedder:
             for index in queue:  # `next` on a list's iterator is atomic, so workers never take the same index
                 vectors[index] = self._embed_one(encodings[index], dimensions)
 
-        for done in [self._workers.submit(work) for _ in range(min(self._worker_count, len(encodings)))]:
-            done.result()
+        helpers = [self._helpers.submit(work) for _ in range(min(self._workers, len(encodings)) - 1)]
+        work()
+        for helper in helpers:
+            if not helper.cancel():  # one that has not begun has nothing left to do
+                helper.result()
         return vectors
 
     def _embed_one(self, encoding: Encoding, dimensions: int) -> Vector:
