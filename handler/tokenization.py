@@ -57,8 +57,11 @@ class Tokenizer:
         Raises:
             RequestError: token ids are not accepted or not in the vocabulary, or an input is too long.
         """
-        if self._token_input == "native" and not isinstance(inputs[0], str):
-            return [self._fit(self._native(item, index), index, special=False) for index, item in enumerate(inputs)]
+        arrays = [item for item in inputs if not isinstance(item, str)]
+        if arrays and self._token_input == "native":
+            for index, token_ids in enumerate(arrays):
+                _check_vocabulary(token_ids, index, self._vocabulary_size, "the model's vocabulary")
+            return [self._fit(token_ids, index, special=False) for index, token_ids in enumerate(arrays)]
         texts = [prompt + self._text(item, index) for index, item in enumerate(inputs)]
         encodings = self._tokenizer.encode_batch_fast(texts)
         return [self._fit(encoding.ids, index, special=True) for index, encoding in enumerate(encodings)]
@@ -75,11 +78,6 @@ class Tokenizer:
             )
         _check_vocabulary(item, index, cl100k.SIZE, "cl100k_base")
         return cl100k.decode(item)
-
-    def _native(self, item: str | TokenIds, index: int) -> TokenIds:
-        token_ids = [token_id for token_id in item if isinstance(token_id, int)]
-        _check_vocabulary(token_ids, index, self._vocabulary_size, "the model's vocabulary")
-        return token_ids
 
     def _fit(self, token_ids: TokenIds, index: int, *, special: bool) -> Encoding:
         """Apply the policy to a sequence that may be too long; `special` if special tokens enclose its content."""
