@@ -1,0 +1,24 @@
+"""What importing the code does, in a process of its own: nothing, but for main.py."""
+
+import subprocess
+import sys
+
+from tests.unit.test_architecture import HANDLER, MODULES
+
+
+def test_nothing_but_main_has_effects_at_import():
+    modules = [f"handler.{path.stem}" for path in MODULES if path.stem != "main"]
+    script = f"""
+import builtins, importlib, threading
+import fastapi, mangum, numpy, onnxruntime, orjson, tokenizers, uvicorn  # their effects are theirs
+threads, opened, real = threading.active_count(), [], builtins.open
+builtins.open = lambda file, *rest, **more: opened.append(file) or real(file, *rest, **more)
+for module in {modules}:
+    importlib.import_module(module)
+assert threading.active_count() == threads, "a thread was started"
+assert not opened, opened
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=HANDLER.parent, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
