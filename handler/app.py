@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from handler import openapi
 from handler.catalog import Catalog
 from handler.errors import STATUS, ErrorBody, RequestError, describe, describe_http
-from handler.observability import RequestContext
+from handler.observability import LastResort, RequestId
 from handler.routes import CanonicalPath, router
 from handler.settings import Settings
 
@@ -31,10 +31,11 @@ def create_app(settings: Settings, catalog: Catalog) -> FastAPI:
     app.include_router(router)
     app.exception_handler(RequestError)(_refuse)
     app.exception_handler(HTTPException)(_refuse_http)
-    app.add_middleware(CanonicalPath)
-    app.add_middleware(RequestContext, error_format=settings.error_format)
+    app.add_middleware(CanonicalPath)  # innermost first
+    app.add_middleware(LastResort, error_format=settings.error_format)
     if settings.cors_origins:
         _allow_origins(app, settings.cors_origins)
+    app.add_middleware(RequestId)
     return app
 
 

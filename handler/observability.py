@@ -28,8 +28,29 @@ def count_long_inputs(count: int, policy: str) -> None:
         metric.add_dimension(name="policy", value=policy)
 
 
-class RequestContext:
-    """ASGI middleware: x-request-id on every response, and the error envelope for whatever nobody expected."""
+class RequestId:
+    """ASGI middleware, the outermost: x-request-id on every response, and in the scope for those further in."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the application with an id."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        request_id = _request_id(scope)
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)["x-request-id"] = request_id
+            await send(message)
+
+        await self.app({**scope, "request_id": request_id}, receive, send_with_id)
+
+
+class LastResort:
+    """ASGI middleware: the error envelope for whatever nobody expected."""
 
     def __init__(self, app: ASGIApp, error_format: ErrorFormat) -> None:
         self.app = app
@@ -40,26 +61,23 @@ class RequestContext:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        request_id = _request_id(scope)
         answered = False
 
-        async def send_with_id(message: Message) -> None:
+        async def send_and_note(message: Message) -> None:
             nonlocal answered
-            if message["type"] == "http.response.start":
-                answered = True
-                MutableHeaders(scope=message)["x-request-id"] = request_id
+            answered = True
             await send(message)
 
         try:
-            await self.app(scope, receive, send_with_id)
+            await self.app(scope, receive, send_and_note)
         except Exception:
-            logger.exception("request %s failed", request_id)
+            logger.exception("request %s failed", scope["request_id"])
             if answered:
                 raise
             # The same request would fail again: OpenAI's clients retry a 500 unless told not to.
             headers = {"x-should-retry": "false"}
             response = Response(self.unexpected, 500, headers, media_type="application/json")
-            await response(scope, receive, send_with_id)
+            await response(scope, receive, send)
 
 
 def _request_id(scope: Scope) -> str:

@@ -74,7 +74,9 @@ class CanonicalPath:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Rewrite the path of an HTTP request."""
         if scope["type"] == "http":
-            path = scope["path"].removeprefix(_stage(scope))
+            path, stage = scope["path"], _stage(scope)
+            if path.startswith(f"{stage}/"):
+                path = path.removeprefix(stage)
             route = self.ROUTE.fullmatch(path.rstrip("/"))
             scope = {**scope, "path": f"/v1/{route[1]}" if route else path}
         await self.app(scope, receive, send)

@@ -45,6 +45,14 @@ def test_a_named_stage_is_not_part_of_the_path(app, path):
     assert Mangum(app, lifespan="off")(event, CONTEXT)["statusCode"] == 200
 
 
+def test_a_path_that_only_begins_like_the_stage_is_left_alone(app):
+    event = payload_2(BODY)
+    path = "/prodembeddings"
+    event["rawPath"] = path
+    event["requestContext"] |= {"stage": "prod", "http": event["requestContext"]["http"] | {"path": path}}
+    assert Mangum(app, lifespan="off")(event, CONTEXT)["statusCode"] == 404
+
+
 @pytest.fixture(scope="module")
 def open_client() -> Iterator[httpx2.Client]:
     settings = Settings(cors_origins=(ORIGIN,))
@@ -63,6 +71,7 @@ def test_a_preflight_allows_what_openais_clients_send(open_client):
     response = open_client.options("/v1/embeddings", headers=headers)
     assert response.status_code == 200
     assert response.headers["access-control-allow-origin"] == ORIGIN
+    assert response.headers["x-request-id"]
     assert set(wanted.split(", ")) <= set(response.headers["access-control-allow-headers"].split(", "))
 
 
@@ -72,6 +81,15 @@ def test_real_responses_name_the_origin_errors_too(open_client, body, status):
     assert response.status_code == status
     assert response.headers["access-control-allow-origin"] == ORIGIN
     assert "x-request-id" in response.headers["access-control-expose-headers"]
+
+
+def test_even_the_500_of_a_crash_names_the_origin(open_client, monkeypatch):
+    monkeypatch.setattr("handler.embedder.l2_normalize", lambda _: 1 / 0)
+    response = open_client.post("/v1/embeddings", content=BODY, headers={"origin": ORIGIN})
+    assert response.status_code == 500
+    assert response.headers["access-control-allow-origin"] == ORIGIN
+    assert response.headers["x-request-id"]
+    assert response.json()["error"]["message"] == "Unexpected internal server error occurred"
 
 
 def test_another_origin_is_not_allowed(open_client):
