@@ -49,7 +49,7 @@ vocabulary: setup ## pack OpenAI's cl100k_base anew, from the package that carri
 	$(python) -m pip download --quiet --no-deps --dest build litellm==1.109.1
 	$(python) -m model_artifacts.recipe.cl100k build/litellm-1.109.1-*.whl
 
-bench: setup ## measure what the README claims: latency, and the graph against a plain quantized one
+bench: setup ## measure what the README claims: latency, the code around the model, the graph
 	$(python) -m benchmarks.latency
 	$(python) -m benchmarks.contract
 	$(uv) run --frozen --group recipe python -m benchmarks.plain_graph

@@ -5,7 +5,7 @@ python -m benchmarks.contract
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +19,7 @@ from handler.artifacts import load
 from handler.catalog import Catalog
 from handler.embedder import Embedder
 from handler.encoding import encode_response
+from handler.inference import InferenceSession
 from handler.pooling import HiddenStates
 from handler.schemas import EmbeddingRequest
 from handler.settings import Settings
@@ -28,13 +29,13 @@ VECTOR = np.ones(384, np.float32)
 CALLS = {1: 500, 2048: 11}
 
 
-class Constant:
+class Constant(InferenceSession):
     """Stands for the session: every text has the same hidden states."""
 
     def __init__(self) -> None:
         self.hidden_states: HiddenStates = np.random.default_rng(0).normal(size=(1, 384)).astype(np.float32)
 
-    def run(self, _: list[int]) -> HiddenStates:
+    def run(self, _: Sequence[int]) -> HiddenStates:
         """Return the hidden states of nothing."""
         return self.hidden_states
 
@@ -43,7 +44,7 @@ def main() -> None:
     """Print the median milliseconds for one text and for 2048."""
     settings = Settings()
     embedder = Embedder(load(settings.models[0], settings.artifacts), settings)
-    embedder._session = Constant()  # type: ignore[assignment]
+    embedder._session = Constant()
     handle = Mangum(create_app(settings, Catalog.of([embedder], settings.aliases)), lifespan="off")
     print(f"{'texts':>6} {'parse, validate, encode':>24} {'lambda_handler, all but the model':>34}")
     for texts, calls in CALLS.items():

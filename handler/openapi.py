@@ -38,8 +38,7 @@ def build(app: FastAPI) -> dict[str, Any]:
     )
     _, schemas = models_json_schema([(model, "validation") for model in SCHEMAS], ref_template=REFERENCE)
     document["components"] = {"schemas": schemas["$defs"]}
-    paths = {path.replace(":path", ""): operations for path, operations in document["paths"].items()}
-    document["paths"] = paths
+    paths: dict[str, Any] = document["paths"]
     for (path, method), model in SUCCESS.items():
         operation = paths[path][method]
         headers = RESPONSE_HEADERS | (EMBEDDING_HEADERS if model is EmbeddingResponse else {})
@@ -54,7 +53,7 @@ def build(app: FastAPI) -> dict[str, Any]:
 def _errors(method: str, path: str) -> dict[str, Any]:
     """Describe every refusal of an operation, each with an example."""
     errors = {HTTPStatus.INTERNAL_SERVER_ERROR: UNEXPECTED}
-    if "model" in path or method == "post":
+    if "{model}" in path or method == "post":
         errors[HTTPStatus.NOT_FOUND] = describe(ModelNotFoundError("gpt-4", ("all-MiniLM-L6-v2",)))
     if method == "post":
         empty = RequestError("Invalid 'input.3': it is an empty string.", param="input.3", code="empty_input")

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors.numpy import save_file
@@ -111,12 +112,12 @@ def artifacts() -> Artifacts:
     return Artifacts(manifest, digest="d" * 64, model=model, tokenizer=tiny.tokenizer)
 
 
-def embedder(settings: Settings | int = 2, **changes: object) -> Embedder:
+def embedder(settings: Settings | int = 2, **changes: Any) -> Embedder:
     """Return an embedder of the tiny model, with settings or just workers; `changes` are of its manifest."""
     if isinstance(settings, int):
         settings = Settings(workers=settings, token_input="native")
     built = artifacts()
-    return Embedder(replace(built, manifest=replace(built.manifest, **changes)), settings)  # type: ignore[arg-type]
+    return Embedder(replace(built, manifest=replace(built.manifest, **changes)), settings)
 
 
 def write_directory(folder: Path) -> Path:

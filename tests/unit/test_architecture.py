@@ -13,8 +13,16 @@ ORDER = [line.split(".py")[0].strip() for line in (HANDLER / "__init__.py").read
 
 
 def imported(path: Path) -> set[str]:
-    nodes = ast.walk(ast.parse(path.read_text()))
-    return {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
+    """Return the modules a file imports, `from handler import x` and `import handler.x` both as `handler.x`."""
+    modules = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            modules |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module == "handler":
+            modules |= {f"handler.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            modules.add(node.module or "")
+    return modules
 
 
 def test_the_map_lists_every_module():
