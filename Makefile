@@ -2,6 +2,7 @@
 .PHONY: help setup run embed test test-clients check model golden vocabulary bench
 SHELL := bash
 export UV_PYTHON_DOWNLOADS := never
+export ORT_DISABLE_TELEMETRY := 1 # the service does without Makefile; this is for the commands beside it
 
 PORT ?= 3000
 uv := .venv/bin/uv

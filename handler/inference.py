@@ -1,11 +1,16 @@
 """ONNX Runtime: one token sequence to its hidden states."""
 
+import os
 from collections.abc import Sequence
 
 import numpy as np
-import onnxruntime as ort
 
 from handler.pooling import HiddenStates
+
+# ONNX Runtime reports on its use to its makers, over the network, unless this stands before it is loaded
+# (microsoft/onnxruntime#27379, since 1.29).
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+import onnxruntime as ort
 
 
 class InferenceSession:

@@ -1,5 +1,6 @@
 """What importing the code does, in a process of its own: nothing, but for main.py."""
 
+import os
 import subprocess
 import sys
 
@@ -22,3 +23,16 @@ assert not opened, opened
         [sys.executable, "-c", script], cwd=HANDLER.parent, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_onnx_runtime_reports_to_nobody(tmp_path):
+    script = """
+import os
+import numpy
+threads = len(os.listdir("/proc/self/task"))
+import handler.inference
+assert len(os.listdir("/proc/self/task")) == threads, "a thread was started"
+"""
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}  # no CI, which would silence it too
+    subprocess.run([sys.executable, "-c", script], cwd=HANDLER.parent, env=environment, check=True)
+    assert not list(tmp_path.iterdir())  # its device id would be here
