@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import orjson
@@ -23,6 +22,7 @@ from handler.inference import InferenceSession
 from handler.pooling import HiddenStates
 from handler.schemas import EmbeddingRequest
 from handler.settings import Settings
+from tests.events import event
 
 TEXT = "The food was delicious and the waiter brought more bread before anyone thought of asking him for it."  # 100
 VECTOR = np.ones(384, np.float32)
@@ -42,16 +42,16 @@ class Constant(InferenceSession):
 
 def main() -> None:
     """Print the median milliseconds for one text and for 2048."""
-    settings = Settings()
+    settings = Settings(auth_mode="none")
     embedder = Embedder(load(settings.models[0], settings.artifacts), settings)
     embedder._session = Constant()
     handle = Mangum(create_app(settings, Catalog.of([embedder], settings.aliases)), lifespan="off")
     print(f"{'texts':>6} {'parse, validate, encode':>24} {'lambda_handler, all but the model':>34}")
     for texts, calls in CALLS.items():
         body = orjson.dumps({"model": "all-MiniLM-L6-v2", "input": [TEXT] * texts, "encoding_format": "base64"})
-        event = _event(body.decode())
+        asked = event("http-api-2.0", body.decode())
         contract = _median(partial(_contract, body), calls)
-        whole = _median(partial(handle, event, SimpleNamespace(aws_request_id="x")), calls)
+        whole = _median(partial(handle, asked, SimpleNamespace(aws_request_id="x")), calls)
         print(f"{texts:6} {contract:21.2f} ms {whole:31.2f} ms")
 
 
@@ -68,18 +68,6 @@ def _median(run: Callable[[], object], calls: int) -> float:
         run()
         times.append(time.perf_counter() - started)
     return statistics.median(times[1:]) * 1000
-
-
-def _event(body: str) -> dict[str, Any]:
-    return {
-        "version": "2.0",
-        "rawPath": "/v1/embeddings",
-        "rawQueryString": "",
-        "headers": {"content-type": "application/json"},
-        "requestContext": {"http": {"method": "POST", "path": "/v1/embeddings", "sourceIp": "192.0.2.1"}},
-        "body": body,
-        "isBase64Encoded": False,
-    }
 
 
 if __name__ == "__main__":

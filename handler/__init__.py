@@ -5,8 +5,9 @@
                       settings -> catalog -> app -> lambda_handler
     app.py            create_app(settings, catalog): routes, middleware and error handlers, declared in one place
     openapi.py        the OpenAPI document, built from the routes and schemas when first asked for
+    auth.py           API keys by their SHA-256; make api-key
     routes.py         POST /v1/embeddings, GET /v1/models, GET /v1/models/{id}, GET /health
-    observability.py  request ids, stage timings, metrics, the last line of defence
+    observability.py  request ids, stage timings, log and metrics, the last line of defence
     schemas.py        the OpenAI contract and its limits
     catalog.py        names and aliases -> served models
     embedder.py       the spine: tokenize -> infer -> pool -> truncate dimensions -> normalize

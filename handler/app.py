@@ -5,11 +5,13 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
 
 from handler import openapi
+from handler.auth import Authenticate
 from handler.catalog import Catalog
-from handler.errors import STATUS, ErrorBody, RequestError, describe, describe_http
-from handler.observability import LastResort, RequestId
+from handler.errors import STATUS, UNAVAILABLE, ErrorBody, RequestError, describe, describe_http
+from handler.observability import LastResort, Observe, Telemetry
 from handler.routes import CanonicalPath, router
 from handler.settings import Settings
 
@@ -23,20 +25,33 @@ class EmbeddingsApi(FastAPI):
         return self.openapi_schema
 
 
-def create_app(settings: Settings, catalog: Catalog) -> FastAPI:
-    """Build the application that serves a catalog of models."""
+def create_app(settings: Settings, catalog: Catalog, telemetry: Telemetry | None = None) -> FastAPI:
+    """Build the application that serves a catalog of models; without telemetry, requests leave no line."""
     app = EmbeddingsApi(title="serverless-embeddings", docs_url=None, redoc_url=None, redirect_slashes=False)
     app.state.settings = settings
     app.state.catalog = catalog
     app.include_router(router)
     app.exception_handler(RequestError)(_refuse)
     app.exception_handler(HTTPException)(_refuse_http)
-    app.add_middleware(CanonicalPath)  # innermost first
+    app.add_middleware(Authenticate, settings=settings)  # innermost first
+    app.add_middleware(CanonicalPath)
     app.add_middleware(LastResort, error_format=settings.error_format)
     if settings.cors_origins:
         _allow_origins(app, settings.cors_origins)
-    app.add_middleware(RequestId)
+    app.add_middleware(Observe, telemetry=telemetry)
     return app
+
+
+def unavailable(telemetry: Telemetry) -> Observe:
+    """Build what answers when the service could not start: 503 to everything."""
+
+    async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
+        scope["record"].error = UNAVAILABLE.code
+        headers = {"retry-after": "30"}
+        response = Response(UNAVAILABLE.encode("openai"), 503, headers, media_type="application/json")
+        await response(scope, receive, send)
+
+    return Observe(refuse, telemetry)
 
 
 def _allow_origins(app: FastAPI, origins: tuple[str, ...]) -> None:
@@ -62,5 +77,6 @@ async def _refuse_http(request: Request, error: HTTPException) -> Response:
 
 
 def _answer(request: Request, status: int, body: ErrorBody, headers: Mapping[str, str] | None = None) -> Response:
+    request.scope["record"].error = body.code or "invalid_request"
     content = body.encode(request.app.state.settings.error_format)
     return Response(content, status, headers, media_type="application/json")

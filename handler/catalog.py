@@ -1,7 +1,8 @@
 """The models that are served, by every name they answer to."""
 
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from handler.artifacts import load
 from handler.embedder import Embedder
@@ -11,20 +12,32 @@ from handler.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """Embedders by id and by alias; the first is the default, which answers to the configured aliases too."""
+    """Embedders by id and by alias; the first is the default, which answers to the configured aliases too.
+
+    timings   seconds by phase of loading
+    """
 
     default: Embedder
     names: Mapping[str, Embedder]
+    timings: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def load(cls, settings: Settings) -> "Catalog":
-        """Load every configured model.
+        """Load every configured model, and run each once, so that the first request finds it warm.
 
         Raises:
             ArtifactError: a model's files cannot be served.
         """
-        embedders = [Embedder(load(reference, settings.artifacts), settings) for reference in settings.models]
-        return cls.of(embedders, settings.aliases)
+        started = time.perf_counter()
+        artifacts = [load(reference, settings.artifacts) for reference in settings.models]
+        read = time.perf_counter()
+        embedders = [Embedder(each, settings) for each in artifacts]
+        built = time.perf_counter()
+        for embedder in embedders:
+            embedder.embed(["warm"])
+        ran = time.perf_counter()
+        timings = {"Artifacts": read - started, "Session": built - read, "FirstRun": ran - built}
+        return replace(cls.of(embedders, settings.aliases), timings=timings)
 
     @classmethod
     def of(cls, embedders: list[Embedder], aliases: tuple[str, ...] = ()) -> "Catalog":

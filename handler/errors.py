@@ -4,7 +4,8 @@ ServiceError                 base: a message for the person who can act on it
 ├── SettingsError            the environment is not usable: the service does not start
 ├── ArtifactError            a model's files are not what its manifest says: the service does not start
 └── RequestError             the request cannot be served as it is; names the parameter
-    └── ModelNotFoundError   the request names a model that is not served
+    ├── ModelNotFoundError   the request names a model that is not served
+    └── AuthenticationError  the caller may not use the service
 """
 
 from dataclasses import dataclass
@@ -60,9 +61,17 @@ class ModelNotFoundError(RequestError):
         self.plain = "model not found"
 
 
+class AuthenticationError(RequestError):
+    """The caller has not shown a key, or anything else, that lets them in."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, code="invalid_api_key")
+
+
 STATUS: dict[type[RequestError], HTTPStatus] = {
     RequestError: HTTPStatus.BAD_REQUEST,
     ModelNotFoundError: HTTPStatus.NOT_FOUND,
+    AuthenticationError: HTTPStatus.UNAUTHORIZED,
 }
 
 
@@ -86,6 +95,7 @@ class ErrorBody:
 
 
 UNEXPECTED = ErrorBody("Unexpected internal server error occurred", type="server_error", code="internal_error")
+UNAVAILABLE = ErrorBody("The service could not start; its log says why.", type="server_error", code="unavailable")
 
 
 def describe(error: RequestError) -> ErrorBody:

@@ -3,6 +3,7 @@
 import argparse
 import socket
 import sys
+from dataclasses import replace
 
 import orjson
 import uvicorn
@@ -36,8 +37,11 @@ def serve(port: int) -> None:
         listener.listen()
     except (OSError, OverflowError) as error:
         sys.exit(f"cannot listen on {HOST}:{port}: {error}; choose another port: make run PORT={port % 65535 + 1}")
-    from handler.main import app, catalog
+    from handler.app import create_app
+    from handler.main import catalog, settings
 
+    # Only this machine can call: no key is asked for unless there is one to ask for.
+    app = create_app(settings if settings.api_keys else replace(settings, auth_mode="none"), catalog)
     model, address = catalog.default, f"http://{HOST}:{listener.getsockname()[1]}"
     body = f'{{"model": "{model.manifest.id}", "input": "{EXAMPLE}"}}'
     print(f"Serving {model.manifest.id}@sha256:{model.digest} on {address}/v1. Try:\n")

@@ -1,14 +1,20 @@
-"""What a request leaves behind: an id, its stage timings, its metrics, and never a bare crash."""
+"""What a request leaves behind: an id, one line of log and metrics, and never a bare crash."""
 
 import logging
+import os
+import sys
+import time
+import traceback
 import uuid
 from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from starlette.datastructures import MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from handler.errors import UNEXPECTED, ErrorFormat
+from handler.errors import UNEXPECTED, ErrorFormat, ServiceError
 
 NAMESPACE = "ServerlessEmbeddings"
 
@@ -20,33 +26,134 @@ def server_timing(seconds: Mapping[str, float]) -> str:
     return ", ".join(f"{stage};dur={duration * 1000:.2f}" for stage, duration in seconds.items())
 
 
-def count_long_inputs(count: int, policy: str) -> None:
-    """Emit the metric LongInputs, by what was done with them, as a line of CloudWatch's embedded metric format."""
-    from aws_lambda_powertools.metrics import MetricUnit, single_metric  # here, because most requests never need it
-
-    with single_metric(name="LongInputs", unit=MetricUnit.Count, value=count, namespace=NAMESPACE) as metric:
-        metric.add_dimension(name="policy", value=policy)
+def process_age() -> float:
+    """Return the seconds since this process began, on Linux (proc_pid_stat(5): field 22, clock ticks since boot)."""
+    fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - int(fields[19]) / os.sysconf("SC_CLK_TCK")
 
 
-class RequestId:
-    """ASGI middleware, the outermost: x-request-id on every response, and in the scope for those further in."""
+@dataclass(slots=True)
+class Record:
+    """What is known of a request, filled in on its way; never its texts, its headers or its key.
 
-    def __init__(self, app: ASGIApp) -> None:
+    request_id   API Gateway's, else Lambda's, else a new one
+    caller       the name of the API key
+    error        the code of the error that was answered
+    model        the id of the model that embedded
+    inputs       how many texts were embedded
+    tokens       how many tokens the model read
+    long_inputs  how many texts were truncated or read in windows
+    timings      seconds by stage
+    """
+
+    request_id: str
+    caller: str | None = None
+    error: str | None = None
+    model: str | None = None
+    inputs: int = 0
+    tokens: int = 0
+    long_inputs: int = 0
+    timings: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Telemetry:
+    """The log and the metrics on Lambda: every line is one JSON object.
+
+    Metrics are in CloudWatch's embedded metric format: a line holds the numbers, and as properties what else is known,
+    so that a request costs one line. `service` is the function's name, a dimension of every metric.
+    """
+
+    service: str
+
+    def format_log(self) -> None:
+        """Make JSON of whatever any library logs, in Powertools' format, and of Python's warnings."""
+        from aws_lambda_powertools.logging.formatter import LambdaPowertoolsFormatter  # on Lambda only
+
+        handler = logging.StreamHandler(sys.stdout)
+        handler.setFormatter(LambdaPowertoolsFormatter(service=self.service))
+        logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+        logging.captureWarnings(capture=True)
+
+    def started(self, seconds: Mapping[str, float]) -> None:
+        """Count a cold start, its phases in milliseconds."""
+        phases = {f"ColdStart{phase}": seconds[phase] * 1000 for phase in seconds}
+        self._emit({"ColdStarts": 1}, milliseconds=phases)
+
+    def failed_to_start(self, error: ServiceError) -> None:
+        """Count a cold start that failed, and say why."""
+        logger.error("serverless-embeddings cannot start: %s", error)
+        self._emit({"FailedStarts": 1})
+
+    def answered(self, record: Record, status: int, seconds: float) -> None:
+        """Count a request and what it embedded, by the name of its key; count its error, by code."""
+        counts = {"Requests": 1, "Inputs": record.inputs, "Tokens": record.tokens}
+        by: dict[str, str] = {}
+        if record.long_inputs:
+            counts["LongInputs"] = record.long_inputs
+        if record.caller:
+            by["key"] = record.caller
+        if record.error:
+            counts["Errors"] = 1
+            by["code"] = record.error
+        self._emit(
+            counts,
+            by=by,
+            request_id=record.request_id,
+            status=status,
+            model=record.model,
+            milliseconds_by_stage={stage: round(each * 1000, 2) for stage, each in record.timings.items()},
+            milliseconds_in_all=round(seconds * 1000, 2),
+        )
+
+    def _emit(
+        self,
+        counts: Mapping[str, int],
+        *,
+        milliseconds: Mapping[str, float] | None = None,
+        by: Mapping[str, str] | None = None,
+        **properties: object,
+    ) -> None:
+        from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit  # on Lambda only
+
+        metrics = EphemeralMetrics(namespace=NAMESPACE, service=self.service)
+        for name, count in counts.items():
+            metrics.add_metric(name, MetricUnit.Count, count)
+        for name, duration in (milliseconds or {}).items():
+            metrics.add_metric(name, MetricUnit.Milliseconds, round(duration, 1))
+        for dimension, of in (by or {}).items():
+            metrics.add_dimensions(service=self.service, **{dimension: of})
+        for name, known in properties.items():
+            metrics.add_metadata(name, known)
+        metrics.flush_metrics()
+
+
+class Observe:
+    """ASGI middleware, the outermost: x-request-id on every response, a Record for those further in, and its line."""
+
+    def __init__(self, app: ASGIApp, telemetry: Telemetry | None) -> None:
         self.app = app
+        self.telemetry = telemetry
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Run the application with an id."""
+        """Run the application with a record."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        request_id = _request_id(scope)
+        started, status, record = time.perf_counter(), 0, Record(_request_id(scope))
 
         async def send_with_id(message: Message) -> None:
+            nonlocal status
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)["x-request-id"] = request_id
+                status = message["status"]
+                MutableHeaders(scope=message)["x-request-id"] = record.request_id
             await send(message)
 
-        await self.app({**scope, "request_id": request_id}, receive, send_with_id)
+        try:
+            await self.app({**scope, "record": record}, receive, send_with_id)
+        finally:
+            if self.telemetry:
+                self.telemetry.answered(record, status, time.perf_counter() - started)
 
 
 class LastResort:
@@ -70,8 +177,11 @@ class LastResort:
 
         try:
             await self.app(scope, receive, send_and_note)
-        except Exception:
-            logger.exception("request %s failed", scope["request_id"])
+        except Exception as error:
+            record = scope["record"]
+            record.error = UNEXPECTED.code
+            # Not the exception's message: it may quote the text that was to be embedded.
+            logger.error("request %s failed: %s at %s", record.request_id, type(error).__name__, _frames(error))  # noqa: TRY400
             if answered:
                 raise
             # The same request would fail again: OpenAI's clients retry a 500 unless told not to.
@@ -80,7 +190,13 @@ class LastResort:
             await response(scope, receive, send)
 
 
+def _frames(error: Exception) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    return ", ".join(f"{frame.filename}:{frame.lineno} {frame.name}" for frame in reversed(frames))
+
+
 def _request_id(scope: Scope) -> str:
-    """Return Lambda's own id, so that a response leads to its log lines, or a new one elsewhere."""
+    """Return the gateway's own id, so that a response leads to its log lines, or a new one elsewhere."""
+    gateway = scope.get("aws.event", {}).get("requestContext", {}).get("requestId")
     context = scope.get("aws.context")
-    return context.aws_request_id if context else str(uuid.uuid4())
+    return gateway or (context.aws_request_id if context else str(uuid.uuid4()))

@@ -8,7 +8,15 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from handler.errors import UNEXPECTED, ModelNotFoundError, RequestError, describe, describe_http
+from handler.auth import OPEN
+from handler.errors import (
+    UNEXPECTED,
+    AuthenticationError,
+    ModelNotFoundError,
+    RequestError,
+    describe,
+    describe_http,
+)
 from handler.schemas import EmbeddingRequest, EmbeddingResponse, ErrorResponse, Health, Model, ModelList
 
 REFERENCE = "#/components/schemas/{model}"
@@ -28,7 +36,8 @@ EMBEDDING_HEADERS = {
 
 
 def build(app: FastAPI) -> dict[str, Any]:
-    """Build the document from the application's routes."""
+    """Build the document from the application's routes; with API keys, they and their refusal are part of it."""
+    keys = app.state.settings.auth_mode == "api-key"
     document = get_openapi(
         title=app.title,
         version="1",
@@ -42,17 +51,25 @@ def build(app: FastAPI) -> dict[str, Any]:
     for (path, method), model in SUCCESS.items():
         operation = paths[path][method]
         headers = RESPONSE_HEADERS | (EMBEDDING_HEADERS if model is EmbeddingResponse else {})
-        operation["responses"] = {"200": _response("Success", model.__name__, headers)} | _errors(method, path)
+        operation["responses"] = {"200": _response("Success", model.__name__, headers)}
+        operation["responses"] |= _errors(method, path, keys=keys and path not in OPEN)
+        if keys and path in OPEN:
+            operation["security"] = []
     paths["/v1/embeddings"]["post"]["requestBody"] = {
         "required": True,
         "content": {"application/json": {"schema": {"$ref": REFERENCE.format(model="EmbeddingRequest")}}},
     }
+    if keys:
+        document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+        document["security"] = [{"key": []}]
     return document
 
 
-def _errors(method: str, path: str) -> dict[str, Any]:
+def _errors(method: str, path: str, *, keys: bool) -> dict[str, Any]:
     """Describe every refusal of an operation, each with an example."""
     errors = {HTTPStatus.INTERNAL_SERVER_ERROR: UNEXPECTED}
+    if keys:
+        errors[HTTPStatus.UNAUTHORIZED] = describe(AuthenticationError("Incorrect API key: it is none of those known."))
     if "{model}" in path or method == "post":
         errors[HTTPStatus.NOT_FOUND] = describe(ModelNotFoundError("gpt-4", ("all-MiniLM-L6-v2",)))
     if method == "post":

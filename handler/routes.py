@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from handler.catalog import Catalog
 from handler.embedder import Embedder
 from handler.encoding import check_fits, encode_response
-from handler.observability import count_long_inputs, server_timing
+from handler.observability import Record, server_timing
 from handler.schemas import EmbeddingRequest, Model, ModelList
 
 router = APIRouter()
@@ -34,9 +34,10 @@ async def create_embeddings(request: Request) -> Response:
     timings = {**embeddings.timings, "encode": time.perf_counter() - started}
     headers = {"x-model-digest": f"sha256:{embedder.digest}", "server-timing": server_timing(timings)}
     if embeddings.long_inputs:
-        policy = request.app.state.settings.long_input
-        headers["x-long-inputs"] = f"{policy}; count={embeddings.long_inputs}"
-        count_long_inputs(embeddings.long_inputs, policy)
+        headers["x-long-inputs"] = f"{request.app.state.settings.long_input}; count={embeddings.long_inputs}"
+    record: Record = request.scope["record"]
+    record.model, record.inputs, record.tokens = embedder.manifest.id, len(body.input), embeddings.tokens
+    record.long_inputs, record.timings = embeddings.long_inputs, timings
     return Response(content, media_type="application/json", headers=headers)
 
 

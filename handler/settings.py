@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ MAX_VCPUS = 6
 
 TokenInput = Literal["decode", "native", "reject"]
 LongInput = Literal["error", "truncate", "window"]
+AuthMode = Literal["api-key", "iam", "jwt", "none"]
+KEY_NAME = r"[A-Za-z0-9_.-]{1,64}"
 
 BUNDLED = Path(__file__).parent.parent / "model_artifacts"
 
@@ -29,6 +32,9 @@ class Settings:
     long_input    LONG_INPUT     too long inputs are refused (error), cut (truncate) or read in pieces (window)
     error_format  ERROR_FORMAT   OpenAI's envelope (openai), or a string (plain)
     cors_origins  CORS_ORIGINS   origins of web pages that may call, comma-separated, or *; none by default
+    auth_mode     AUTH_MODE      callers show one of API_KEYS (api-key), or API Gateway checks them (iam, jwt), or
+                                 nobody does (none)
+    api_keys      API_KEYS       name:sha256 pairs, comma-separated; a name may stand twice while its key is replaced
     workers                      derived: texts embedded at once, one per vCPU
     artifacts                    the folder that holds the bundled models
     """
@@ -39,6 +45,8 @@ class Settings:
     long_input: LongInput = "error"
     error_format: ErrorFormat = "openai"
     cors_origins: tuple[str, ...] = ()
+    auth_mode: AuthMode = "api-key"
+    api_keys: tuple[tuple[str, str], ...] = ()
     workers: int = 1
     artifacts: Path = BUNDLED
 
@@ -60,6 +68,8 @@ class Settings:
             long_input=_choice(environ, "LONG_INPUT", get_args(LongInput)),
             error_format=_choice(environ, "ERROR_FORMAT", get_args(ErrorFormat)),
             cors_origins=_names(environ, "CORS_ORIGINS", default.cors_origins),
+            auth_mode=_choice(environ, "AUTH_MODE", get_args(AuthMode)),
+            api_keys=tuple(map(_key, _names(environ, "API_KEYS", ()))),
             workers=_vcpus(environ),
         )
 
@@ -76,6 +86,14 @@ def _choice(environ: Mapping[str, str], variable: str, choices: tuple[Any, ...])
     if value not in choices:
         raise SettingsError(f"{variable} is '{value}': choose one of {', '.join(choices)}")
     return value
+
+
+def _key(pair: str) -> tuple[str, str]:
+    """Split a pair; what is wrong with it is said without showing it, since it may be the key itself."""
+    if not re.fullmatch(f"{KEY_NAME}:[0-9a-f]{{64}}", pair):
+        raise SettingsError("API_KEYS holds something else than name:sha256 pairs: make api-key NAME=... prints one")
+    name, _, digest = pair.partition(":")
+    return name, digest
 
 
 def _vcpus(environ: Mapping[str, str]) -> int:

@@ -15,7 +15,11 @@ from handler.catalog import Catalog
 from handler.settings import Settings
 from tests import tiny
 
-SETTINGS = Settings(workers=2, aliases=("text-embedding-ada-002",), token_input="native")
+SETTINGS = Settings(workers=2, aliases=("text-embedding-ada-002",), token_input="native", auth_mode="none")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--image", help="run the emulator around this image instead of the working copy")
 
 
 @contextmanager

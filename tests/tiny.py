@@ -115,7 +115,7 @@ def artifacts() -> Artifacts:
 def embedder(settings: Settings | int = 2, **changes: Any) -> Embedder:
     """Return an embedder of the tiny model, with settings or just workers; `changes` are of its manifest."""
     if isinstance(settings, int):
-        settings = Settings(workers=settings, token_input="native")
+        settings = Settings(workers=settings, token_input="native", auth_mode="none")
     built = artifacts()
     return Embedder(replace(built, manifest=replace(built.manifest, **changes)), settings)
 

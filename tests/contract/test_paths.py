@@ -11,7 +11,8 @@ from handler.catalog import Catalog
 from handler.settings import Settings
 from tests import tiny
 from tests.conftest import serve
-from tests.contract.test_lambda import BODY, CONTEXT, payload_2
+from tests.contract.test_lambda import BODY, CONTEXT
+from tests.events import event
 
 ORIGIN = "https://example.com"
 
@@ -39,23 +40,20 @@ def test_other_paths_are_not_found(client, path):
 
 @pytest.mark.parametrize("path", ["/prod/v1/embeddings", "/prod/embeddings"])
 def test_a_named_stage_is_not_part_of_the_path(app, path):
-    event = payload_2(BODY)
-    event["rawPath"] = path
-    event["requestContext"] |= {"stage": "prod", "http": event["requestContext"]["http"] | {"path": path}}
-    assert Mangum(app, lifespan="off")(event, CONTEXT)["statusCode"] == 200
+    asked = event("http-api-2.0", BODY, path=path)
+    asked["requestContext"]["stage"] = "prod"
+    assert Mangum(app, lifespan="off")(asked, CONTEXT)["statusCode"] == 200
 
 
 def test_a_path_that_only_begins_like_the_stage_is_left_alone(app):
-    event = payload_2(BODY)
-    path = "/prodembeddings"
-    event["rawPath"] = path
-    event["requestContext"] |= {"stage": "prod", "http": event["requestContext"]["http"] | {"path": path}}
-    assert Mangum(app, lifespan="off")(event, CONTEXT)["statusCode"] == 404
+    asked = event("http-api-2.0", BODY, path="/prodembeddings")
+    asked["requestContext"]["stage"] = "prod"
+    assert Mangum(app, lifespan="off")(asked, CONTEXT)["statusCode"] == 404
 
 
 @pytest.fixture(scope="module")
 def open_client() -> Iterator[httpx2.Client]:
-    settings = Settings(cors_origins=(ORIGIN,))
+    settings = Settings(cors_origins=(ORIGIN,), auth_mode="none")
     with serve(create_app(settings, Catalog.of([tiny.embedder(settings)]))) as url, httpx2.Client(base_url=url) as http:
         yield http
 

@@ -1,7 +1,6 @@
 """The local service as a process of its own: what `make run` starts."""
 
 import base64
-import json
 import re
 import shutil
 import subprocess
@@ -12,8 +11,6 @@ from pathlib import Path
 import httpx2
 import numpy as np
 import pytest
-
-from tests.contract.test_lambda import CONTEXT, payload_2
 
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-m", "handler.local"]
@@ -70,15 +67,6 @@ def test_a_port_that_is_taken_is_one_line_with_a_remedy(service):
 def test_one_text_is_embedded_from_the_command_line(golden):
     done = subprocess.run([*COMMAND, golden.texts[0]], cwd=ROOT, capture_output=True, text=True, check=True)
     assert np.fromstring(done.stdout[1:-2], sep=",") @ golden.vectors[0] > 0.995
-
-
-def test_the_lambda_handler_serves_the_same_model(artifacts, golden):
-    from handler.main import lambda_handler
-
-    body = json.dumps({"model": "all-MiniLM-L6-v2", "input": golden.texts[0]})
-    answer = lambda_handler(payload_2(body), CONTEXT)
-    assert answer["headers"]["x-model-digest"] == f"sha256:{artifacts.digest}"
-    assert np.array(json.loads(answer["body"])["data"][0]["embedding"]) @ golden.vectors[0] > 0.995
 
 
 def test_a_damaged_model_is_one_line_that_names_the_file_and_a_remedy(tmp_path):

@@ -33,6 +33,7 @@ def test_no_model_at_all_is_refused():
         ("TOKEN_INPUT", "token_input", ["decode", "native", "reject"]),
         ("LONG_INPUT", "long_input", ["error", "truncate", "window"]),
         ("ERROR_FORMAT", "error_format", ["openai", "plain"]),
+        ("AUTH_MODE", "auth_mode", ["api-key", "iam", "jwt", "none"]),
     ],
 )
 def test_choices_default_to_their_first_and_are_named_when_wrong(variable, field, choices):
@@ -41,3 +42,19 @@ def test_choices_default_to_their_first_and_are_named_when_wrong(variable, field
         assert getattr(Settings.from_env({variable: choice}), field) == choice
     with pytest.raises(SettingsError, match=f"{variable} is 'x': choose one of {', '.join(choices)}"):
         Settings.from_env({variable: "x"})
+
+
+def test_api_keys_are_pairs_and_a_name_may_stand_twice():
+    old, new = "0" * 64, "f" * 64
+    settings = Settings.from_env({"API_KEYS": f"alice:{old}, alice:{new} ,bob.2:{old}"})
+    assert settings.api_keys == (("alice", old), ("alice", new), ("bob.2", old))
+    assert Settings.from_env({"API_KEYS": ""}).api_keys == ()
+
+
+@pytest.mark.parametrize(
+    "pair", ["sk-secret", "alice:sk-secret", "alice:" + "F" * 64, ":" + "f" * 64, "a b:" + "f" * 64]
+)
+def test_what_is_no_pair_is_refused_without_being_shown(pair):
+    with pytest.raises(SettingsError, match="API_KEYS holds something else than name:sha256 pairs") as refused:
+        Settings.from_env({"API_KEYS": f"alice:{'0' * 64},{pair}"})
+    assert pair not in str(refused.value)

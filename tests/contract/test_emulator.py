@@ -1,0 +1,121 @@
+"""The function as Lambda runs it: the emulator around the working copy or, with --image, around its image."""
+
+import base64
+import json
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from functools import partial
+
+import numpy as np
+import pytest
+
+from handler.artifacts import load
+from handler.auth import digest_of
+from handler.embedder import Embedder
+from handler.settings import Settings
+from tests.emulator import FUNCTION, Function, run
+from tests.events import KINDS, content, event, headers
+
+MODEL = "all-MiniLM-L6-v2"
+TEXTS = ["The food was delicious and the waiter...", "Größe, 大小, размер, 🍜", "a " * 200]
+KEY, MARKER = "sk-plughmarker", "xyzzymarker"
+Start = Callable[..., AbstractContextManager[Function]]
+
+
+@pytest.fixture(scope="module")
+def start(request, tmp_path_factory) -> Start:
+    return partial(run, request.config.getoption("--image"), tmp_path_factory.mktemp("emulator") / "log")
+
+
+@pytest.fixture(scope="module")
+def function(start: Start) -> Iterator[Function]:
+    with start(AUTH_MODE="none", LONG_INPUT="window") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def embedder() -> Embedder:
+    settings = Settings()
+    return Embedder(load(MODEL, settings.artifacts), settings)
+
+
+def body(value: object, **fields: object) -> str:
+    return json.dumps({"model": MODEL, "input": value, **fields}, ensure_ascii=False)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("encode", [str, str.encode], ids=["text", "base64"])
+def test_vectors_are_those_of_this_process_bit_for_bit(function, embedder, kind, encode):
+    answer = function.invoke(event(kind, encode(body(TEXTS, encoding_format="base64"))))
+    assert answer["statusCode"] == 200
+    assert headers(answer)["x-model-digest"] == f"sha256:{embedder.digest}"
+    expected = embedder.embed(TEXTS)
+    vectors = [np.frombuffer(base64.b64decode(item["embedding"]), "<f4") for item in content(answer)["data"]]
+    np.testing.assert_array_equal(vectors, expected.vectors)
+    assert content(answer)["usage"]["prompt_tokens"] == expected.tokens
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_wrong_input_is_a_clear_error(function, kind):
+    answer = function.invoke(event(kind, body(["fine", ""])))
+    assert (answer["statusCode"], content(answer)["error"]["param"]) == (400, "input.1")
+    assert function.invoke(event(kind, b"\xff\x00\xfe"))["statusCode"] == 400
+    assert function.invoke(event(kind, body("x"), method="DELETE"))["statusCode"] == 405
+    assert function.invoke(event(kind, path="/nothing", method="GET"))["statusCode"] == 404
+    assert function.invoke(event(kind, path="/health", method="GET"))["statusCode"] == 200
+
+
+def test_the_largest_answers_fit(function):
+    answer = function.invoke(event("http-api-2.0", body(["x"] * 2048, encoding_format="base64")))
+    assert (answer["statusCode"], len(content(answer)["data"])) == (200, 2048)
+
+
+def test_every_line_of_the_log_is_json_and_the_first_is_the_cold_start(start):
+    with start(AUTH_MODE="none") as function:
+        function.invoke(event("http-api-2.0", body("x")))
+    cold, request = function.records()
+    phases = ["ColdStartImport", "ColdStartArtifacts", "ColdStartSession", "ColdStartFirstRun"]
+    assert cold["ColdStarts"] == [1]
+    assert all(0 < cold[phase][0] < 20_000 for phase in phases)
+    assert (request["Requests"], request["Tokens"], request["service"]) == ([1], [3], FUNCTION)
+
+
+def test_keys_let_their_holders_in_and_only_their_names_are_left_behind(start):
+    with start(API_KEYS=f"alice:{digest_of(KEY)}") as function:
+        allowed = function.invoke(event("http-api-2.0", body(MARKER), authorization=f"Bearer {KEY}"))
+        refused = function.invoke(event("http-api-2.0", body(MARKER), authorization=f"Bearer {KEY}x"))
+        wrong = function.invoke(event("http-api-2.0", body([MARKER, ""]), authorization=f"Bearer {KEY}"))
+        health = function.invoke(event("http-api-2.0", path="/health", method="GET"))
+    answers = [allowed, refused, wrong, health]
+    assert [answer["statusCode"] for answer in answers] == [200, 401, 400, 200]
+    left = function.log_path.read_text() + json.dumps(answers)
+    assert KEY not in left
+    assert MARKER not in left
+    assert [line.get("key") for line in function.records()] == [None, "alice", None, "alice", None]
+
+
+def test_without_a_key_everybody_is_refused(start):
+    with start() as function:
+        answer = function.invoke(event("http-api-2.0", body("x"), authorization=f"Bearer {KEY}"))
+    assert answer["statusCode"] == 401
+    assert "No API key is configured" in content(answer)["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "cause"),
+    [
+        ({"API_KEYS": KEY}, "API_KEYS holds something else than name:sha256 pairs"),
+        ({"MODELS": f"{MODEL}@sha256:{'0' * 64}"}, "pins another"),
+        ({"MODELS": "no-such-model"}, "No such file or directory"),
+    ],
+)
+def test_a_function_that_cannot_start_answers_503_and_says_why_in_its_log(start, settings, cause):
+    with start(**settings) as function:
+        answers = [function.invoke(event("http-api-2.0", body("x"))) for _ in range(2)]
+    assert [answer["statusCode"] for answer in answers] == [503, 503]
+    assert headers(answers[0])["retry-after"] == "30"
+    said, counted, *requests = function.records()
+    assert cause in said["message"]
+    assert counted["FailedStarts"] == [1]
+    assert [line["code"] for line in requests] == ["unavailable", "unavailable"]
+    assert KEY not in function.log_path.read_text()

@@ -1,0 +1,104 @@
+"""Lambda's Runtime Interface Emulator around the function: as a process (seconds, no Docker), or in its image."""
+
+import json
+import os
+import platform
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+ROOT = Path(__file__).parents[1]
+FUNCTION = "embeddings-under-test"
+ENVIRONMENT = {"AWS_LAMBDA_FUNCTION_NAME": FUNCTION, "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "1769"}
+# As on Lambda: a read-only file system but for /tmp, a user without rights; and, stricter, no network but loopback.
+LOCKED_DOWN = ("--read-only", "--tmpfs", "/tmp:mode=1777", "--user", "993:990", "--cap-drop", "ALL")  # noqa: S108
+
+
+@dataclass(frozen=True)
+class Function:
+    """A running function: where it is invoked, and where its log goes."""
+
+    address: str
+    log_path: Path
+
+    def invoke(self, event: dict[str, Any]) -> Any:
+        """Return what the function answers; one invocation at a time, as the emulator can do no more."""
+        url = f"http://{self.address}/2015-03-31/functions/function/invocations"
+        return httpx2.post(url, json=event, timeout=60).json()
+
+    def log(self) -> list[str]:
+        """Return the function's own lines, without those of the emulator."""
+        emulators = ("START RequestId", "END RequestId", "REPORT RequestId", "INIT_", "EXTENSION")
+        lines = self.log_path.read_text().splitlines()
+        return [line for line in lines if line and not line.startswith(emulators) and "(rapid)" not in line]
+
+    def records(self) -> list[dict[str, Any]]:
+        """Return the lines of the log, each as the JSON object that it is."""
+        return [json.loads(line) for line in self.log()]
+
+
+@contextmanager
+def run(image: str | None, log_path: Path, **environment: str) -> Iterator[Function]:
+    """Run the function until the block ends: the image, or the working copy as a process."""
+    with log_path.open("wb") as log, (_container if image else _process)(image or "", log, environment) as address:
+        _wait_for(address)
+        yield Function(address, log_path)
+
+
+@contextmanager
+def _process(_: str, log: Any, environment: dict[str, str]) -> Iterator[str]:
+    (samcli,) = find_spec("samcli").submodule_search_locations  # type: ignore[union-attr,misc]
+    machine = {"aarch64": "arm64"}.get(platform.machine(), platform.machine())
+    address, runtime_api = f"127.0.0.1:{_free_port()}", f"127.0.0.1:{_free_port()}"
+    listen = ["--runtime-interface-emulator-address", address, "--runtime-api-address", runtime_api]
+    command = [f"{samcli}/local/rapid/aws-lambda-rie-{machine}", *listen]
+    command += [sys.executable, "-m", "awslambdaric", "handler.main.lambda_handler"]
+    settings = {"PATH": os.environ["PATH"], **ENVIRONMENT, **environment}
+    with subprocess.Popen(command, cwd=ROOT, env=settings, stdout=log, stderr=log) as process:
+        try:
+            yield address
+        finally:
+            process.terminate()
+
+
+@contextmanager
+def _container(image: str, log: Any, environment: dict[str, str]) -> Iterator[str]:
+    settings = [word for name, value in {**ENVIRONMENT, **environment}.items() for word in ("--env", f"{name}={value}")]
+    started = ["docker", "run", "--detach", "--publish", "127.0.0.1::8080", *LOCKED_DOWN, *settings, image]
+    container = subprocess.check_output(started, text=True).strip()
+    try:
+        published = subprocess.check_output(["docker", "port", container, "8080/tcp"], text=True)
+        with subprocess.Popen(["docker", "logs", "--follow", container], stdout=log, stderr=log):
+            yield published.split()[0]
+            subprocess.run(["docker", "stop", "--time", "2", container], check=True, stdout=subprocess.DEVNULL)
+    finally:
+        subprocess.run(["docker", "rm", "--force", container], check=True, stdout=subprocess.DEVNULL)
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def _wait_for(address: str, seconds: float = 20) -> None:
+    host, port = address.split(":")
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            socket.create_connection((host, int(port)), 1).close()
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
