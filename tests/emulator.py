@@ -58,7 +58,7 @@ def run(image: str | None, log_path: Path, **environment: str) -> Iterator[Funct
 def _process(_: str, log: Any, environment: dict[str, str]) -> Iterator[str]:
     (samcli,) = find_spec("samcli").submodule_search_locations  # type: ignore[union-attr,misc]
     machine = {"aarch64": "arm64"}.get(platform.machine(), platform.machine())
-    address, runtime_api = f"127.0.0.1:{_free_port()}", f"127.0.0.1:{_free_port()}"
+    address, runtime_api = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
     listen = ["--runtime-interface-emulator-address", address, "--runtime-api-address", runtime_api]
     command = [f"{samcli}/local/rapid/aws-lambda-rie-{machine}", *listen]
     command += [sys.executable, "-m", "awslambdaric", "handler.main.lambda_handler"]
@@ -84,7 +84,7 @@ def _container(image: str, log: Any, environment: dict[str, str]) -> Iterator[st
         subprocess.run(["docker", "rm", "--force", container], check=True, stdout=subprocess.DEVNULL)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
         return port
