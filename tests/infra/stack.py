@@ -1,0 +1,131 @@
+"""The template as CloudFormation would act on it: translated by SAM, conditions and parameters resolved."""
+
+import json
+import os
+import re
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from samcli.yamlhelper import yaml_parse
+from samtranslator.translator.transform import transform
+
+ROOT = Path(__file__).parents[2]
+TEMPLATE = (ROOT / "template.yaml").read_text()
+SAMCONFIG = tomllib.loads((ROOT / "samconfig.toml").read_text())
+ENVIRONMENTS = {
+    name: dict(pair.split("=", 1) for pair in commands["deploy"]["parameters"].get("parameter_overrides", []))
+    for name, commands in SAMCONFIG.items()
+    if isinstance(commands, dict)
+}
+KEY = f"alice:{'a' * 64}"
+IMAGE = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/embeddings:function-0123456789ab-latest"
+ABSENT = {"Ref": "AWS::NoValue"}
+# The tools neither report on their use nor look for credentials, and SAM wants to know where it is.
+os.environ |= {"SAM_CLI_TELEMETRY": "0", "AWS_EC2_METADATA_DISABLED": "true", "AWS_DEFAULT_REGION": "eu-central-1"}
+
+
+class Policies:
+    """What SAM asks for AWS's managed policies; this template names them by ARN."""
+
+    def load(self) -> dict[str, str]:
+        """Return no names."""
+        return {}
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A translated template, resolved for one set of parameters.
+
+    translated  what SAM makes of the template, conditions and references in place
+    resources   by logical id, those whose condition holds, with parameters and conditions resolved
+    outputs     likewise
+    """
+
+    translated: dict[str, Any]
+    resources: dict[str, Any]
+    outputs: dict[str, Any]
+
+    def of(self, kind: str) -> dict[str, Any]:
+        """Return the properties of every resource of a type, by logical id."""
+        found = {name: each for name, each in self.resources.items() if each["Type"] == kind}
+        return {name: each.get("Properties", {}) for name, each in found.items()}
+
+    def only(self, kind: str) -> dict[str, Any]:
+        """Return the properties of the only resource of a type."""
+        (properties,) = self.of(kind).values()
+        return properties
+
+
+def translate(template: str = TEMPLATE, image: str = IMAGE, **overrides: str) -> Stack:
+    """Translate the template for these parameters, as `sam deploy` would have it done."""
+    source = yaml_parse(template)
+    source["Resources"]["Function"]["Properties"]["ImageUri"] = image  # `sam build` and `sam deploy` see to it
+    values = {name: parameter["Default"] for name, parameter in source["Parameters"].items()} | overrides
+    translated = json.loads(json.dumps(transform(source, values, Policies())))
+    conditions = {
+        name: holds(value, values, translated["Conditions"]) for name, value in translated["Conditions"].items()
+    }
+    kept = {
+        section: {
+            name: resolve(each, values, conditions)
+            for name, each in translated[section].items()
+            if conditions.get(each.get("Condition", ""), True)
+        }
+        for section in ("Resources", "Outputs")
+    }
+    return Stack(translated, kept["Resources"], kept["Outputs"])
+
+
+def holds(condition: Any, values: dict[str, Any], conditions: dict[str, Any]) -> bool:
+    """Evaluate a condition."""
+    ((function, arguments),) = condition.items()
+    match function:
+        case "Condition":
+            return holds(conditions[arguments], values, conditions)
+        case "Fn::Equals":
+            left, right = (str(resolve(argument, values, {})) for argument in arguments)
+            return left == right
+        case "Fn::Not":
+            return not holds(arguments[0], values, conditions)
+        case "Fn::And":
+            return all(holds(argument, values, conditions) for argument in arguments)
+        case "Fn::Or":
+            return any(holds(argument, values, conditions) for argument in arguments)
+    raise NotImplementedError(function)
+
+
+def resolve(value: Any, values: dict[str, Any], conditions: dict[str, bool]) -> Any:
+    """Resolve Fn::If, and references to parameters; others stay as they are."""
+    if isinstance(value, list):
+        return [each for each in (resolve(each, values, conditions) for each in value) if each != ABSENT]
+    if not isinstance(value, dict):
+        return value
+    if set(value) == {"Ref"}:
+        return values.get(value["Ref"], value)
+    if set(value) == {"Fn::If"}:
+        condition, yes, no = value["Fn::If"]
+        return resolve(yes if conditions[condition] else no, values, conditions)
+    resolved = {name: resolve(each, values, conditions) for name, each in value.items()}
+    return {name: each for name, each in resolved.items() if each != ABSENT}
+
+
+def references(value: Any) -> set[str]:
+    """Return the names that Ref and Fn::Sub refer to, anywhere in a value."""
+    found: set[str] = set()
+    for each in walk(value):
+        if isinstance(each, dict) and isinstance(each.get("Ref"), str):
+            found.add(each["Ref"])
+        if isinstance(each, dict) and "Fn::Sub" in each:
+            text = each["Fn::Sub"] if isinstance(each["Fn::Sub"], str) else each["Fn::Sub"][0]
+            found |= set(re.findall(r"\$\{([\w:]+)", text))
+    return found
+
+
+def walk(value: Any) -> Iterator[Any]:
+    """Yield a value and everything in it."""
+    yield value
+    for each in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from walk(each)

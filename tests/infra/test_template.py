@@ -1,0 +1,255 @@
+"""What `sam deploy` would create, asserted on the translated template."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from stack import ENVIRONMENTS, IMAGE, KEY, ROOT, TEMPLATE, references, translate, walk
+
+JWT = {"AuthMode": "jwt", "JwtIssuer": "https://issuer.example", "JwtAudience": "embeddings"}
+VARIANTS = {
+    **ENVIRONMENTS,
+    "keys": {"ApiKeys": KEY},
+    "iam": {"AuthMode": "iam", "FunctionUrl": "true", "CorsOrigins": "*"},
+    "jwt": JWT,
+    "open": {"AuthMode": "none", "FunctionUrl": "true"},
+    "large": {
+        "Architecture": "arm64",
+        "MemorySize": "10240",
+        "ProvisionedConcurrency": "2",
+        "ReservedConcurrency": "9",
+    },
+}
+# What reaches the function but is no part of a version.
+UNVERSIONED = {"ReservedConcurrency", "AWS::NoValue"}
+BIN = Path(sys.executable).parent
+
+
+@pytest.fixture(params=VARIANTS)
+def stack(request):
+    return translate(**VARIANTS[request.param])
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_sam_finds_every_environment_valid(environment):
+    command = [BIN / "sam", "validate", "--lint", "--config-env", environment]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("variant", ["default", "dev"])  # SAM resolves no other parameter than GradualDeployment
+def test_what_sam_makes_of_it_passes_the_linter(variant, tmp_path):
+    path = tmp_path / "translated.json"
+    path.write_text(json.dumps(translate(**VARIANTS[variant]).translated))
+    # W2001: GradualDeployment is used no more, since SAM has resolved it.
+    command = [BIN / "cfn-lint", "--regions", "eu-central-1", "--ignore-checks", "W2001", "--", path]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_no_right_is_wider_than_it_must_be(stack):
+    for name, role in stack.of("AWS::IAM::Role").items():
+        for statement in (
+            each for policy in role.get("Policies", []) for each in policy["PolicyDocument"]["Statement"]
+        ):
+            actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
+            assert not any("*" in action for action in actions), name
+            if statement["Resource"] == "*":
+                assert all(action.startswith("xray:Put") for action in actions), name
+    reads = [
+        each
+        for each in walk(stack.of("AWS::IAM::Role")["FunctionRole"])
+        if isinstance(each, dict) and each.get("Action") == "s3:GetObject"
+    ]
+    assert [each["Resource"] for each in reads] == [{"Fn::Sub": "${ArtifactBucket.Arn}/models/*"}]
+
+
+def test_the_bucket_is_closed_but_to_the_account_over_tls(stack):
+    bucket = stack.only("AWS::S3::Bucket")
+    assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
+    assert bucket["VersioningConfiguration"] == {"Status": "Enabled"}
+    assert bucket["BucketEncryption"]
+    (statement,) = stack.only("AWS::S3::BucketPolicy")["PolicyDocument"]["Statement"]
+    assert (statement["Effect"], statement["Condition"]) == ("Deny", {"Bool": {"aws:SecureTransport": "false"}})
+
+
+def test_alarms_take_a_version_back_and_tell_their_topic():
+    stack = translate(AlarmTopic="arn:aws:sns:eu-central-1:123456789012:alarms")
+    alarms = stack.of("AWS::CloudWatch::Alarm")
+    assert set(alarms) == {"ServerErrorsAlarm", "CrashesAlarm", "FailedStartsAlarm", "SlowAlarm", "ThrottlesAlarm"}
+    for alarm in alarms.values():
+        assert alarm["AlarmActions"] == ["arn:aws:sns:eu-central-1:123456789012:alarms"]
+    group = stack.only("AWS::CodeDeploy::DeploymentGroup")
+    wired = {each["Name"]["Ref"] for each in group["AlarmConfiguration"]["Alarms"]}
+    assert wired == set(alarms) - {"ThrottlesAlarm"}
+    assert "Canary10Percent5Minutes" in json.dumps(group["DeploymentConfigName"])
+    assert group["ServiceRoleArn"] == {"Fn::GetAtt": ["DeploymentRole", "Arn"]}
+    assert stack.resources["FunctionAliaslive"]["UpdatePolicy"]["CodeDeployLambdaAliasUpdate"]
+
+
+def test_alarms_without_a_topic_tell_nobody(stack):
+    assert all("AlarmActions" not in alarm for alarm in stack.of("AWS::CloudWatch::Alarm").values())
+
+
+def test_the_dev_environment_deploys_at_once():
+    stack = translate(**ENVIRONMENTS["dev"])
+    assert not stack.of("AWS::CodeDeploy::DeploymentGroup")
+    assert "UpdatePolicy" not in stack.resources["FunctionAliaslive"]
+    assert stack.only("AWS::Lambda::Function")["ReservedConcurrentExecutions"] == "10"
+
+
+def test_the_function_is_what_the_parameters_say():
+    function = translate(**VARIANTS["large"]).only("AWS::Lambda::Function")
+    assert function["Architectures"] == ["arm64"]
+    assert (function["PackageType"], function["MemorySize"]) == ("Image", "10240")
+    assert function["Timeout"] == 29  # of the gateway's 30
+    assert function["TracingConfig"] == {"Mode": "Active"}
+    assert function["LoggingConfig"] == {"LogGroup": {"Ref": "FunctionLog"}, "LogFormat": "JSON"}
+    alias = translate(**VARIANTS["large"]).only("AWS::Lambda::Alias")
+    assert alias["ProvisionedConcurrencyConfig"] == {"ProvisionedConcurrentExecutions": "2"}
+    assert "ProvisionedConcurrencyConfig" not in translate().only("AWS::Lambda::Alias")
+    assert "ReservedConcurrentExecutions" not in translate().only("AWS::Lambda::Function")
+
+
+def version(stack):
+    """Return what decides on a new version: its logical id, and the content whose number is in its description."""
+    ((name, properties),) = stack.of("AWS::Lambda::Version").items()
+    assert properties["Description"] == {"Fn::Sub": "configuration ${Configuration.VersionNumber}"}
+    return name, stack.only("AWS::AppConfig::HostedConfigurationVersion")["Content"]["Fn::Sub"]
+
+
+def test_a_new_image_is_a_new_version():
+    assert version(translate())[0] != version(translate(image=IMAGE.replace("0", "1")))[0]
+
+
+def test_a_change_in_the_template_is_a_new_version():
+    changed = TEMPLATE.replace("MODELS: !Ref Models", "MODELS: another")
+    assert version(translate())[0] != version(translate(template=changed))[0]
+
+
+def test_sam_itself_does_not_see_that_a_parameter_changed():
+    """The reason for the resource Configuration: once this fails, SAM has mended it, and the resource can go."""
+    assert version(translate())[0] == version(translate(Models="another"))[0]
+
+
+def test_every_parameter_that_reaches_a_version_is_in_its_configuration():
+    stack = translate()
+    (function,) = (each for each in stack.translated["Resources"].values() if each["Type"] == "AWS::Lambda::Function")
+    parameters = set(stack.translated["Parameters"])
+    reaching = references(function) & parameters - UNVERSIONED
+    configuration = stack.translated["Resources"]["Configuration"]["Properties"]["Content"]
+    assert {"Models", "ApiKeys", "MemorySize", "AuthMode"} < reaching
+    # Both ways: a number that changes without the function would ask Lambda for a version it already has.
+    assert references(configuration) & parameters == reaching
+
+
+def operations(stack):
+    return stack.only("AWS::ApiGatewayV2::Api")["Body"]["paths"]
+
+
+def test_every_way_in_leads_to_the_alias(stack):
+    for path in operations(stack).values():
+        for operation in path.values():
+            integration = operation["x-amazon-apigateway-integration"]
+            assert "functions/${Function.Arn}:live/invocations" in integration["uri"]["Fn::Sub"]
+            assert integration["payloadFormatVersion"] == "2.0"
+    for permission in stack.of("AWS::Lambda::Permission").values():
+        assert permission["FunctionName"] == {"Ref": "FunctionAliaslive"}
+    for url in stack.of("AWS::Lambda::Url").values():
+        assert url["Qualifier"] == "live"
+
+
+@pytest.mark.parametrize(
+    ("variant", "security", "schemes"),
+    [
+        ("keys", [], set()),
+        ("open", [], set()),
+        ("iam", [{"AWS_IAM": []}], {"AWS_IAM"}),
+        ("jwt", [{"jwt": []}], {"jwt"}),
+    ],
+)
+def test_who_checks_the_caller(variant, security, schemes):
+    stack = translate(**VARIANTS[variant])
+    paths = operations(stack)
+    assert paths["$default"]["x-amazon-apigateway-any-method"]["security"] == security
+    assert "security" not in paths["/health"]["get"]
+    assert set(stack.only("AWS::ApiGatewayV2::Api")["Body"]["components"]["securitySchemes"]) == schemes
+    environment = stack.only("AWS::Lambda::Function")["Environment"]["Variables"]
+    assert environment["AUTH_MODE"] == VARIANTS[variant].get("AuthMode", "api-key")
+    assert environment["API_KEYS"] == VARIANTS[variant].get("ApiKeys", "")
+
+
+def test_jwts_are_checked_against_issuer_and_audience():
+    body = translate(**JWT).only("AWS::ApiGatewayV2::Api")["Body"]
+    authorizer = body["components"]["securitySchemes"]["jwt"]["x-amazon-apigateway-authorizer"]
+    assert authorizer["jwtConfiguration"] == {"issuer": "https://issuer.example", "audience": ["embeddings"]}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "auth_type", "public"),
+    [
+        ({}, None, False),
+        ({"FunctionUrl": "true"}, "NONE", True),
+        ({"FunctionUrl": "true", "AuthMode": "none"}, "NONE", True),
+        ({"FunctionUrl": "true", "AuthMode": "iam"}, "AWS_IAM", False),
+        ({"FunctionUrl": "true", **JWT}, None, False),
+    ],
+)
+def test_a_function_url_is_made_when_asked_for_and_never_past_an_authorizer(overrides, auth_type, public):
+    stack = translate(**overrides)
+    assert [url["AuthType"] for url in stack.of("AWS::Lambda::Url").values()] == ([auth_type] if auth_type else [])
+    permissions = stack.of("AWS::Lambda::Permission").values()
+    assert any(each["Principal"] == "*" for each in permissions) == public
+    assert ("LongRequestsBaseUrl" in stack.outputs) == bool(auth_type)
+
+
+def test_rules_refuse_what_could_not_work():
+    rules = translate().translated["Rules"]
+    assert set(rules) == {"JwtsNeedAnIssuerAndAnAudience", "FunctionUrlsCannotCheckJwts"}
+
+
+def test_access_logs_hold_neither_headers_nor_bodies(stack):
+    settings = stack.only("AWS::ApiGatewayV2::Stage")["AccessLogSettings"]
+    logged = json.loads(settings["Format"])
+    assert logged["request_id"] == "$context.requestId"
+    assert not any(word in settings["Format"] for word in ("header", "body", "claims", "querystring", "path"))
+
+
+def test_logs_are_kept_for_as_long_as_asked():
+    groups = translate(LogRetentionDays="365").of("AWS::Logs::LogGroup")
+    assert {name: group["RetentionInDays"] for name, group in groups.items()} == {
+        "FunctionLog": "365",
+        "AccessLog": "365",
+    }
+
+
+def test_the_dashboard_is_json_and_shows_what_the_function_emits(stack):
+    body = stack.only("AWS::CloudWatch::Dashboard")["DashboardBody"]["Fn::Sub"][0]
+    dashboard = json.dumps(json.loads(body))
+    for metric in ("Requests", "Inputs", "Tokens", "Errors", "ColdStarts", "FailedStarts", "ColdStartFirstRun"):
+        assert metric in dashboard
+        assert f'"{metric}"' in (ROOT / "handler/observability.py").read_text() or metric.startswith("ColdStart")
+
+
+def test_outputs_are_ready_to_paste_and_hold_no_secret(stack):
+    assert {"BaseUrl", "FunctionName", "AliasArn", "ArtifactBucketName", "DashboardUrl"} <= set(stack.outputs)
+    assert stack.outputs["BaseUrl"]["Value"]["Fn::Sub"].endswith("/v1")
+    assert "ApiKeys" not in references(stack.translated["Outputs"])
+    assert "a" * 64 not in json.dumps(stack.outputs)
+
+
+def test_every_parameter_is_described_grouped_and_labelled():
+    template = translate().translated
+    interface = template["Metadata"]["AWS::CloudFormation::Interface"]
+    grouped = [name for group in interface["ParameterGroups"] for name in group["Parameters"]]
+    assert grouped == list(template["Parameters"]) == list(interface["ParameterLabels"])
+    assert all(parameter["Description"].endswith((".", "once")) for parameter in template["Parameters"].values())
+
+
+def test_defaults_are_those_of_the_service():
+    source = (ROOT / "handler/settings.py").read_text()
+    for name in ("Models", "ModelAliases", "TokenInput", "LongInput", "AuthMode"):
+        for default in translate().translated["Parameters"][name]["Default"].split(","):
+            assert f'"{default}"' in source
