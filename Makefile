@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup run embed test test-clients check model golden vocabulary bench
+.PHONY: help setup run embed test test-clients test-infra test-image check api-key layers model golden vocabulary bench
 SHELL := bash
 export UV_PYTHON_DOWNLOADS := never
 export ORT_DISABLE_TELEMETRY := 1 # the service does without Makefile; this is for the commands beside it
@@ -7,6 +7,8 @@ export ORT_DISABLE_TELEMETRY := 1 # the service does without Makefile; this is f
 PORT ?= 3000
 uv := .venv/bin/uv
 python := .venv/bin/python
+export = $(uv) export --frozen --quiet --no-annotate --no-header
+LAYERS ?= layers
 # The version that uv.lock pins is the one that reads it.
 uv_version = $(shell sed -n '/^name = "uv"$$/{n;s/version = "\(.*\)"/\1/p;}' uv.lock)
 
@@ -33,10 +35,31 @@ test-clients: setup ## run the clients that people use against the service (Node
 	$(uv) sync --project tests/clients --frozen --quiet
 	tests/clients/.venv/bin/python -m pytest tests/clients
 
+test-infra: setup ## check the template and the image's recipe with AWS's own tools and a security scanner
+	$(uv) sync --project tests/infra --frozen --quiet
+	cd tests/infra && .venv/bin/python -m pytest
+	UV_PROJECT_ENVIRONMENT=.venv-scan $(uv) sync --project tests/infra --frozen --quiet --only-group scan
+	tests/infra/.venv-scan/bin/checkov --file template.yaml layers/Dockerfile --framework cloudformation dockerfile --compact --quiet --skip-download
+
+test-image: setup ## build the image and run it under Lambda's emulator and sam local (Docker, or root on Debian)
+	$(uv) sync --project tests/infra --frozen --quiet
+	tests/image/engine.sh
+	tests/infra/.venv/bin/sam build
+	$(python) -m pytest --image function:latest tests/image tests/contract/test_emulator.py
+
 check: setup ## format, lint and type check
 	$(python) -m ruff format --check .
 	$(python) -m ruff check .
 	$(python) -m mypy
+
+api-key: setup ## make an API key (NAME=alice): shows it once, and the pair to deploy
+	@$(python) -m handler.auth "$${NAME:?say whose: make api-key NAME=alice}"
+
+# What the function never imports stays out, and a test of the image says what it imports: tokenizers asks for
+# huggingface-hub to download, onnxruntime for the next three to convert, anyio for idna to look up hosts.
+layers: setup ## export the packages of the image's layers from uv.lock, with their hashes
+	$(export) --only-group native --prune huggingface-hub --prune flatbuffers --prune protobuf --prune packaging > $(LAYERS)/1-native/requirements.txt
+	$(export) --only-group service --prune idna > $(LAYERS)/2-service/requirements.txt
 
 model: setup ## rebuild the model artifact (SOURCE=DIR: any BERT encoder; STS=FILE: also measure on STS-B)
 	$(uv) run --frozen --group recipe python -m model_artifacts.recipe $(if $(SOURCE),--source $(SOURCE)) $(if $(STS),--sts $(STS))
