@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup run embed test test-clients test-infra test-image check api-key layers model golden vocabulary bench
+.PHONY: help setup run embed test test-clients test-infra test-image check api-key layers publish models model golden vocabulary bench
 SHELL := bash
 export UV_PYTHON_DOWNLOADS := never
 export ORT_DISABLE_TELEMETRY := 1 # the service does without Makefile; this is for the commands beside it
@@ -60,6 +60,12 @@ api-key: setup ## make an API key (NAME=alice): shows it once, and the pair to d
 layers: setup ## export the packages of the image's layers from uv.lock, with their hashes
 	$(export) --only-group native --prune huggingface-hub --prune flatbuffers --prune protobuf --prune packaging > $(LAYERS)/1-native/requirements.txt
 	$(export) --only-group service --prune idna > $(LAYERS)/2-service/requirements.txt
+
+publish: setup ## put a model into a bucket (BUCKET=NAME, MODEL=all-MiniLM-L6-v2, DRY_RUN=1 only says what it would do)
+	@$(python) -m model_artifacts.recipe.publish --bucket "$${BUCKET:?say where: make publish BUCKET=NAME}" --model "$(or $(MODEL),all-MiniLM-L6-v2)" $(if $(DRY_RUN),--dry-run)
+
+models: setup ## list the models in a bucket (BUCKET=NAME)
+	@$(python) -m model_artifacts.recipe.publish --bucket "$${BUCKET:?say where: make models BUCKET=NAME}"
 
 model: setup ## rebuild the model artifact (SOURCE=DIR: any BERT encoder; STS=FILE: also measure on STS-B)
 	$(uv) run --frozen --group recipe python -m model_artifacts.recipe $(if $(SOURCE),--source $(SOURCE)) $(if $(STS),--sts $(STS))

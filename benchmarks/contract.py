@@ -43,9 +43,9 @@ class Constant(InferenceSession):
 def main() -> None:
     """Print the median milliseconds for one text and for 2048."""
     settings = Settings(auth_mode="none")
-    embedder = Embedder(load(settings.models[0], settings.artifacts), settings)
+    embedder = Embedder(load(settings.models[0], settings), settings)
     embedder._session = Constant()
-    handle = Mangum(create_app(settings, Catalog.of([embedder], settings.aliases)), lifespan="off")
+    handle = Mangum(create_app(settings, Catalog.of([embedder], settings)), lifespan="off")
     print(f"{'texts':>6} {'parse, validate, encode':>24} {'lambda_handler, all but the model':>34}")
     for texts, calls in CALLS.items():
         body = orjson.dumps({"model": "all-MiniLM-L6-v2", "input": [TEXT] * texts, "encoding_format": "base64"})

@@ -65,7 +65,7 @@ def main() -> None:
     """Print a row per sequence length."""
     plain = plain_session()
     settings = Settings()
-    served = InferenceSession(load(settings.models[0], settings.artifacts).model)
+    served = InferenceSession(load(settings.models[0], settings).model)
     random = np.random.default_rng(0)
     print(f"{'tokens':>6} {'plain ms':>9} {'served ms':>9} {'ratio':>6}")
     for length in LENGTHS:

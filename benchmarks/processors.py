@@ -41,7 +41,7 @@ def embed(every: int) -> np.ndarray:
     settings = Settings()
     folder = settings.artifacts / settings.models[0]
     texts = Golden.read(folder / "golden.json").texts[::every]
-    return Embedder(load(settings.models[0], settings.artifacts), settings).embed(texts).vectors
+    return Embedder(load(settings.models[0], settings), settings).embed(texts).vectors
 
 
 if __name__ == "__main__":

@@ -9,12 +9,15 @@
     routes.py         POST /v1/embeddings, GET /v1/models, GET /v1/models/{id}, GET /health
     observability.py  request ids, stage timings, log and metrics, the last line of defence
     schemas.py        the OpenAI contract and its limits
-    catalog.py        names and aliases -> served models
+    catalog.py        names and aliases -> served models, loaded when first needed
+    attempts.py       a result that takes time and may fail, asked for again and again
     embedder.py       the spine: tokenize -> infer -> pool -> truncate dimensions -> normalize
     tokenization.py   text or token ids -> token sequences; what to do with inputs that are too long
     cl100k.py         OpenAI's token ids -> text
     inference.py      ONNX Runtime: one token sequence -> its hidden states
-    artifacts.py      Manifest, and load(reference): every file checked against its digest
+    artifacts.py      references -> files of the image or of a bucket, each checked against its digest
+    store.py          published models in S3
+    manifest.py       Reference and Manifest
     pooling.py        pure numpy: mean, cls, truncate_dimensions, l2_normalize
     encoding.py       vectors -> JSON floats or base64 of little-endian float32, if they fit
     settings.py       Settings.from_env(environ): the only reader of the environment

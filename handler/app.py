@@ -1,5 +1,6 @@
 """The FastAPI application: routes, middleware and error handlers, declared in one place."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 from handler import openapi
 from handler.auth import Authenticate
 from handler.catalog import Catalog
-from handler.errors import STATUS, UNAVAILABLE, ErrorBody, RequestError, describe, describe_http
+from handler.errors import STATUS, UNAVAILABLE, ErrorBody, RequestError, UnavailableError, describe, describe_http
 from handler.observability import LastResort, Observe, Telemetry
 from handler.routes import CanonicalPath, router
 from handler.settings import Settings
@@ -33,6 +34,7 @@ def create_app(settings: Settings, catalog: Catalog, telemetry: Telemetry | None
     app.include_router(router)
     app.exception_handler(RequestError)(_refuse)
     app.exception_handler(HTTPException)(_refuse_http)
+    app.exception_handler(UnavailableError)(_put_off)
     app.add_middleware(Authenticate, settings=settings)  # innermost first
     app.add_middleware(CanonicalPath)
     app.add_middleware(LastResort, error_format=settings.error_format)
@@ -74,6 +76,10 @@ async def _refuse(request: Request, error: RequestError) -> Response:
 async def _refuse_http(request: Request, error: HTTPException) -> Response:
     body = describe_http(error.status_code, request.method, request.url.path)
     return _answer(request, error.status_code, body, error.headers)
+
+
+async def _put_off(request: Request, error: UnavailableError) -> Response:
+    return _answer(request, 503, UNAVAILABLE, {"retry-after": f"{math.ceil(error.retry_after)}"})
 
 
 def _answer(request: Request, status: int, body: ErrorBody, headers: Mapping[str, str] | None = None) -> Response:

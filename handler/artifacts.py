@@ -1,92 +1,32 @@
-"""A model's files: what the manifest says they are, and nothing else is ever loaded."""
+"""A model's files, from the image or a bucket: what the manifest says they are, and nothing else is ever loaded."""
 
 import hashlib
-import json
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from handler.errors import ArtifactError
-from handler.pooling import POOLING
+from handler.manifest import MANIFEST_FILE, MODEL_FILE, TOKENIZER_FILE, File, Manifest, Reference
+from handler.settings import Settings
+from handler.store import Store
 
-SCHEMA = 1
-MODEL_FILE = "model.onnx"
-TOKENIZER_FILE = "tokenizer.json"
-FIELD_TYPES: dict[str, type] = {
-    "id": str,
-    "aliases": list,
-    "dimensions": int,
-    "max_tokens": int,
-    "pooling": str,
-    "normalize": bool,
-    "prompts": dict,
-    "files": dict,
-    "provenance": dict,
-    "quality": dict,
-}
-REMEDY = "restore it with git checkout, or rebuild it with make model"
+RESTORE = "restore it with git checkout, or rebuild it with make model"
+PUBLISH = "publish the model again with make publish"
 
 
 @dataclass(frozen=True, slots=True)
-class File:
-    """A file's size in bytes and the SHA-256 of its content in hex."""
+class Sealed:
+    """A manifest that was read and checked.
 
-    size: int
-    sha256: str
-
-
-@dataclass(frozen=True, slots=True)
-class Manifest:
-    """What a model is. Its own SHA-256 is the model's digest.
-
-    id           the name that responses carry
-    aliases      other names it answers to
-    dimensions   components of a vector
-    max_tokens   tokens of the longest text it reads, special tokens included
-    pooling      'mean' or 'cls'
-    normalize    whether vectors have length one
-    prompts      prefix by kind of input ('query', 'passage'), as the model was trained
-    files        name -> File
-    provenance   where the weights come from and what built the files
-    quality      measured against full precision, by data set
+    digest    its SHA-256, which is the model's
+    created   when it was read, in seconds since 1970
     """
 
-    id: str
-    aliases: tuple[str, ...]
-    dimensions: int
-    max_tokens: int
-    pooling: str
-    normalize: bool
-    prompts: Mapping[str, str]
-    files: Mapping[str, File]
-    provenance: Mapping[str, Any]
-    quality: Mapping[str, Any]
-
-    @classmethod
-    def parse(cls, content: bytes) -> "Manifest":
-        """Read a manifest.json.
-
-        Raises:
-            ValueError: it is not JSON, or of another schema, or a field is missing or of the wrong type.
-        """
-        fields = json.loads(content)
-        if not isinstance(fields, dict):
-            raise ValueError("it is not a JSON object")  # noqa: TRY004 - one kind of error for all that is wrong in it
-        schema = fields.pop("schema", None)
-        if schema != SCHEMA:
-            raise ValueError(f"its schema is {schema!r} and this version reads {SCHEMA}")
-        for name, kind in FIELD_TYPES.items():
-            if type(fields.get(name)) is not kind:
-                raise ValueError(f"its field '{name}' is missing or not a {kind.__name__}")
-        if fields["pooling"] not in POOLING:
-            raise ValueError(f"its pooling is '{fields['pooling']}' and this version knows {', '.join(POOLING)}")
-        try:
-            files = {name: File(**file) for name, file in fields.pop("files").items()}
-            _ = files[MODEL_FILE], files[TOKENIZER_FILE]
-            return cls(aliases=tuple(fields.pop("aliases")), files=files, **fields)
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"its fields are not those of schema {SCHEMA}: {error}") from error
+    reference: Reference
+    manifest: Manifest
+    digest: str
+    created: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,43 +39,107 @@ class Artifacts:
     tokenizer: bytes
 
 
-def load(reference: str, folder: Path) -> Artifacts:
-    """Load a bundled model by reference: `name`, or `name@sha256:<digest>` for exactly that manifest.
+@dataclass(frozen=True, slots=True)
+class Library:
+    """Where models are had from.
+
+    bundled  the folder of the image that holds models
+    store    published models
+    """
+
+    bundled: Path
+    store: Store
+
+    def open(self, reference: Reference) -> Sealed:
+        """Read a model's manifest: the image's, if it is the one that is meant, and otherwise the bucket's.
+
+        Only an unpinned reference to a bucket has to ask the bucket: what is pinned and bundled needs no network.
+
+        Raises:
+            ArtifactError: there is none, or it is not the pinned one, or it is damaged.
+        """
+        bundled = self._bundled_manifest(reference)
+        if bundled is not None and (not reference.bucket or reference.digest == sha256_of(bundled)):
+            return _seal(reference, bundled, remedy=RESTORE)
+        if reference.bucket:
+            return _seal(reference, self.store.read_manifest(reference), remedy=PUBLISH)
+        raise ArtifactError(
+            f"model '{reference}': there is no {self.bundled / reference.name / MANIFEST_FILE}; name a model of the "
+            "image, or one of a bucket as s3://bucket/prefix/name"
+        )
+
+    def load(self, sealed: Sealed) -> Artifacts:
+        """Read a model's files: the image's, where it has them, and otherwise the bucket's.
+
+        Raises:
+            ArtifactError: a file is missing, damaged or unreadable.
+        """
+        model, tokenizer = (self._read(sealed, name) for name in (MODEL_FILE, TOKENIZER_FILE))
+        return Artifacts(sealed.manifest, sealed.digest, model, tokenizer)
+
+    def _read(self, sealed: Sealed, name: str) -> bytes:
+        reference, file = sealed.reference, sealed.manifest.files[name]
+        if not reference.bucket:
+            return read_checked(self.bundled / reference.name / name, file)
+        for path in self._bundled_copies(file):
+            return read_checked(path, file)
+        return self.store.read_blob(reference, file)
+
+    def _bundled_manifest(self, reference: Reference) -> bytes | None:
+        path = self.bundled / reference.name / MANIFEST_FILE
+        return path.read_bytes() if path.is_file() else None
+
+    def _bundled_copies(self, file: File) -> Iterator[Path]:
+        """Yield the image's files that are the same as a bucket's."""
+        for path in self.bundled.glob(f"*/{MANIFEST_FILE}"):
+            manifest = Manifest.parse(path.read_bytes())
+            yield from (path.parent / name for name, bundled in manifest.files.items() if bundled == file)
+
+
+def load(text: str, settings: Settings) -> Artifacts:
+    """Load a model by its reference, as MODELS has it.
 
     Raises:
         ArtifactError: a file is missing, damaged or unreadable, or the manifest is not the pinned one.
+        SettingsError: it is no reference.
     """
-    name, _, pinned = reference.partition("@sha256:")
-    path = folder / name / "manifest.json"
-    content = _read(path)
-    digest = hashlib.sha256(content).hexdigest()
-    if pinned and digest != pinned:
+    library = Library(settings.artifacts, Store())
+    return library.load(library.open(Reference.parse(text)))
+
+
+def _seal(reference: Reference, content: bytes, remedy: str) -> Sealed:
+    digest = sha256_of(content)
+    if reference.digest and digest != reference.digest:
         raise ArtifactError(
-            f"{path}: its SHA-256 is {digest}, and '{reference}' pins another; deploy the pinned model, or pin this one"
+            f"model '{reference}': its manifest has the SHA-256 {digest}, not the pinned one; deploy the pinned model, "
+            "or pin this one"
         )
     try:
         manifest = Manifest.parse(content)
     except ValueError as error:
-        raise ArtifactError(f"{path}: not a manifest: {error}; {REMEDY}") from error
-    return Artifacts(
-        manifest=manifest,
-        digest=digest,
-        model=_read_checked(path.parent / MODEL_FILE, manifest.files[MODEL_FILE]),
-        tokenizer=_read_checked(path.parent / TOKENIZER_FILE, manifest.files[TOKENIZER_FILE]),
-    )
+        raise ArtifactError(f"model '{reference}': {MANIFEST_FILE} is not a manifest: {error}; {remedy}") from error
+    if manifest.id != reference.name:
+        raise ArtifactError(f"model '{reference}': its manifest is that of '{manifest.id}'; {remedy}")
+    return Sealed(reference, manifest, digest, created=int(time.time()))
 
 
-def _read(path: Path) -> bytes:
+def sha256_of(content: bytes) -> str:
+    """Return the SHA-256 of a content in hex."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def read_checked(path: Path, expected: File) -> bytes:
+    """Read a file of the image.
+
+    Raises:
+        ArtifactError: it cannot be read, or is not what the manifest says.
+    """
     try:
-        return path.read_bytes()
+        content = path.read_bytes()
     except OSError as error:
-        raise ArtifactError(f"{path}: {error.strerror}; {REMEDY}") from error
-
-
-def _read_checked(path: Path, expected: File) -> bytes:
-    content = _read(path)
+        raise ArtifactError(f"{path}: {error.strerror}; {RESTORE}") from error
     if len(content) != expected.size:
-        raise ArtifactError(f"{path}: {len(content)} bytes, and its manifest says {expected.size}; {REMEDY}")
-    if hashlib.sha256(content).hexdigest() != expected.sha256:
-        raise ArtifactError(f"{path}: damaged, its SHA-256 is not the manifest's; {REMEDY}")
+        raise ArtifactError(f"{path}: {len(content)} bytes, and its manifest says {expected.size}; {RESTORE}")
+    if sha256_of(content) != expected.sha256:
+        raise ArtifactError(f"{path}: damaged, its SHA-256 is not the manifest's; {RESTORE}")
     return content

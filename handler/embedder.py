@@ -1,14 +1,14 @@
 """The spine: inputs to unit vectors. Whoever reads this file knows the system."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from handler.artifacts import Artifacts, Manifest
+from handler.artifacts import Artifacts
 from handler.errors import ArtifactError, RequestError
 from handler.inference import InferenceSession
 from handler.pooling import POOLING, Vector, l2_normalize, truncate_dimensions, weighted_mean
@@ -35,6 +35,8 @@ class Embeddings:
 class Embedder:
     """One model: tokenizer, session and the way its hidden states become a vector.
 
+    `loading` is what the load took, in seconds by phase, until a request has reported it.
+
     Each text runs alone and unpadded, so its vector is the same bit for bit in any company: dynamic quantization
     takes its scale from the whole tensor, and in a padded batch that would be the neighbours' too
     (microsoft/onnxruntime#10111). Parallelism is over texts, one worker per vCPU.
@@ -55,9 +57,9 @@ class Embedder:
             raise ArtifactError(
                 f"model '{manifest.id}' cannot be loaded: {error}; rebuild it with make model"
             ) from error
-        self.manifest: Manifest = manifest
+        self.manifest = manifest
         self.digest = artifacts.digest
-        self.loaded = int(time.time())
+        self.loading: Mapping[str, float] = {}
         self._pool = POOLING[manifest.pooling]
         self._workers = settings.workers
         self._helpers = ThreadPoolExecutor(settings.workers, thread_name_prefix="embed")

@@ -2,7 +2,8 @@
 
 ServiceError                 base: a message for the person who can act on it
 ├── SettingsError            the environment is not usable: the service does not start
-├── ArtifactError            a model's files are not what its manifest says: the service does not start
+├── ArtifactError            a model's files cannot be had, or are not what its manifest says
+├── UnavailableError         what a request needs is not there now; says when to ask again
 └── RequestError             the request cannot be served as it is; names the parameter
     ├── ModelNotFoundError   the request names a model that is not served
     └── AuthenticationError  the caller may not use the service
@@ -34,6 +35,14 @@ class SettingsError(ServiceError):
 
 class ArtifactError(ServiceError):
     """A model's files are missing, damaged, or not what was pinned."""
+
+
+class UnavailableError(ServiceError):
+    """What a request needs is not there now; `retry_after` is in seconds."""
+
+    def __init__(self, message: str, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class RequestError(ServiceError):
@@ -95,7 +104,10 @@ class ErrorBody:
 
 
 UNEXPECTED = ErrorBody("Unexpected internal server error occurred", type="server_error", code="internal_error")
-UNAVAILABLE = ErrorBody("The service could not start; its log says why.", type="server_error", code="unavailable")
+# The cause is for the operator, in the log: it may name buckets and folders.
+UNAVAILABLE = ErrorBody(
+    "The model is not available now; the service's log says why.", "server_error", code="unavailable"
+)
 
 
 def describe(error: RequestError) -> ErrorBody:

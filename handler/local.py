@@ -4,9 +4,15 @@ import argparse
 import socket
 import sys
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import orjson
 import uvicorn
+
+from handler.errors import UnavailableError
+
+if TYPE_CHECKING:
+    from handler.embedder import Embedder
 
 HOST = "127.0.0.1"
 EXAMPLE = "The food was delicious and the waiter..."
@@ -21,10 +27,17 @@ def main() -> None:
     if arguments.text is None:
         serve(arguments.port)
     else:
-        from handler.main import catalog
-
-        vectors = catalog.default.embed([arguments.text]).vectors
+        vectors = _default().embed([arguments.text]).vectors
         print(orjson.dumps(vectors[0], option=orjson.OPT_SERIALIZE_NUMPY).decode())
+
+
+def _default() -> "Embedder":
+    from handler.main import catalog
+
+    try:
+        return catalog.default
+    except UnavailableError:
+        sys.exit(1)  # why is in the log, which is on the screen here
 
 
 def serve(port: int) -> None:
@@ -42,9 +55,9 @@ def serve(port: int) -> None:
 
     # Only this machine can call: no key is asked for unless there is one to ask for.
     app = create_app(settings if settings.api_keys else replace(settings, auth_mode="none"), catalog)
-    model, address = catalog.default, f"http://{HOST}:{listener.getsockname()[1]}"
-    body = f'{{"model": "{model.manifest.id}", "input": "{EXAMPLE}"}}'
-    print(f"Serving {model.manifest.id}@sha256:{model.digest} on {address}/v1. Try:\n")
+    default, address = _default(), f"http://{HOST}:{listener.getsockname()[1]}"
+    body = f'{{"model": "{default.manifest.id}", "input": "{EXAMPLE}"}}'
+    print(f"Serving {default.manifest.id}@sha256:{default.digest} on {address}/v1. Try:\n")
     print(f"  curl {address}/v1/embeddings -d '{body}'\n", flush=True)
     uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])
 

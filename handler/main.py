@@ -2,32 +2,36 @@
 
 import os
 import sys
+from contextlib import suppress
 
 from mangum import Mangum
 from mangum.types import ASGI
 
 from handler.app import create_app, unavailable
 from handler.catalog import Catalog
-from handler.errors import ServiceError
-from handler.observability import Telemetry, process_age
+from handler.errors import SettingsError, UnavailableError
+from handler.observability import Telemetry, log_failure, process_age
 from handler.settings import Settings
 
 function = os.environ.get("AWS_LAMBDA_FUNCTION_NAME")
 telemetry = Telemetry(function) if function else None
 if telemetry:
     telemetry.format_log()
+report = telemetry.failed_to_start if telemetry else log_failure
 
 try:
     settings = Settings.from_env(os.environ)
-    catalog = Catalog.load(settings)
+    catalog = Catalog(settings, report)
     app: ASGI = create_app(settings, catalog, telemetry)
-    if telemetry:
-        telemetry.started({"Import": process_age() - sum(catalog.timings.values()), **catalog.timings})
-except ServiceError as error:
+    with suppress(UnavailableError):  # reported where it happened; until it is mended, requests are answered 503
+        loading = catalog.default.loading
+        if telemetry:
+            telemetry.started(process_age(), loading)
+except SettingsError as error:
+    report(error)
     if not telemetry:
-        sys.exit(f"serverless-embeddings cannot start: {error}")
+        sys.exit(1)
     # Lambda would start a process that exits again and again, and its callers would see a bare 502.
-    telemetry.failed_to_start(error)
     app = unavailable(telemetry)
 
 lambda_handler = Mangum(app, lifespan="off")  # the application has no lifespan, and Mangum would run one every event

@@ -21,6 +21,11 @@ NAMESPACE = "ServerlessEmbeddings"
 logger = logging.getLogger("handler")
 
 
+def log_failure(error: ServiceError) -> None:
+    """Say why something cannot be served, and what helps."""
+    logger.error("serverless-embeddings cannot serve: %s", error)
+
+
 def server_timing(seconds: Mapping[str, float]) -> str:
     """Format stage timings as a Server-Timing header (www.w3.org/TR/server-timing), in milliseconds."""
     return ", ".join(f"{stage};dur={duration * 1000:.2f}" for stage, duration in seconds.items())
@@ -75,14 +80,19 @@ class Telemetry:
         logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
         logging.captureWarnings(capture=True)
 
-    def started(self, seconds: Mapping[str, float]) -> None:
-        """Count a cold start, its phases in milliseconds."""
-        phases = {f"ColdStart{phase}": seconds[phase] * 1000 for phase in seconds}
-        self._emit({"ColdStarts": 1}, milliseconds=phases)
+    def started(self, seconds: float, loading: Mapping[str, float]) -> None:
+        """Count a cold start: how long it took in all, and the phases of loading the default model."""
+        phases = {
+            "ColdStartImport": seconds - sum(loading.values()),
+            "ColdStartArtifacts": loading["artifacts"],
+            "ColdStartSession": loading["session"],
+            "ColdStartFirstRun": loading["first-run"],
+        }
+        self._emit({"ColdStarts": 1}, milliseconds={phase: phases[phase] * 1000 for phase in phases})
 
     def failed_to_start(self, error: ServiceError) -> None:
-        """Count a cold start that failed, and say why."""
-        logger.error("serverless-embeddings cannot start: %s", error)
+        """Count what cannot be served, settings or a model, and say why."""
+        log_failure(error)
         self._emit({"FailedStarts": 1})
 
     def answered(self, record: Record, status: int, seconds: float) -> None:

@@ -8,9 +8,10 @@ from functools import partial
 from fastapi import APIRouter, Request, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from handler.artifacts import Sealed
 from handler.catalog import Catalog
-from handler.embedder import Embedder
-from handler.encoding import check_fits, encode_response
+from handler.embedder import Embedder, Embeddings
+from handler.encoding import EncodingFormat, check_fits, encode_response
 from handler.observability import Record, server_timing
 from handler.schemas import EmbeddingRequest, Model, ModelList
 
@@ -21,17 +22,16 @@ router = APIRouter()
 async def create_embeddings(request: Request) -> Response:
     """Create an embedding vector for a text, or for each of up to 2048."""
     body = EmbeddingRequest.parse(await request.body())
-    embedder = _catalog(request).get(body.model)
     encoding_format = body.encoding_format or "float"
-    check_fits(len(body.input), embedder.check_dimensions(body.dimensions), encoding_format)
-    embed = partial(embedder.embed, body.input, body.dimensions, body.prompt_kind)
+    serve = partial(_embed, _catalog(request), body, encoding_format)
     # Lambda sends one event at a time, so nothing waits for the loop there; another thread would cost 0.6 ms.
-    embeddings = embed() if "aws.event" in request.scope else await asyncio.to_thread(embed)
+    embedder, embeddings = serve() if "aws.event" in request.scope else await asyncio.to_thread(serve)
     started = time.perf_counter()
     content = encode_response(
         embeddings.vectors, model=embedder.manifest.id, tokens=embeddings.tokens, encoding_format=encoding_format
     )
-    timings = {**embeddings.timings, "encode": time.perf_counter() - started}
+    timings = {**embedder.loading, **embeddings.timings, "encode": time.perf_counter() - started}
+    embedder.loading = {}
     headers = {"x-model-digest": f"sha256:{embedder.digest}", "server-timing": server_timing(timings)}
     if embeddings.long_inputs:
         headers["x-long-inputs"] = f"{request.app.state.settings.long_input}; count={embeddings.long_inputs}"
@@ -41,18 +41,27 @@ async def create_embeddings(request: Request) -> Response:
     return Response(content, media_type="application/json", headers=headers)
 
 
+def _embed(catalog: Catalog, body: EmbeddingRequest, encoding_format: EncodingFormat) -> tuple[Embedder, Embeddings]:
+    """Embed a request's inputs, if the answer can be sent, loading the model if it must be."""
+    embedder = catalog.get(body.model)
+    check_fits(len(body.input), embedder.check_dimensions(body.dimensions), encoding_format)
+    return embedder, embedder.embed(body.input, body.dimensions, body.prompt_kind)
+
+
 @router.get("/v1/models")
 async def list_models(request: Request) -> Response:
-    """List every name that a request's `model` may carry."""
-    described = [_describe(name, embedder) for name, embedder in _catalog(request).names.items()]
-    return _json(ModelList(data=described))
+    """List every name that a request's `model` may carry, of the models whose manifest could be read."""
+    names = _catalog(request).names().items()
+    return _json(
+        ModelList(data=[_describe(name, served.manifest.result) for name, served in names if served.manifest.result])
+    )
 
 
 # `:path` because ids may hold a slash, as in sentence-transformers/all-MiniLM-L6-v2
 @router.get("/v1/models/{model:path}")
 async def get_model(request: Request, model: str) -> Response:
     """Describe one model, by id or alias."""
-    return _json(_describe(model, _catalog(request).get(model)))
+    return _json(_describe(model, _catalog(request).open(model)))
 
 
 @router.get("/health")
@@ -94,13 +103,13 @@ def _catalog(request: Request) -> Catalog:
     return catalog
 
 
-def _describe(name: str, embedder: Embedder) -> Model:
-    manifest = embedder.manifest
+def _describe(name: str, sealed: Sealed) -> Model:
+    manifest = sealed.manifest
     return Model(
         id=name,
         root=manifest.id,
-        created=embedder.loaded,
-        digest=f"sha256:{embedder.digest}",
+        created=sealed.created,
+        digest=f"sha256:{sealed.digest}",
         dimensions=manifest.dimensions,
         max_tokens=manifest.max_tokens,
     )

@@ -36,6 +36,7 @@ class Settings:
                                  nobody does (none)
     api_keys      API_KEYS       name:sha256 pairs, comma-separated; a name may stand twice while its key is replaced
     workers                      derived: texts embedded at once, one per vCPU
+    model_memory                 derived: bytes of models that may be loaded at once, None for any number
     artifacts                    the folder that holds the bundled models
     """
 
@@ -48,6 +49,7 @@ class Settings:
     auth_mode: AuthMode = "api-key"
     api_keys: tuple[tuple[str, str], ...] = ()
     workers: int = 1
+    model_memory: int | None = None
     artifacts: Path = BUNDLED
 
     @classmethod
@@ -71,6 +73,7 @@ class Settings:
             auth_mode=_choice(environ, "AUTH_MODE", get_args(AuthMode)),
             api_keys=tuple(map(_key, _names(environ, "API_KEYS", ()))),
             workers=_vcpus(environ),
+            model_memory=_model_memory(environ),
         )
 
 
@@ -94,6 +97,12 @@ def _key(pair: str) -> tuple[str, str]:
         raise SettingsError("API_KEYS holds something else than name:sha256 pairs: make api-key NAME=... prints one")
     name, _, digest = pair.partition(":")
     return name, digest
+
+
+def _model_memory(environ: Mapping[str, str]) -> int | None:
+    """Return half of the function's memory, in bytes: ONNX Runtime keeps a model once, and needs as much to load it."""
+    memory = environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE")
+    return None if memory is None else int(memory) * 1024 * 1024 // 2
 
 
 def _vcpus(environ: Mapping[str, str]) -> int:

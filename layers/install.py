@@ -15,6 +15,11 @@ NEVER_READ = (
     "**/tests",
     "**/*.pyi",
     "bin",
+    "boto3/data",  # of resources; clients need only botocore's
+    "boto3/examples",
+    "botocore/data/[!s]*/",  # of services other than S3
+    "botocore/data/s[!3]*/",
+    "botocore/data/s3?*/",
     "numpy/_core/include",
     "numpy/**/*.a",
     "numpy/f2py",

@@ -38,7 +38,7 @@ def serve(app: FastAPI) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def app() -> FastAPI:
-    return create_app(SETTINGS, Catalog.of([tiny.embedder(SETTINGS)], SETTINGS.aliases))
+    return create_app(SETTINGS, Catalog.of([tiny.embedder(SETTINGS)], SETTINGS))
 
 
 @pytest.fixture(scope="session")

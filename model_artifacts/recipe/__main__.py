@@ -6,7 +6,8 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
-from handler.artifacts import MODEL_FILE, TOKENIZER_FILE, Artifacts, Manifest
+from handler.artifacts import Artifacts
+from handler.manifest import MODEL_FILE, TOKENIZER_FILE, Manifest
 from handler.tokenization import Tokenizer
 from model_artifacts.recipe import golden as reference
 from model_artifacts.recipe import source as sources

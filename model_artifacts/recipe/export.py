@@ -40,7 +40,7 @@ class Graph:
         self.initializers[name] = numpy_helper.from_array(np.ascontiguousarray(value), name)
         return name
 
-    def node(self, kind: str, name: str, inputs: list[str], **attributes: Any) -> str:  # noqa: ANN401 - as ONNX has them
+    def node(self, kind: str, name: str, inputs: list[str], **attributes: Any) -> str:
         """Add a node of one output; return the output's name, which is the node's."""
         self.nodes.append(helper.make_node(kind, inputs, [name], name=name, **attributes))
         return name

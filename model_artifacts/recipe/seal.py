@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from handler.artifacts import MODEL_FILE, SCHEMA, File, Manifest
+from handler.manifest import MODEL_FILE, SCHEMA, File, Manifest
 from model_artifacts.recipe.verify import Figures
 
 

@@ -25,7 +25,7 @@ BODY = {"model": "tiny", "input": "the food"}
 
 def create(**settings: Any) -> FastAPI:
     made = Settings(token_input="native", **settings)
-    return create_app(made, Catalog.of([tiny.embedder(made)]))
+    return create_app(made, Catalog.of([tiny.embedder(made)], made))
 
 
 @pytest.fixture(scope="module")

@@ -93,7 +93,8 @@ def test_health_says_nothing_of_the_model(client):
 def broken_app(monkeypatch) -> FastAPI:
     embedder = tiny.embedder()
     monkeypatch.setattr(embedder, "_pool", lambda _: 1 / 0)
-    return create_app(Settings(auth_mode="none"), Catalog.of([embedder]))
+    settings = Settings(auth_mode="none")
+    return create_app(settings, Catalog.of([embedder], settings))
 
 
 def test_what_nobody_expected_is_the_documents_500_and_one_log_record(broken_app, caplog):

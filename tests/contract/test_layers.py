@@ -33,7 +33,7 @@ def test_they_are_what_uv_lock_says(tmp_path):
 @pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
 def test_there_is_a_wheel_for_the_function(layer, machine):
     fitting = re.compile(
-        rf"-py3-none-any\.whl$|-{PYTHON}-[\w.]*manylinux_2_(\d+)_{machine}[\w.]*\.whl$|{PYTHON}-manylinux2014_{machine}"
+        rf"-py[\w.]+-none-any\.whl$|-{PYTHON}-[\w.]*manylinux_2_(\d+)_{machine}[\w.]*\.whl$|{PYTHON}-manylinux2014_{machine}"
     )
     lock = tomllib.loads((ROOT / "uv.lock").read_text())
     packages = {(package["name"], package["version"]): package for package in lock["package"]}

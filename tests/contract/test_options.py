@@ -18,7 +18,7 @@ LONG = "a b c d e f g h i j k l m n o p q r s t"
 def post(body: object, settings: Settings, **manifest: object) -> httpx2.Response:
     embedder = tiny.embedder(settings, **manifest)
     open_to_all = replace(settings, auth_mode="none")
-    with serve(create_app(open_to_all, Catalog.of([embedder]))) as url:
+    with serve(create_app(open_to_all, Catalog.of([embedder], settings))) as url:
         return httpx2.post(f"{url}/v1/embeddings", json=body)
 
 

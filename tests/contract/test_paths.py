@@ -54,7 +54,10 @@ def test_a_path_that_only_begins_like_the_stage_is_left_alone(app):
 @pytest.fixture(scope="module")
 def open_client() -> Iterator[httpx2.Client]:
     settings = Settings(cors_origins=(ORIGIN,), auth_mode="none")
-    with serve(create_app(settings, Catalog.of([tiny.embedder(settings)]))) as url, httpx2.Client(base_url=url) as http:
+    with (
+        serve(create_app(settings, Catalog.of([tiny.embedder(settings)], settings))) as url,
+        httpx2.Client(base_url=url) as http,
+    ):
         yield http
 
 

@@ -14,7 +14,7 @@ SETTINGS = Settings()
 
 @pytest.fixture(scope="session")
 def artifacts() -> Artifacts:
-    return load(SETTINGS.models[0], SETTINGS.artifacts)
+    return load(SETTINGS.models[0], SETTINGS)
 
 
 @pytest.fixture(scope="session")

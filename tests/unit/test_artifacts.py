@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from handler.artifacts import MODEL_FILE, SCHEMA, TOKENIZER_FILE, load
+from handler.artifacts import load
 from handler.errors import ArtifactError
+from handler.manifest import MODEL_FILE, SCHEMA, TOKENIZER_FILE
+from handler.settings import Settings
 from model_artifacts.recipe.seal import seal
 from tests import tiny
 
@@ -20,17 +22,17 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_what_is_loaded_is_what_was_sealed(folder):
-    loaded = load("tiny", folder)
+    loaded = load("tiny", Settings(artifacts=folder))
     assert loaded.manifest == tiny.artifacts().manifest
     assert loaded.model == tiny.artifacts().model
     assert loaded.digest == hashlib.sha256((folder / "tiny/manifest.json").read_bytes()).hexdigest()
 
 
 def test_a_pinned_reference_loads_exactly_that_manifest(folder):
-    digest = load("tiny", folder).digest
-    assert load(f"tiny@sha256:{digest}", folder).digest == digest
-    with pytest.raises(ArtifactError, match=f"its SHA-256 is {digest}, and 'tiny@sha256:0000' pins another"):
-        load("tiny@sha256:0000", folder)
+    digest = load("tiny", Settings(artifacts=folder)).digest
+    assert load(f"tiny@sha256:{digest}", Settings(artifacts=folder)).digest == digest
+    with pytest.raises(ArtifactError, match=f"its manifest has the SHA-256 {digest}, not the pinned one"):
+        load(f"tiny@sha256:{'0' * 64}", Settings(artifacts=folder))
 
 
 @pytest.mark.parametrize("name", [MODEL_FILE, TOKENIZER_FILE])
@@ -46,7 +48,7 @@ def test_a_pinned_reference_loads_exactly_that_manifest(folder):
 def test_a_damaged_file_is_named_and_never_loaded(folder, name, damage, message):
     damage(folder / "tiny" / name)
     with pytest.raises(ArtifactError, match=message) as refused:
-        load("tiny", folder)
+        load("tiny", Settings(artifacts=folder))
     assert str(folder / "tiny" / name) in refused.value.message
     assert "rebuild it with make model" in refused.value.message
 
@@ -63,8 +65,8 @@ def test_a_damaged_file_is_named_and_never_loaded(folder, name, damage, message)
 def test_a_damaged_manifest_is_named(folder, content, message):
     (folder / "tiny/manifest.json").write_text(content)
     with pytest.raises(ArtifactError, match=message) as refused:
-        load("tiny", folder)
-    assert "tiny/manifest.json" in refused.value.message
+        load("tiny", Settings(artifacts=folder))
+    assert refused.value.message.startswith("model 'tiny': manifest.json is not a manifest: ")
 
 
 @pytest.mark.parametrize(
@@ -81,4 +83,4 @@ def test_a_manifest_with_wrong_fields_is_refused(folder, change, message):
     path = folder / "tiny/manifest.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(ArtifactError, match=message):
-        load("tiny", folder)
+        load("tiny", Settings(artifacts=folder))

@@ -2,6 +2,7 @@ import pytest
 
 from handler.catalog import Catalog
 from handler.errors import ModelNotFoundError
+from handler.settings import Settings
 from tests import tiny
 
 
@@ -10,9 +11,9 @@ def test_a_model_answers_to_its_id_and_aliases_and_the_default_to_the_configured
         tiny.embedder(1, id="first", aliases=("one",)),
         tiny.embedder(1, id="second", aliases=("one", "two")),
     )
-    catalog = Catalog.of([first, second], aliases=("ada", "second"))
+    catalog = Catalog.of([first, second], Settings(aliases=("ada", "second")))
     assert catalog.default is first
-    assert {name: embedder.manifest.id for name, embedder in catalog.names.items()} == {
+    assert {name: served.name for name, served in catalog.names().items()} == {
         "first": "first",
         "second": "second",
         "one": "first",
@@ -23,4 +24,4 @@ def test_a_model_answers_to_its_id_and_aliases_and_the_default_to_the_configured
 
 def test_an_unknown_name_is_told_the_known_ones():
     with pytest.raises(ModelNotFoundError, match=r"^model not found: 'x' .* served: tiny, someone/tiny"):
-        Catalog.of([tiny.embedder(1)]).get("x")
+        Catalog.of([tiny.embedder(1)], Settings(aliases=())).get("x")

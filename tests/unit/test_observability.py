@@ -58,9 +58,10 @@ def test_a_process_gets_older():
 
 
 def test_a_cold_start_is_counted_with_its_phases(capsys):
-    TELEMETRY.started({"Import": 0.25, "Session": 0.0312})
+    TELEMETRY.started(0.35, {"artifacts": 0.025, "session": 0.07, "first-run": 0.005})
     (line,) = emitted(capsys)
-    assert metrics(line) == {"ColdStarts": 1, "ColdStartImport": 250, "ColdStartSession": 31.2}
+    phases = {"ColdStartArtifacts": 25, "ColdStartSession": 70, "ColdStartFirstRun": 5}
+    assert metrics(line) == {"ColdStarts": 1, "ColdStartImport": 250, **phases}
     assert dimensions(line) == [["service"]]
     assert line["service"] == "function"
 
@@ -88,7 +89,7 @@ def test_a_failed_start_is_counted_said_once_and_answered(capsys):
     TELEMETRY.format_log()
     TELEMETRY.failed_to_start(SettingsError("MODELS is empty"))
     said, counted = emitted(capsys)
-    assert (said["level"], said["message"]) == ("ERROR", "serverless-embeddings cannot start: MODELS is empty")
+    assert (said["level"], said["message"]) == ("ERROR", "serverless-embeddings cannot serve: MODELS is empty")
     assert metrics(counted) == {"FailedStarts": 1}
     answer = ask(unavailable(TELEMETRY))
     assert (answer["statusCode"], answer["headers"]["retry-after"]) == (503, "30")
@@ -119,7 +120,7 @@ def test_neither_texts_nor_keys_are_in_log_metrics_or_responses(monkeypatch, cap
     TELEMETRY.format_log()
     settings = Settings(token_input="native", api_keys=(("alice", digest_of(KEY)),))
     embedder = tiny.embedder(settings)
-    app = create_app(settings, Catalog.of([embedder]), TELEMETRY)
+    app = create_app(settings, Catalog.of([embedder], settings), TELEMETRY)
     text = {"model": "tiny", "input": MARKER, "user": MARKER, "prompt": MARKER}
     bodies: list[Mapping[str, object] | bytes] = [text]
     match status:

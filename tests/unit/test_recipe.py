@@ -37,13 +37,13 @@ def directory(tmp_path: Path, monkeypatch) -> Path:
 
 def test_a_directory_becomes_a_model_that_is_served_as_its_files_say(directory, tmp_path):
     build(directory, sts=None)
-    loaded = load("tiny-bert", tmp_path / "models")
+    loaded = load("tiny-bert", Settings(artifacts=tmp_path / "models"))
     assert (loaded.manifest.pooling, loaded.manifest.max_tokens, loaded.manifest.dimensions) == ("cls", 12, tiny.HIDDEN)
     assert loaded.manifest.provenance["weights_sha256"] == source.sha256(directory / "model.safetensors")
     assert loaded.manifest.quality["golden"]["texts"] == len(TEXTS)
     assert Embedder(loaded, Settings()).embed(["the food"], kind="query").tokens > 4
     build(directory, sts=None)
-    assert load("tiny-bert", tmp_path / "models").digest == loaded.digest
+    assert load("tiny-bert", Settings(artifacts=tmp_path / "models")).digest == loaded.digest
 
 
 def test_reference_vectors_of_other_weights_are_refused(directory, tmp_path):

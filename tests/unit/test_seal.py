@@ -3,7 +3,9 @@ from dataclasses import replace
 
 import pytest
 
-from handler.artifacts import MODEL_FILE, TOKENIZER_FILE, load
+from handler.artifacts import load
+from handler.manifest import MODEL_FILE, TOKENIZER_FILE
+from handler.settings import Settings
 from model_artifacts.recipe.seal import describe, seal
 from model_artifacts.recipe.verify import Figures
 from tests import tiny
@@ -21,7 +23,7 @@ def folder(tmp_path):
 
 def test_the_digest_is_the_manifests_and_sealing_again_gives_the_same(folder):
     digest = seal(folder, tiny.artifacts().manifest, FILES, GOLDEN)
-    assert load("tiny", folder.parent).digest == digest
+    assert load("tiny", Settings(artifacts=folder.parent)).digest == digest
     assert seal(folder, tiny.artifacts().manifest, FILES, GOLDEN) == digest
 
 

@@ -1,0 +1,139 @@
+"""`python -m model_artifacts.recipe.publish`: put a model into a bucket, or list the models in it."""
+
+import argparse
+import base64
+import sys
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import boto3
+from botocore.exceptions import BotoCoreError, ClientError
+from tqdm import tqdm
+
+from handler.artifacts import read_checked, sha256_of
+from handler.errors import ArtifactError
+from handler.manifest import MANIFEST_FILE, Manifest, Reference
+from handler.store import blob_key, manifest_key
+
+MODELS = Path(__file__).parents[1]
+PREFIX = "models/"  # what the template lets the function read
+IMMUTABLE = {"IfNoneMatch": "*"}
+
+
+class PublishError(Exception):
+    """The model cannot be published."""
+
+
+def main() -> None:
+    """Publish or list."""
+    parser = argparse.ArgumentParser(description="Publish a model to a bucket, or list the models there.")
+    parser.add_argument("--bucket", required=True)
+    parser.add_argument("--model", metavar="NAME", help="a folder of model_artifacts/, or its path; none: list")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be uploaded, and upload nothing")
+    arguments = parser.parse_args()
+    s3 = boto3.client("s3")
+    try:
+        if arguments.model:
+            pinned = publish(s3, MODELS / arguments.model, arguments.bucket, dry_run=arguments.dry_run)
+            print(f"{'would be' if arguments.dry_run else 'published:'} {pinned}")
+            print(f"deploy it: sam deploy --parameter-overrides Models={pinned}")
+        else:
+            print("\n".join(published(s3, arguments.bucket)) or f"no model in s3://{arguments.bucket}/{PREFIX}")
+    except (ArtifactError, PublishError, OSError, ValueError, BotoCoreError, ClientError) as error:
+        sys.exit(f"make {'publish' if arguments.model else 'models'}: {error}")
+
+
+def publish(s3: Any, folder: Path, bucket: str, *, dry_run: bool = False) -> Reference:
+    """Upload what the bucket has not, and move the current pointer last; return the pinned reference.
+
+    Contents stand under their digest and are written once, so repeated and interrupted runs come to the same end, and
+    of two at once neither can leave a pointer to what is not there.
+
+    Raises:
+        ArtifactError: a file is not what the manifest says.
+        PublishError: the bucket holds something else under a digest.
+    """
+    content = (folder / MANIFEST_FILE).read_bytes()
+    manifest = Manifest.parse(content)
+    pinned = Reference(manifest.id, sha256_of(content), bucket, PREFIX)
+    blobs = {blob_key(pinned, file.sha256): read_checked(folder / name, file) for name, file in manifest.files.items()}
+    contents = {**blobs, manifest_key(pinned): content}
+    missing = {key: blob for key, blob in contents.items() if not _is_there(s3, bucket, key, blob)}
+    with tqdm(total=sum(map(len, missing.values())), unit="B", unit_scale=True, disable=dry_run) as bar:
+        for key, blob in missing.items():
+            bar.set_description(key.rpartition("/")[2][:12])
+            if dry_run:
+                print(f"{len(blob):12,}  {key}")
+            else:
+                _upload(s3, bucket, key, blob, bar)
+    current = Reference(manifest.id, None, bucket, PREFIX)
+    if not dry_run and not _is_there(s3, bucket, manifest_key(current), content, immutable=False):
+        s3.put_object(Bucket=bucket, Key=manifest_key(current), Body=content, **_checksum(content))
+    return pinned
+
+
+def published(s3: Any, bucket: str) -> Iterator[str]:
+    """Yield a line for every published manifest: pinned reference, size, when; an asterisk marks the current one."""
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=PREFIX)
+    objects = {each["Key"]: each for page in pages for each in page.get("Contents", [])}
+    for key in sorted(objects):
+        name, _, rest = key.removeprefix(PREFIX).partition("/")
+        if not rest.startswith("manifests/"):
+            continue
+        content = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+        pinned = Reference(name, sha256_of(content), bucket, PREFIX)
+        pointer = objects.get(manifest_key(Reference(name, None, bucket, PREFIX)))
+        current = "*" if pointer and pointer["ETag"] == objects[key]["ETag"] else " "
+        size = sum(file.size for file in Manifest.parse(content).files.values())
+        yield f"{current} {pinned}  {size / 1e6:.1f} MB  {objects[key]['LastModified']:%Y-%m-%d %H:%M}"
+
+
+def _upload(s3: Any, bucket: str, key: str, content: bytes, bar: "tqdm[Any]") -> None:
+    before = bar.n
+
+    class Body(BytesIO):
+        """Moves the bar to wherever it is read, also when it is read again."""
+
+        def read(self, size: int | None = -1) -> bytes:
+            read = super().read(size)
+            bar.update(before + self.tell() - bar.n)
+            return read
+
+    try:
+        s3.put_object(Bucket=bucket, Key=key, Body=Body(content), **IMMUTABLE, **_checksum(content))
+    except ClientError as error:
+        # Somebody else has written it meanwhile, or is about to: then it is the same, or it is an error.
+        if error.response["ResponseMetadata"]["HTTPStatusCode"] not in {409, 412}:
+            raise
+        if not _is_there(s3, bucket, key, content):
+            raise PublishError(f"s3://{bucket}/{key} is being written by somebody else; run it again") from error
+    bar.update(before + len(content) - bar.n)
+
+
+def _is_there(s3: Any, bucket: str, key: str, content: bytes, *, immutable: bool = True) -> bool:
+    """Say whether an object holds a content.
+
+    Raises:
+        PublishError: it is there, never changes, and holds something else.
+    """
+    try:
+        head = s3.head_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED")
+    except ClientError as error:
+        if error.response["ResponseMetadata"]["HTTPStatusCode"] == 404:
+            return False
+        raise
+    expected = _checksum(content)["ChecksumSHA256"]
+    same: bool = head["ContentLength"] == len(content) and head.get("ChecksumSHA256", expected) == expected
+    if immutable and not same:
+        raise PublishError(f"s3://{bucket}/{key} holds something else than its name says; delete it, and publish again")
+    return same
+
+
+def _checksum(content: bytes) -> dict[str, str]:
+    return {"ChecksumSHA256": base64.b64encode(bytes.fromhex(sha256_of(content))).decode()}
+
+
+if __name__ == "__main__":
+    main()
