@@ -61,7 +61,7 @@ def publish(s3: Any, folder: Path, bucket: str, *, dry_run: bool = False) -> Ref
     blobs = {blob_key(pinned, file.sha256): read_checked(folder / name, file) for name, file in manifest.files.items()}
     contents = {**blobs, manifest_key(pinned): content}
     missing = {key: blob for key, blob in contents.items() if not _is_there(s3, bucket, key, blob)}
-    with tqdm(total=sum(map(len, missing.values())), unit="B", unit_scale=True, disable=dry_run) as bar:
+    with tqdm(total=sum(map(len, missing.values())), unit="B", unit_scale=True, disable=dry_run or None) as bar:
         for key, blob in missing.items():
             bar.set_description(key.rpartition("/")[2][:12])
             if dry_run:

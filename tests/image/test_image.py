@@ -17,6 +17,7 @@ REQUESTS = [
     event("rest-api-1.0", json.dumps({"model": MODEL, "input": ["text"], "dimensions": 8})),
     event("http-api-2.0", json.dumps({"model": MODEL, "input": [15339]})),
     event("http-api-2.0", json.dumps({"model": MODEL, "input": ""})),
+    event("http-api-2.0", json.dumps({"model": "other", "input": "text"})),
     event("http-api-2.0", "{"),
     event("function-url", path="/v1/models", method="GET"),
     event("function-url", path="/openapi.json", method="GET"),
@@ -28,7 +29,8 @@ SERVE = f"""
 import json, os, sys, types
 sys.path[:0] = ["/var/task", "/opt/python"]
 os.chdir("/var/task")
-os.environ |= {{"AWS_LAMBDA_FUNCTION_NAME": "f", "CORS_ORIGINS": "https://example.org"}}
+os.environ |= {{"AWS_LAMBDA_FUNCTION_NAME": "f", "CORS_ORIGINS": "https://example.org", "MODELS": "{MODEL}%s"}}
+os.environ |= {{"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_DEFAULT_REGION": "eu-central-1"}}
 from handler.main import lambda_handler
 requests = json.loads({json.dumps(json.dumps(REQUESTS))})
 statuses = [lambda_handler(each, types.SimpleNamespace(aws_request_id="id"))["statusCode"] for each in requests]
@@ -45,12 +47,13 @@ def test_what_it_adds_to_the_base_image_is_small(image):
 
 
 def test_it_serves_without_network_rights_or_a_place_to_write(python):
-    statuses = json.loads(python(f"{SERVE}\nprint(json.dumps(statuses))").splitlines()[-1])
-    assert statuses == [200, 200, 200, 400, 400, 200, 200, 200, 405, 404]
+    statuses = json.loads(python(f"{SERVE % ''}\nprint(json.dumps(statuses))").splitlines()[-1])
+    assert statuses == [200, 200, 200, 400, 404, 400, 200, 200, 200, 405, 404]
 
 
 def test_no_package_in_it_is_never_imported(python):
-    script = f"""{SERVE}
+    script = f"""{SERVE % ",s3://bucket/models/other"}
+assert 503 in statuses  # S3 cannot be reached here, but it was tried
 from importlib.metadata import distributions
 idle = [
     each.name for each in distributions(path=["/opt/python"])
@@ -64,7 +67,7 @@ print(json.dumps([idle, len(list(distributions(path=["/opt/python"])))]))
 
 
 def test_the_aws_sdk_is_not_loaded_for_the_bundled_model(python):
-    loaded = python(f"{SERVE}\nprint([name for name in sys.modules if name.startswith(('boto', 'urllib3'))])")
+    loaded = python(f"{SERVE % ''}\nprint([name for name in sys.modules if name.startswith(('boto', 'urllib3'))])")
     assert loaded.splitlines()[-1] == "[]"
 
 
