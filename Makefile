@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup run embed test test-clients test-infra test-image check api-key layers publish models model golden vocabulary bench
+.PHONY: help setup run embed test test-clients test-infra test-image test-models check api-key layers publish models model golden vocabulary bench
 SHELL := bash
 export UV_PYTHON_DOWNLOADS := never
 export ORT_DISABLE_TELEMETRY := 1 # the service does without Makefile; this is for the commands beside it
@@ -45,7 +45,11 @@ test-image: setup ## build the image and run it under Lambda's emulator and sam 
 	$(uv) sync --project tests/infra --frozen --quiet
 	tests/image/engine.sh
 	tests/infra/.venv/bin/sam build
-	$(python) -m pytest --image function:latest tests/image tests/contract/test_emulator.py
+	$(python) -m pytest --image function:latest tests/image tests/contract/test_emulator.py tests/contract/test_emulator_s3.py
+
+test-models: setup ## build the model at full precision, publish it to an S3 server here, and serve it beside the bundled one
+	$(uv) run --frozen --group recipe python -m model_artifacts.recipe --full-precision
+	$(python) -m pytest tests/models
 
 check: setup ## format, lint and type check
 	$(python) -m ruff format --check .
@@ -79,7 +83,8 @@ vocabulary: setup ## pack OpenAI's cl100k_base anew, from the package that carri
 	$(python) -m pip download --quiet --no-deps --dest build litellm==1.109.1
 	$(python) -m model_artifacts.recipe.cl100k build/litellm-1.109.1-*.whl
 
-bench: setup ## measure what the README claims: latency, the code around the model, the graph
+bench: setup ## measure what the README claims: latency, the code around the model, the graph, models from S3
 	$(python) -m benchmarks.latency
 	$(python) -m benchmarks.contract
 	$(uv) run --frozen --group recipe python -m benchmarks.plain_graph
+	$(python) -m benchmarks.store

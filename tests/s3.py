@@ -45,6 +45,13 @@ class S3:
         return publish(self.client, folder / manifest.id, BUCKET)
 
 
+def connect(url: str) -> Any:
+    """Return a client of a server."""
+    return boto3.client(
+        "s3", endpoint_url=url, region_name="us-east-1", aws_access_key_id="test", aws_secret_access_key="test"
+    )
+
+
 @contextmanager
 def serve(host: str = "127.0.0.1") -> Iterator[S3]:
     """Serve S3 on a free port."""
@@ -53,9 +60,7 @@ def serve(host: str = "127.0.0.1") -> Iterator[S3]:
     try:
         url = f"http://{host}:{server.get_host_and_port()[1]}"
         httpx2.post(f"{url}/moto-api/reset")  # servers of one process share what they hold
-        client = boto3.client(
-            "s3", endpoint_url=url, region_name="us-east-1", aws_access_key_id="test", aws_secret_access_key="test"
-        )
+        client = connect(url)
         client.create_bucket(Bucket=BUCKET)
         yield S3(url, client)
         client.close()

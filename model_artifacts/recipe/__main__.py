@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from model_artifacts.recipe.seal import describe, seal
 from model_artifacts.recipe.verify import VerificationError, verify
 
 GOLDEN_FILE = "golden.json"
+FULL_PRECISION = Path("build/models")
 TOOLS = ("numpy", "onnx", "onnxruntime", "tokenizers")
 
 
@@ -30,19 +32,26 @@ def main() -> None:
         help="a Hugging Face directory of a BERT encoder (default: the pinned package)",
     )
     parser.add_argument("--sts", type=Path, metavar="FILE", help="a split of STS-B (.tsv.gz) to measure on as well")
+    parser.add_argument(
+        "--full-precision", action="store_true", help="leave out the quantization; the model goes to build/models/"
+    )
     arguments = parser.parse_args()
     try:
-        build(arguments.source, arguments.sts)
+        build(arguments.source, arguments.sts, full_precision=arguments.full_precision)
     except (sources.SourceError, VerificationError, OSError) as error:
         sys.exit(f"make model: {error}")
 
 
-def build(directory: Path | None, sts: Path | None) -> None:
-    """Run the steps, each named as it starts."""
+def build(directory: Path | None, sts: Path | None, *, full_precision: bool = False) -> None:
+    """Run the steps, each named as it starts.
+
+    At full precision the model has a name of its own, and is not for the image: it is four times as large.
+    """
     print("source")
     source = sources.read(directory)
     folder = reference.MODELS / source.id
     golden = reference.Golden.read(folder / GOLDEN_FILE)
+    recorded = (folder / GOLDEN_FILE).read_bytes()
     if golden.source_sha256 != source.weights_sha256:
         raise sources.SourceError(
             f"{folder / GOLDEN_FILE}: recorded from other weights; record it again with make golden"
@@ -51,13 +60,21 @@ def build(directory: Path | None, sts: Path | None) -> None:
     print("export")
     full = export(source)
 
-    print("quantize")
-    opening, _, closing = Tokenizer(source.tokenizer, source.max_tokens).encode(["a"])[0].windows[0]
-    small = quantize(full, (opening, closing))
+    if full_precision:
+        source = replace(source, id=f"{source.id}-float32", aliases=())
+        folder, served = FULL_PRECISION / source.id, full
+        folder.mkdir(parents=True, exist_ok=True)
+    else:
+        print("quantize")
+        opening, _, closing = Tokenizer(source.tokenizer, source.max_tokens).encode(["a"])[0].windows[0]
+        served = quantize(full, (opening, closing))
 
     print("verify")
-    files = {MODEL_FILE: small.SerializeToString(deterministic=True), TOKENIZER_FILE: source.tokenizer}
-    described = {name: describe(content) for name, content in files.items()}
+    files = {
+        MODEL_FILE: served.SerializeToString(deterministic=True),
+        TOKENIZER_FILE: source.tokenizer,
+        GOLDEN_FILE: recorded,
+    }
     draft = Manifest(
         id=source.id,
         aliases=source.aliases,
@@ -66,7 +83,7 @@ def build(directory: Path | None, sts: Path | None) -> None:
         pooling=source.pooling,
         normalize=source.normalize,
         prompts=source.prompts,
-        files={**described, GOLDEN_FILE: describe((folder / GOLDEN_FILE).read_bytes())},
+        files={name: describe(content) for name, content in files.items()},
         provenance={
             "source": source.origin,
             "weights_sha256": source.weights_sha256,

@@ -67,7 +67,9 @@ print(json.dumps([idle, len(list(distributions(path=["/opt/python"])))]))
 
 
 def test_the_aws_sdk_is_not_loaded_for_the_bundled_model(python):
-    loaded = python(f"{SERVE % ''}\nprint([name for name in sys.modules if name.startswith(('boto', 'urllib3'))])")
+    loaded = python(
+        f"{SERVE % ''}\nprint([name for name in sys.modules if name.startswith(('boto3', 'botocore.', 'urllib3'))])"
+    )
     assert loaded.splitlines()[-1] == "[]"
 
 

@@ -1,0 +1,86 @@
+"""Models from S3 in the function as Lambda runs it: the working copy or, with --image, the image in its container."""
+
+import json
+import subprocess
+from collections.abc import Iterator
+from functools import partial
+
+import numpy as np
+import pytest
+
+from tests import s3 as servers
+from tests import tiny
+from tests.emulator import run
+from tests.events import content, event, headers
+from tests.s3 import BUCKET, S3
+
+BUNDLED = "all-MiniLM-L6-v2"
+
+
+@pytest.fixture(scope="module")
+def s3(request) -> Iterator[S3]:
+    """Serve where the function can reach it: on loopback, or on the bridge that containers have."""
+    host = "127.0.0.1"
+    if request.config.getoption("--image"):
+        gateway = ["docker", "network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}"]
+        host = subprocess.check_output(gateway, text=True).strip()
+    with servers.serve(host) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def pinned(s3, tmp_path_factory) -> str:
+    return str(s3.publish(tmp_path_factory.mktemp("models"), tiny.artifacts()))
+
+
+@pytest.fixture
+def start(request, tmp_path, s3):
+    return partial(
+        run,
+        request.config.getoption("--image"),
+        tmp_path / "log",
+        AUTH_MODE="none",
+        TOKEN_INPUT="native",
+        **s3.environment(),
+    )
+
+
+def ask(model: str) -> dict[str, object]:
+    return event("http-api-2.0", json.dumps({"model": model, "input": "the food", "encoding_format": "float"}))
+
+
+def test_the_default_comes_from_the_bucket_and_the_bundled_model_when_it_is_asked_for(start, pinned):
+    with start(MODELS=f"{pinned},{BUNDLED}") as function:
+        first, bundled = function.invoke(ask("tiny")), function.invoke(ask(BUNDLED))
+    assert headers(first)["x-model-digest"] == pinned.partition("@")[2]
+    assert "artifacts;" in headers(first)["server-timing"]
+    vector = np.array(content(first)["data"][0]["embedding"], np.float32)
+    np.testing.assert_array_equal(vector, tiny.embedder().embed(["the food"]).vectors[0])
+    assert len(content(bundled)["data"][0]["embedding"]) == 384
+    assert function.records()[0]["ColdStarts"] == [1]
+
+
+@pytest.mark.parametrize(
+    ("reference", "cause"),
+    [
+        (f"s3://{BUCKET}/models/never", "it is not there; publish the model with make publish"),
+        (f"s3://{BUCKET}/models/tiny@sha256:{'0' * 64}", "it is not there"),
+        ("s3://no-such-bucket/models/tiny", "there is no such bucket"),
+    ],
+)
+def test_what_cannot_be_had_is_503_one_line_and_a_metric(start, pinned, reference, cause):
+    assert pinned
+    with start(MODELS=reference) as function:
+        answers = [function.invoke(ask("never")) for _ in range(2)]
+        health = function.invoke(event("http-api-2.0", path="/health", method="GET"))
+    assert [answer["statusCode"] for answer in (*answers, health)] == [503, 503, 200]
+    assert 1 <= int(headers(answers[0])["retry-after"]) <= 60
+    said = [line for line in function.records() if "message" in line]
+    assert cause in said[0]["message"]
+    assert reference in said[0]["message"]
+    assert [line["FailedStarts"] for line in function.records() if "FailedStarts" in line] == [[1]] * len(said)
+
+
+def test_with_a_second_model_that_cannot_be_had_the_first_one_serves(start):
+    with start(MODELS=f"{BUNDLED},s3://{BUCKET}/models/never") as function:
+        assert [function.invoke(ask(model))["statusCode"] for model in (BUNDLED, "never", BUNDLED)] == [200, 503, 200]
