@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from threading import Lock
@@ -9,7 +10,7 @@ from threading import Lock
 from handler.artifacts import Library, Sealed
 from handler.attempts import Attempts
 from handler.embedder import Embedder
-from handler.errors import ArtifactError, ModelNotFoundError, ServiceError
+from handler.errors import ArtifactError, ModelNotFoundError, ServiceError, UnavailableError
 from handler.manifest import MODEL_FILE, Reference
 from handler.settings import Settings
 from handler.store import Store
@@ -79,6 +80,13 @@ class Catalog:
             for alias in (*own, *(self._settings.aliases if served is self._served[0] else ())):
                 names.setdefault(alias, served)
         return names
+
+    def opened(self) -> Mapping[str, Sealed]:
+        """Return every name and its manifest, of the models whose manifest can be had now."""
+        for served in self._served:
+            with suppress(UnavailableError):
+                served.manifest.get(PATIENCE_SECONDS)
+        return {name: served.manifest.result for name, served in self.names().items() if served.manifest.result}
 
     def find(self, name: str) -> Served:
         """Find a model by id or alias.

@@ -51,10 +51,8 @@ def _embed(catalog: Catalog, body: EmbeddingRequest, encoding_format: EncodingFo
 @router.get("/v1/models")
 async def list_models(request: Request) -> Response:
     """List every name that a request's `model` may carry, of the models whose manifest could be read."""
-    names = _catalog(request).names().items()
-    return _json(
-        ModelList(data=[_describe(name, served.manifest.result) for name, served in names if served.manifest.result])
-    )
+    opened = _catalog(request).opened().items()
+    return _json(ModelList(data=[_describe(name, sealed) for name, sealed in opened]))
 
 
 # `:path` because ids may hold a slash, as in sentence-transformers/all-MiniLM-L6-v2

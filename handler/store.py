@@ -46,7 +46,7 @@ class Store:
         Raises:
             ArtifactError: it cannot be had.
         """
-        return self._download(reference, manifest_key(reference)).content
+        return self._download(reference, manifest_key(reference))
 
     def read_blob(self, reference: Reference, file: File) -> bytes:
         """Read a file's content from its bucket.
@@ -55,16 +55,17 @@ class Store:
             ArtifactError: it cannot be had, or is not what the manifest says.
         """
         key = blob_key(reference, file.sha256)
-        sink = self._download(reference, key)
-        if sink.digest != file.sha256:
+        content = self._download(reference, key)
+        digest = hashlib.sha256(content).hexdigest()
+        if digest != file.sha256:
             raise ArtifactError(
-                f"model '{reference}': s3://{reference.bucket}/{key} is damaged: {sink.size:,} bytes with the SHA-256 "
-                f"{sink.digest}, and the manifest says {file.size:,}; delete it, and publish the model again with make "
-                "publish"
+                f"model '{reference}': s3://{reference.bucket}/{key} is damaged: {len(content):,} bytes with the "
+                f"SHA-256 {digest}, and the manifest says {file.size:,}; delete it, and publish the model again with "
+                "make publish"
             )
-        return sink.content
+        return content
 
-    def _download(self, reference: Reference, key: str) -> "_Sink":
+    def _download(self, reference: Reference, key: str) -> bytes:
         """Read an object in parts, several at once, each tried again where it broke off.
 
         Raises:
@@ -79,12 +80,13 @@ class Store:
             io_chunksize=WRITE_BYTES,
             preferred_transfer_client="classic",
         )
-        sink = _Sink()
+        # A seekable one: s3transfer 0.19 never ends where it has to write more than ten parts in their order.
+        content = BytesIO()
         try:
-            self._client().download_fileobj(reference.bucket, key, sink, Config=config)
+            self._client().download_fileobj(reference.bucket, key, content, Config=config)
         except Exception as error:
             raise ArtifactError(f"model '{reference}': s3://{reference.bucket}/{key}: {_explain(error)}") from error
-        return sink
+        return content.getvalue()  # the buffer itself, not a copy
 
     def _client(self) -> Any:  # noqa: ANN401 - boto3 makes its clients at run time
         """Return the one client, which threads may share once it is made."""
@@ -103,38 +105,6 @@ class Store:
                 ),
             )
             return self._s3
-
-
-class _Sink:
-    """What the transfer manager fills from beginning to end, hashed on the way."""
-
-    def __init__(self) -> None:
-        self._buffer = BytesIO()
-        self._hash = hashlib.sha256()
-
-    @property
-    def content(self) -> bytes:
-        """What was written; a BytesIO hands its buffer over without a copy."""
-        return self._buffer.getvalue()
-
-    @property
-    def size(self) -> int:
-        """How many bytes were written."""
-        return self._buffer.tell()
-
-    @property
-    def digest(self) -> str:
-        """Their SHA-256 in hex."""
-        return self._hash.hexdigest()
-
-    def seekable(self) -> bool:
-        """Ask for the parts in their order."""
-        return False
-
-    def write(self, content: bytes) -> None:
-        """Take the next bytes."""
-        self._hash.update(content)
-        self._buffer.write(content)
 
 
 def _explain(error: Exception) -> str:
