@@ -5,9 +5,14 @@ A bucket holds, under a prefix, `<name>/manifest.json` (the current manifest), `
 """
 
 import hashlib
+import random
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from io import BytesIO
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from handler.errors import ArtifactError
 from handler.manifest import MANIFEST_FILE, File, Reference
@@ -15,11 +20,13 @@ from handler.manifest import MANIFEST_FILE, File, Reference
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError
 
+Result = TypeVar("Result")
+
 CONNECT_SECONDS, READ_SECONDS, TRIES = 1, 2, 3
 # One connection to S3 carries some 90 MB/s, so a model comes over several
 # (docs.aws.amazon.com/whitepapers/latest/s3-optimizing-performance-best-practices).
 PART_BYTES, PARTS_AT_ONCE = 8 << 20, 4
-WRITE_BYTES = 1 << 20
+REPLACE = "delete it from the bucket, and publish the model again with make publish"
 
 
 def manifest_key(reference: Reference) -> str:
@@ -46,51 +53,51 @@ class Store:
         Raises:
             ArtifactError: it cannot be had.
         """
-        return self._download(reference, manifest_key(reference))
+        key = manifest_key(reference)
+        with _explained(reference, key):
+            content: bytes = _persist(lambda: self._get(reference, key).read())
+        return content
 
     def read_blob(self, reference: Reference, file: File) -> bytes:
-        """Read a file's content from its bucket.
+        """Read a file's content from its bucket: in parts, several at once.
 
         Raises:
             ArtifactError: it cannot be had, or is not what the manifest says.
         """
-        key = blob_key(reference, file.sha256)
-        content = self._download(reference, key)
-        digest = hashlib.sha256(content).hexdigest()
-        if digest != file.sha256:
-            raise ArtifactError(
-                f"model '{reference}': s3://{reference.bucket}/{key} is damaged: {len(content):,} bytes with the "
-                f"SHA-256 {digest}, and the manifest says {file.size:,}; delete it, and publish the model again with "
-                "make publish"
-            )
+        key, buffer = blob_key(reference, file.sha256), BytesIO()
+        buffer.truncate(file.size)
+        buffer.seek(file.size - 1)
+        buffer.write(b"\0")
+        with _explained(reference, key), buffer.getbuffer() as view, ThreadPoolExecutor(PARTS_AT_ONCE) as pool:
+            list(pool.map(lambda start: self._read_part(reference, key, view, start), range(0, file.size, PART_BYTES)))
+        content = buffer.getvalue()  # the buffer itself, not a copy
+        if hashlib.sha256(content).hexdigest() != file.sha256:
+            raise ArtifactError(f"model '{reference}': s3://{reference.bucket}/{key} is damaged; {REPLACE}")
         return content
 
-    def _download(self, reference: Reference, key: str) -> bytes:
-        """Read an object in parts, several at once, each tried again where it broke off.
+    def _read_part(self, reference: Reference, key: str, view: memoryview, start: int) -> None:
+        """Fill a part of the view; what breaks off is asked for again from there."""
+        from botocore.exceptions import IncompleteReadError
 
-        Raises:
-            ArtifactError: it cannot be had.
-        """
-        from boto3.s3.transfer import TransferConfig  # here, and below: the bundled model needs no S3
+        end = min(start + PART_BYTES, len(view))
 
-        config = TransferConfig(
-            multipart_threshold=PART_BYTES,
-            multipart_chunksize=PART_BYTES,
-            max_concurrency=PARTS_AT_ONCE,
-            io_chunksize=WRITE_BYTES,
-            preferred_transfer_client="classic",
-        )
-        # A seekable one: s3transfer 0.19 never ends where it has to write more than ten parts in their order.
-        content = BytesIO()
-        try:
-            self._client().download_fileobj(reference.bucket, key, content, Config=config)
-        except Exception as error:
-            raise ArtifactError(f"model '{reference}': s3://{reference.bucket}/{key}: {_explain(error)}") from error
-        return content.getvalue()  # the buffer itself, not a copy
+        def read_on() -> None:
+            nonlocal start
+            body = self._get(reference, key, Range=f"bytes={start}-{end - 1}")
+            while start < end:
+                count = body.readinto(view[start:end])
+                if not count:
+                    raise IncompleteReadError(actual_bytes=start, expected_bytes=end)
+                start += count
+
+        _persist(read_on)
+
+    def _get(self, reference: Reference, key: str, **asked: str) -> Any:  # noqa: ANN401 - as _client
+        return self._client().get_object(Bucket=reference.bucket, Key=key, **asked)["Body"]
 
     def _client(self) -> Any:  # noqa: ANN401 - boto3 makes its clients at run time
         """Return the one client, which threads may share once it is made."""
-        import boto3.session
+        import boto3.session  # here, and below: the bundled model needs no S3
         from botocore.config import Config
 
         with self._lock:
@@ -100,11 +107,30 @@ class Store:
                     connect_timeout=CONNECT_SECONDS,
                     read_timeout=READ_SECONDS,
                     retries={"mode": "standard", "total_max_attempts": TRIES},
-                    # The SHA-256 says more; and the transfer manager then asks for no size before the first part.
-                    response_checksum_validation="when_required",
+                    response_checksum_validation="when_required",  # the SHA-256 says more
                 ),
             )
             return self._s3
+
+
+def _persist(read: Callable[[], Result]) -> Result:
+    """Read, and read again if a body breaks off; boto3 itself repeats only what fails before it."""
+    from botocore.exceptions import BotoCoreError
+
+    for attempt in range(1, TRIES):
+        try:
+            return read()
+        except BotoCoreError:
+            time.sleep(random.random() * 0.1 * 2**attempt)  # noqa: S311 - so that not all come again at once
+    return read()
+
+
+@contextmanager
+def _explained(reference: Reference, key: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        raise ArtifactError(f"model '{reference}': s3://{reference.bucket}/{key}: {_explain(error)}") from error
 
 
 def _explain(error: Exception) -> str:
@@ -124,6 +150,8 @@ def _explain_refusal(error: "ClientError") -> str:
     match error.response["Error"]["Code"]:
         case "NoSuchKey" | "404":
             return "it is not there; publish the model with make publish, or correct MODELS"
+        case "InvalidRange":
+            return f"it is shorter than its manifest says; {REPLACE}"
         case "NoSuchBucket":
             return "there is no such bucket; correct MODELS"
         case (

@@ -119,7 +119,7 @@ def test_a_fault_that_passes_is_not_noticed(relay, pinned, image, fault, times):
         (servers.stall, "S3 cannot be read"),
         (servers.error(500, "InternalError"), "S3 answers InternalError; wait for S3"),
         (servers.error(503, "SlowDown"), "S3 answers SlowDown; wait for S3"),
-        (servers.flip, "is damaged: .* delete it, and publish the model again"),
+        (servers.flip, "is damaged; delete it from the bucket, and publish the model again"),
         (servers.error(403, "AccessDenied"), "refuses access .AccessDenied.; let the function's role read it"),
         (servers.error(404, "NoSuchKey"), "it is not there; publish the model with make publish"),
         (servers.error(400, "AuthorizationHeaderMalformed", Region="eu-west-1"), "the bucket is in another region"),
