@@ -10,6 +10,7 @@ from pydantic.json_schema import models_json_schema
 
 from handler.auth import OPEN
 from handler.errors import (
+    UNAVAILABLE,
     UNEXPECTED,
     AuthenticationError,
     ModelNotFoundError,
@@ -72,12 +73,17 @@ def _errors(method: str, path: str, *, keys: bool) -> dict[str, Any]:
         errors[HTTPStatus.UNAUTHORIZED] = describe(AuthenticationError("Incorrect API key: it is none of those known."))
     if "{model}" in path or method == "post":
         errors[HTTPStatus.NOT_FOUND] = describe(ModelNotFoundError("gpt-4", ("all-MiniLM-L6-v2",)))
+    if "{model}" in path or method == "post":
+        errors[HTTPStatus.SERVICE_UNAVAILABLE] = UNAVAILABLE
     if method == "post":
         empty = RequestError("Invalid 'input.3': it is an empty string.", param="input.3", code="empty_input")
         errors[HTTPStatus.BAD_REQUEST] = describe(empty)
     errors[HTTPStatus.METHOD_NOT_ALLOWED] = describe_http(HTTPStatus.METHOD_NOT_ALLOWED, "DELETE", path)
+    retry = {"retry-after": "In how many seconds to ask again."}
     return {
-        str(status.value): _response(status.phrase, "ErrorResponse", RESPONSE_HEADERS, body.envelope())
+        str(status.value): _response(
+            status.phrase, "ErrorResponse", RESPONSE_HEADERS | (retry if body is UNAVAILABLE else {}), body.envelope()
+        )
         for status, body in sorted(errors.items())
     }
 
