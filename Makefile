@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup run embed test test-clients test-infra test-image test-models check api-key layers publish models model golden vocabulary bench
+.PHONY: help setup run embed test test-clients test-infra test-image test-models check api-key layers publish models model golden vocabulary bench bench-cold
 SHELL := bash
 export UV_PYTHON_DOWNLOADS := never
 export ORT_DISABLE_TELEMETRY := 1 # the service does without Makefile; this is for the commands beside it
@@ -82,6 +82,9 @@ golden: setup ## record the reference vectors anew with sentence-transformers, i
 vocabulary: setup ## pack OpenAI's cl100k_base anew, from the package that carries it
 	$(python) -m pip download --quiet --no-deps --dest build litellm==1.109.1
 	$(python) -m model_artifacts.recipe.cl100k build/litellm-1.109.1-*.whl
+
+bench-cold: setup ## measure a cold start by phase and import, beside a common way to write it and the least there is
+	$(uv) run --frozen --with aws-xray-sdk==2.15.0 python -m benchmarks.cold
 
 bench: setup ## measure what the README claims: latency, the code around the model, the graph, models from S3
 	$(python) -m benchmarks.latency

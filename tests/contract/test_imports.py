@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 
+from handler.artifacts import load
+from handler.settings import Settings
 from tests.unit.test_architecture import HANDLER, MODULES
 
 
@@ -36,3 +38,19 @@ assert len(os.listdir("/proc/self/task")) == threads, "a thread was started"
     environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}  # no CI, which would silence it too
     subprocess.run([sys.executable, "-c", script], cwd=HANDLER.parent, env=environment, check=True)
     assert not list(tmp_path.iterdir())  # its device id would be here
+
+
+def test_a_pinned_model_of_the_image_needs_neither_boto3_nor_s3():
+    digest = load("all-MiniLM-L6-v2", Settings()).digest
+    script = """
+import sys
+import handler.main
+assert handler.main.catalog.default
+assert not {"boto3", "botocore.session"} & set(sys.modules)
+"""
+    environment = {
+        "PATH": os.environ["PATH"],
+        "AUTH_MODE": "none",
+        "MODELS": f"s3://bucket/models/all-MiniLM-L6-v2@sha256:{digest}",
+    }
+    subprocess.run([sys.executable, "-c", script], cwd=HANDLER.parent, env=environment, check=True)

@@ -2,6 +2,7 @@ import json
 import logging
 import warnings
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from itertools import chain
 from types import SimpleNamespace
 from typing import Any
@@ -109,18 +110,19 @@ def test_whatever_a_library_logs_is_json(capsys):
     assert "take care" in warning["message"]
 
 
-def ask(app: ASGI, body: str | bytes = "{}", key: str = KEY) -> dict[str, Any]:
-    asked = event("http-api-2.0", body, authorization=f"Bearer {key}")
+def ask(app: ASGI, body: str | bytes = "{}", key: str = KEY, method: str = "POST") -> dict[str, Any]:
+    asked = event("http-api-2.0", body, method=method, authorization=f"Bearer {key}")
     return Mangum(app, lifespan="off")(asked, SimpleNamespace(aws_request_id="id"))
 
 
 @pytest.mark.usefixtures("logging_restored")
-@pytest.mark.parametrize("status", [200, 400, 401, 404, 500])
+@pytest.mark.parametrize("status", [200, 400, 401, 404, 405, 500, 503])
 def test_neither_texts_nor_keys_are_in_log_metrics_or_responses(monkeypatch, capsys, status):
     TELEMETRY.format_log()
     settings = Settings(token_input="native", api_keys=(("alice", digest_of(KEY)),))
     embedder = tiny.embedder(settings)
-    app = create_app(settings, Catalog.of([embedder], settings), TELEMETRY)
+    catalog = Catalog.of([embedder], settings)
+    method = "POST"
     text = {"model": "tiny", "input": MARKER, "user": MARKER, "prompt": MARKER}
     bodies: list[Mapping[str, object] | bytes] = [text]
     match status:
@@ -133,11 +135,16 @@ def test_neither_texts_nor_keys_are_in_log_metrics_or_responses(monkeypatch, cap
             bodies += [f'{{"input": "{MARKER}", "model"'.encode(), MARKER.encode(), f"[{MARKER!r}]".encode()]
         case 404:
             bodies = [{**text, "model": "another"}]
+        case 405:
+            method = "DELETE"
         case 500:
             monkeypatch.setattr(embedder, "_embed_all", explode)
+        case 503:
+            catalog = Catalog(replace(settings, models=("tiny",)), TELEMETRY.failed_to_start)
+    app = create_app(settings, catalog, TELEMETRY)
     for body in bodies:
         payload = body if isinstance(body, bytes) else json.dumps(body)
-        answer = ask(app, payload, WRONG_KEY if status == 401 else KEY)
+        answer = ask(app, payload, WRONG_KEY if status == 401 else KEY, method)
         assert answer["statusCode"] == status, answer
         left = json.dumps(answer)
         output = capsys.readouterr()
