@@ -30,13 +30,17 @@ def main() -> None:
     """Publish or list."""
     parser = argparse.ArgumentParser(description="Publish a model to a bucket, or list the models there.")
     parser.add_argument("--bucket", required=True)
-    parser.add_argument("--model", metavar="NAME", help="a folder of model_artifacts/, or its path; none: list")
+    parser.add_argument(
+        "--model", metavar="NAME", help="a model of model_artifacts/, or a folder that holds one; none: list"
+    )
     parser.add_argument("--dry-run", action="store_true", help="say what would be uploaded, and upload nothing")
     arguments = parser.parse_args()
     s3 = boto3.client("s3")
     try:
         if arguments.model:
-            pinned = publish(s3, MODELS / arguments.model, arguments.bucket, dry_run=arguments.dry_run)
+            given = Path(arguments.model)
+            folder = given if given.is_dir() else MODELS / given
+            pinned = publish(s3, folder, arguments.bucket, dry_run=arguments.dry_run)
             print(f"{'would be' if arguments.dry_run else 'published:'} {pinned}")
             print(f"deploy it: sam deploy --parameter-overrides Models={pinned}")
         else:
