@@ -81,9 +81,8 @@ class Library:
         reference, file = sealed.reference, sealed.manifest.files[name]
         if not reference.bucket:
             return read_checked(self.bundled / reference.name / name, file)
-        for path in self._bundled_copies(file):
-            return read_checked(path, file)
-        return self.store.read_blob(reference, file)
+        copy = next(self._bundled_copies(file), None)
+        return read_checked(copy, file) if copy else self.store.read_blob(reference, file)
 
     def _bundled_manifest(self, reference: Reference) -> bytes | None:
         path = self.bundled / reference.name / MANIFEST_FILE

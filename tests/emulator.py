@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.util import find_spec
+from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 FUNCTION = "embeddings-under-test"
 ENVIRONMENT = {"AWS_LAMBDA_FUNCTION_NAME": FUNCTION, "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "1769"}
 # As on Lambda: a read-only file system but for /tmp, a user without rights; and, stricter, no network but loopback.
-LOCKED_DOWN = ("--read-only", "--tmpfs", "/tmp:mode=1777", "--user", "993:990", "--cap-drop", "ALL")  # noqa: S108
+LOCKED_DOWN = ("--read-only", "--tmpfs", "/tmp:mode=1777", "--user", "993:990", "--cap-drop", "ALL")  # noqa: S108 - a container's
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def run(image: str | None, log_path: Path, **environment: str) -> Iterator[Funct
 
 @contextmanager
 def _process(_: str, log: Any, environment: dict[str, str]) -> Iterator[str]:
-    (samcli,) = find_spec("samcli").submodule_search_locations  # type: ignore[union-attr,misc]
+    samcli = distribution("aws-sam-cli").locate_file("samcli")
     machine = {"aarch64": "arm64"}.get(platform.machine(), platform.machine())
     address, runtime_api = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
     listen = ["--runtime-interface-emulator-address", address, "--runtime-api-address", runtime_api]
