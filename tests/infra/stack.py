@@ -21,7 +21,7 @@ ENVIRONMENTS = {
     if isinstance(commands, dict)
 }
 KEY = f"alice:{'a' * 64}"
-IMAGE = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/embeddings:function-0123456789ab-latest"
+IMAGE = "embeddings:function-0123456789ab-latest"
 ABSENT = {"Ref": "AWS::NoValue"}
 # The tools neither report on their use nor look for credentials, and SAM wants to know where it is.
 os.environ |= {"SAM_CLI_TELEMETRY": "0", "AWS_EC2_METADATA_DISABLED": "true", "AWS_DEFAULT_REGION": "eu-central-1"}
