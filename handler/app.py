@@ -44,7 +44,7 @@ def create_app(settings: Settings, catalog: Catalog, telemetry: Telemetry | None
     return app
 
 
-def unavailable(telemetry: Telemetry) -> Observe:
+def unavailable(telemetry: Telemetry | None) -> Observe:
     """Build what answers when the service could not start: 503 to everything."""
 
     async def refuse(scope: Scope, receive: Receive, send: Send) -> None:

@@ -50,6 +50,11 @@ class Library:
     bundled: Path
     store: Store
 
+    def bundles(self, reference: Reference) -> bool:
+        """Say whether the image has what is meant, so that no bucket need be asked."""
+        path = self.bundled / reference.name / MANIFEST_FILE
+        return path.is_file() and (not reference.bucket or reference.digest == sha256_of(path.read_bytes()))
+
     def open(self, reference: Reference) -> Sealed:
         """Read a model's manifest: the image's, if it is the one that is meant, and otherwise the bucket's.
 
@@ -58,14 +63,14 @@ class Library:
         Raises:
             ArtifactError: there is none, or it is not the pinned one, or it is damaged.
         """
-        bundled = self._bundled_manifest(reference)
-        if bundled is not None and (not reference.bucket or reference.digest == sha256_of(bundled)):
-            return _seal(reference, bundled, remedy=RESTORE)
+        path = self.bundled / reference.name / MANIFEST_FILE
+        if self.bundles(reference):
+            return _seal(reference, path.read_bytes(), remedy=RESTORE)
         if reference.bucket:
             return _seal(reference, self.store.read_manifest(reference), remedy=PUBLISH)
         raise ArtifactError(
-            f"model '{reference}': there is no {self.bundled / reference.name / MANIFEST_FILE}; name a model of the "
-            "image, or one of a bucket as s3://bucket/prefix/name"
+            f"model '{reference}': there is no {path}; name a model of the image, or one of a bucket as "
+            "s3://bucket/prefix/name"
         )
 
     def load(self, sealed: Sealed) -> Artifacts:
@@ -83,10 +88,6 @@ class Library:
             return read_checked(self.bundled / reference.name / name, file)
         copy = next(self._bundled_copies(file), None)
         return read_checked(copy, file) if copy else self.store.read_blob(reference, file)
-
-    def _bundled_manifest(self, reference: Reference) -> bytes | None:
-        path = self.bundled / reference.name / MANIFEST_FILE
-        return path.read_bytes() if path.is_file() else None
 
     def _bundled_copies(self, file: File) -> Iterator[Path]:
         """Yield the image's files that are the same as a bucket's."""

@@ -36,9 +36,10 @@ class Catalog:
     """The served models; the first is the default, which is loaded first and answers to the configured aliases too."""
 
     def __init__(self, settings: Settings, report: Callable[[ServiceError], None]) -> None:
-        """Begin to load the default model, and to read the manifests of the others.
+        """Take the configured models; `report` hears of every failure, now and later.
 
-        `report` hears of every failure, now and later.
+        A default model that the image has begins to load. One from S3 does not yet: boto3's import and others would
+        take turns, and both be late (benchmarks/README.md).
 
         Raises:
             SettingsError: a reference cannot be read.
@@ -47,11 +48,10 @@ class Catalog:
         self._report = report
         self._library = Library(settings.artifacts, Store())
         self._room = Lock()
-        self._served = [self._serve(Reference.parse(text)) for text in settings.models]
-        for served in self._served[:1]:
-            served.embedder.start()
-        for served in self._served[1:]:
-            served.manifest.start()
+        references = [Reference.parse(text) for text in settings.models]
+        self._served = [self._serve(reference) for reference in references]
+        if references and self._library.bundles(references[0]):
+            self._served[0].embedder.start()
 
     @classmethod
     def of(cls, embedders: Iterable[Embedder], settings: Settings) -> "Catalog":
@@ -62,6 +62,12 @@ class Catalog:
             sealed = Sealed(Reference(manifest.id), manifest, embedder.digest, created=int(time.time()))
             catalog._served.append(Served(manifest.id, Attempts.done_with(sealed), Attempts.done_with(embedder)))
         return catalog
+
+    def start(self) -> None:
+        """Begin to load the default model, and to read the manifests of the others."""
+        for served in self._served[1:]:
+            served.manifest.start()
+        self._served[0].embedder.start()
 
     @property
     def default(self) -> Embedder:

@@ -3,6 +3,7 @@
 import argparse
 import socket
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ import uvicorn
 from handler.errors import UnavailableError
 
 if TYPE_CHECKING:
-    from handler.embedder import Embedder
+    from handler.catalog import Catalog
 
 HOST = "127.0.0.1"
 EXAMPLE = "The food was delicious and the waiter..."
@@ -27,17 +28,18 @@ def main() -> None:
     if arguments.text is None:
         serve(arguments.port)
     else:
-        vectors = _default().embed([arguments.text]).vectors
+        vectors = _catalog().default.embed([arguments.text]).vectors
         print(orjson.dumps(vectors[0], option=orjson.OPT_SERIALIZE_NUMPY).decode())
 
 
-def _default() -> "Embedder":
+def _catalog() -> "Catalog":
+    """Return the catalog, its default loaded; what stands in the way is in the log, which is on the screen here."""
     from handler.main import catalog
 
-    try:
-        return catalog.default
-    except UnavailableError:
-        sys.exit(1)  # why is in the log, which is on the screen here
+    with suppress(UnavailableError):
+        if catalog and catalog.default:
+            return catalog
+    sys.exit(1)
 
 
 def serve(port: int) -> None:
@@ -50,12 +52,13 @@ def serve(port: int) -> None:
         listener.listen()
     except (OSError, OverflowError) as error:
         sys.exit(f"cannot listen on {HOST}:{port}: {error}; choose another port: make run PORT={port % 65535 + 1}")
+    catalog = _catalog()
     from handler.app import create_app
-    from handler.main import catalog, settings
+    from handler.main import settings
 
     # Only this machine can call: no key is asked for unless there is one to ask for.
     app = create_app(settings if settings.api_keys else replace(settings, auth_mode="none"), catalog)
-    default, address = _default(), f"http://{HOST}:{listener.getsockname()[1]}"
+    default, address = catalog.default, f"http://{HOST}:{listener.getsockname()[1]}"
     body = f'{{"model": "{default.manifest.id}", "input": "{EXAMPLE}"}}'
     print(f"Serving {default.manifest.id}@sha256:{default.digest} on {address}/v1. Try:\n")
     print(f"  curl {address}/v1/embeddings -d '{body}'\n", flush=True)
