@@ -2,7 +2,8 @@
 .PHONY: help setup run embed test test-clients test-infra test-image test-models check api-key layers publish models model golden vocabulary bench bench-cold
 SHELL := bash
 export UV_PYTHON_DOWNLOADS := never
-export ORT_DISABLE_TELEMETRY := 1 # the service does without Makefile; this is for the commands beside it
+# The service does without the Makefile; this is for the commands beside it.
+export ORT_DISABLE_TELEMETRY := 1
 
 PORT ?= 3000
 uv := .venv/bin/uv

@@ -13,31 +13,28 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import cache, partial
-from http.client import HTTPConnection
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import onnx
 from boto3.s3.transfer import TransferConfig
 
+from benchmarks.cold import PHASES
 from handler.artifacts import Artifacts, Library, load
 from handler.manifest import Reference
 from handler.settings import Settings
 from handler.store import PART_BYTES, Store, blob_key
 from tests.emulator import ROOT
-from tests.s3 import BUCKET, S3, connect, serve
+from tests.s3 import BUCKET, S3, Exchange, connect, relay, serve
 
 MODEL = "all-MiniLM-L6-v2"
 ROUNDS = 7
 FIRST_BYTE_SECONDS, BYTES_PER_SECOND, CHUNK = 0.015, 90e6, 64 << 10
-PHASES = ("Import", "Artifacts", "Session", "FirstRun")
 
 
 def main() -> None:
@@ -156,45 +153,23 @@ def serving() -> Iterator[tuple[S3, str]]:
 
 def serve_until_closed() -> None:
     """Be that process: print the addresses, and serve until standard input ends."""
-    with serve() as s3, ThreadingHTTPServer(("127.0.0.1", 0), partial(Shaped, s3.url)) as relay:
-        relay.daemon_threads = True
-        threading.Thread(target=relay.serve_forever, daemon=True).start()
-        print(s3.url, f"http://127.0.0.1:{relay.server_port}", flush=True)
+    with serve() as s3, relay(s3) as shaped:
+        shaped.where, shaped.fault = "", shape
+        print(s3.url, shaped.url, flush=True)
         sys.stdin.read()
-        relay.shutdown()
 
 
-class Shaped(BaseHTTPRequestHandler):
-    """Passes GETs on, late and at a bounded rate."""
-
-    protocol_version = "HTTP/1.1"
-
-    def __init__(self, upstream: str, *rest: Any) -> None:
-        self.upstream = upstream.removeprefix("http://")
-        super().__init__(*rest)
-
-    def do_GET(self) -> None:
-        """Answer as S3 does."""
-        connection = HTTPConnection(self.upstream)
-        headers = {name: value for name, value in self.headers.items() if name.lower() != "host"}
-        connection.request(self.command, self.path, headers=headers)
-        response = connection.getresponse()
-        content = response.read()
-        time.sleep(FIRST_BYTE_SECONDS)
-        self.send_response_only(response.status)
-        for name in ("content-range", "etag", "content-length", "last-modified"):
-            if name in response.headers:
-                self.send_header(name, response.headers[name])
-        self.end_headers()
-        started = time.perf_counter()
-        for sent in range(0, len(content), CHUNK):
-            self.wfile.write(content[sent : sent + CHUNK])
-            time.sleep(max(0, started + (sent + CHUNK) / BYTES_PER_SECOND - time.perf_counter()))
-
-    do_HEAD = do_GET  # noqa: N815 - as the base class has it
-
-    def log_message(self, *_: object) -> None:
-        """Stay silent."""
+def shape(exchange: Exchange) -> None:
+    """Answer late and at a bounded rate."""
+    time.sleep(FIRST_BYTE_SECONDS)
+    if exchange.command == "HEAD":
+        exchange.answer(exchange.status, exchange.content)
+        return
+    exchange.begin(exchange.status, len(exchange.content))
+    started = time.perf_counter()
+    for sent in range(0, len(exchange.content), CHUNK):
+        exchange.wfile.write(exchange.content[sent : sent + CHUNK])
+        time.sleep(max(0, started + (sent + CHUNK) / BYTES_PER_SECOND - time.perf_counter()))
 
 
 if __name__ == "__main__":

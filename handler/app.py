@@ -12,7 +12,7 @@ from handler import openapi
 from handler.auth import Authenticate
 from handler.catalog import Catalog
 from handler.errors import STATUS, UNAVAILABLE, ErrorBody, RequestError, UnavailableError, describe, describe_http
-from handler.observability import LastResort, Observe, Telemetry
+from handler.observability import LastResort, Observe, Telemetry, refusal
 from handler.routes import CanonicalPath, router
 from handler.settings import Settings
 
@@ -48,9 +48,7 @@ def unavailable(telemetry: Telemetry | None) -> Observe:
     """Build what answers when the service could not start: 503 to everything."""
 
     async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
-        scope["record"].error = UNAVAILABLE.code
-        headers = {"retry-after": "30"}
-        response = Response(UNAVAILABLE.encode("openai"), 503, headers, media_type="application/json")
+        response = refusal(scope, 503, UNAVAILABLE, "openai", {"retry-after": "30"})
         await response(scope, receive, send)
 
     return Observe(refuse, telemetry)
@@ -83,6 +81,4 @@ async def _put_off(request: Request, error: UnavailableError) -> Response:
 
 
 def _answer(request: Request, status: int, body: ErrorBody, headers: Mapping[str, str] | None = None) -> Response:
-    request.scope["record"].error = body.code or "invalid_request"
-    content = body.encode(request.app.state.settings.error_format)
-    return Response(content, status, headers, media_type="application/json")
+    return refusal(request.scope, status, body, request.app.state.settings.error_format, headers)

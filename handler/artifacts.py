@@ -1,13 +1,12 @@
 """A model's files, from the image or a bucket: what the manifest says they are, and nothing else is ever loaded."""
 
-import hashlib
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from handler.errors import ArtifactError
-from handler.manifest import MANIFEST_FILE, MODEL_FILE, TOKENIZER_FILE, File, Manifest, Reference
+from handler.manifest import MANIFEST_FILE, MODEL_FILE, TOKENIZER_FILE, File, Manifest, Reference, sha256_of
 from handler.settings import Settings
 from handler.store import Store
 
@@ -121,11 +120,6 @@ def _seal(reference: Reference, content: bytes, remedy: str) -> Sealed:
     if manifest.id != reference.name:
         raise ArtifactError(f"model '{reference}': its manifest is that of '{manifest.id}'; {remedy}")
     return Sealed(reference, manifest, digest, created=int(time.time()))
-
-
-def sha256_of(content: bytes) -> str:
-    """Return the SHA-256 of a content in hex."""
-    return hashlib.sha256(content).hexdigest()
 
 
 def read_checked(path: Path, expected: File) -> bytes:

@@ -41,6 +41,11 @@ class Attempts(Generic[Result]):
         attempt = self._attempt
         return attempt.result() if attempt and attempt.done() and not attempt.exception() else None
 
+    def forget(self) -> None:
+        """Give the result up; who asks next has it made again."""
+        with self._lock:
+            self._attempt = None
+
     def start(self) -> "Future[Result]":
         """Begin an attempt, unless one is under way or has succeeded, or has failed and the pause is not over."""
         with self._lock:

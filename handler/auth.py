@@ -10,13 +10,14 @@ import sys
 from hmac import compare_digest
 
 from starlette.datastructures import Headers
-from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from handler.errors import STATUS, AuthenticationError, describe
+from handler.observability import refusal
 from handler.settings import KEY_NAME, Settings
 
 OPEN = ("/health",)
+UNKNOWN_KEY = "Incorrect API key: it is none of those that are configured."
 HOW = "send it as the header 'Authorization: Bearer <key>'"
 
 
@@ -34,13 +35,11 @@ class Authenticate:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the application for a caller with a key; answer 401 to any other."""
         if scope["type"] == "http" and scope["path"] not in OPEN:
-            record = scope["record"]
             try:
-                record.caller = self._identify(scope)
+                scope["record"].caller = self._identify(scope)
             except AuthenticationError as error:
-                record.error = error.code
-                body, headers = describe(error).encode(self.settings.error_format), {"www-authenticate": "Bearer"}
-                response = Response(body, STATUS[type(error)], headers, media_type="application/json")
+                status, headers = STATUS[type(error)], {"www-authenticate": "Bearer"}
+                response = refusal(scope, status, describe(error), self.settings.error_format, headers)
                 await response(scope, receive, send)
                 return
         await self.app(scope, receive, send)
@@ -76,7 +75,7 @@ class Authenticate:
         # Every key is compared, and to its end: the time tells nothing about any of them.
         names = [name for name, expected in self.settings.api_keys if compare_digest(digest, expected)]
         if not names:
-            raise AuthenticationError("Incorrect API key: it is none of those that are configured.")
+            raise AuthenticationError(UNKNOWN_KEY)
         return names[0]
 
 

@@ -166,7 +166,7 @@ class Catalog:
                 )
             unloaded = spare.pop(0)
             loaded.remove(unloaded)
-            unloaded.embedder = Attempts(partial(self._load, unloaded), self._report)
+            unloaded.embedder.forget()
 
 
 def _size(sealed: Sealed | None) -> int:

@@ -1,5 +1,6 @@
 """What a model is: its reference, as an operator writes it, and its manifest."""
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -25,6 +26,11 @@ FIELD_TYPES: dict[str, type] = {
     "provenance": dict,
     "quality": dict,
 }
+
+
+def sha256_of(content: bytes) -> str:
+    """Return the SHA-256 of a content in hex."""
+    return hashlib.sha256(content).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from handler.errors import UNEXPECTED, ErrorFormat, ServiceError
+from handler.errors import UNEXPECTED, ErrorBody, ErrorFormat, ServiceError
 
 NAMESPACE = "ServerlessEmbeddings"
 
@@ -171,7 +171,7 @@ class LastResort:
 
     def __init__(self, app: ASGIApp, error_format: ErrorFormat) -> None:
         self.app = app
-        self.unexpected = UNEXPECTED.encode(error_format)
+        self.error_format = error_format
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the application; answer 500 if it raises before it has answered."""
@@ -188,16 +188,22 @@ class LastResort:
         try:
             await self.app(scope, receive, send_and_note)
         except Exception as error:
-            record = scope["record"]
-            record.error = UNEXPECTED.code
-            # Not the exception's message: it may quote the text that was to be embedded.
-            logger.error("request %s failed: %s at %s", record.request_id, type(error).__name__, _frames(error))  # noqa: TRY400
+            # The same request would fail again: OpenAI's clients retry a 500 unless told not to.
+            response = refusal(scope, 500, UNEXPECTED, self.error_format, {"x-should-retry": "false"})
+            request_id, kind = scope["record"].request_id, type(error).__name__
+            # Not `exception`, which logs the message too: it may quote the text that was to be embedded.
+            logger.error("request %s failed: %s at %s", request_id, kind, _frames(error))  # noqa: TRY400 - as above
             if answered:
                 raise
-            # The same request would fail again: OpenAI's clients retry a 500 unless told not to.
-            headers = {"x-should-retry": "false"}
-            response = Response(self.unexpected, 500, headers, media_type="application/json")
             await response(scope, receive, send)
+
+
+def refusal(
+    scope: Scope, status: int, body: ErrorBody, error_format: ErrorFormat, headers: Mapping[str, str] | None = None
+) -> Response:
+    """Return an error's response, and note its code in the request's record."""
+    scope["record"].error = body.code or "invalid_request"
+    return Response(body.encode(error_format), status, headers, media_type="application/json")
 
 
 def _frames(error: Exception) -> str:

@@ -8,7 +8,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from handler.auth import OPEN
+from handler.auth import OPEN, UNKNOWN_KEY
 from handler.errors import (
     UNAVAILABLE,
     UNEXPECTED,
@@ -70,7 +70,7 @@ def _errors(method: str, path: str, *, keys: bool) -> dict[str, Any]:
     """Describe every refusal of an operation, each with an example."""
     errors = {HTTPStatus.INTERNAL_SERVER_ERROR: UNEXPECTED}
     if keys:
-        errors[HTTPStatus.UNAUTHORIZED] = describe(AuthenticationError("Incorrect API key: it is none of those known."))
+        errors[HTTPStatus.UNAUTHORIZED] = describe(AuthenticationError(UNKNOWN_KEY))
     if "{model}" in path or method == "post":
         errors[HTTPStatus.NOT_FOUND] = describe(ModelNotFoundError("gpt-4", ("all-MiniLM-L6-v2",)))
     if "{model}" in path or method == "post":

@@ -4,7 +4,6 @@ A bucket holds, under a prefix, `<name>/manifest.json` (the current manifest), `
 `blobs/sha256/<digest>`; all but the first never change.
 """
 
-import hashlib
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +14,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from handler.errors import ArtifactError
-from handler.manifest import MANIFEST_FILE, File, Reference
+from handler.manifest import MANIFEST_FILE, File, Reference, sha256_of
 
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError
@@ -65,13 +64,12 @@ class Store:
             ArtifactError: it cannot be had, or is not what the manifest says.
         """
         key, buffer = blob_key(reference, file.sha256), BytesIO()
-        buffer.truncate(file.size)
         buffer.seek(file.size - 1)
         buffer.write(b"\0")
         with _explained(reference, key), buffer.getbuffer() as view, ThreadPoolExecutor(PARTS_AT_ONCE) as pool:
             list(pool.map(lambda start: self._read_part(reference, key, view, start), range(0, file.size, PART_BYTES)))
         content = buffer.getvalue()  # the buffer itself, not a copy
-        if hashlib.sha256(content).hexdigest() != file.sha256:
+        if sha256_of(content) != file.sha256:
             raise ArtifactError(f"model '{reference}': s3://{reference.bucket}/{key} is damaged; {REPLACE}")
         return content
 

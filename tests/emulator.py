@@ -19,7 +19,7 @@ import httpx2
 ROOT = Path(__file__).parents[1]
 FUNCTION = "embeddings-under-test"
 ENVIRONMENT = {"AWS_LAMBDA_FUNCTION_NAME": FUNCTION, "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "1769"}
-# As on Lambda: a read-only file system but for /tmp, a user without rights; and, stricter, no network but loopback.
+# As on Lambda: a read-only file system but for /tmp, and a user without rights.
 LOCKED_DOWN = ("--read-only", "--tmpfs", "/tmp:mode=1777", "--user", "993:990", "--cap-drop", "ALL")  # noqa: S108 - a container's
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import boto3
 import httpx2
+from botocore.config import Config
 from moto.server import ThreadedMotoServer
 
 from handler.artifacts import Artifacts
@@ -45,10 +46,15 @@ class S3:
         return publish(self.client, folder / manifest.id, BUCKET)
 
 
-def connect(url: str) -> Any:
+def connect(url: str, config: Config | None = None) -> Any:
     """Return a client of a server."""
     return boto3.client(
-        "s3", endpoint_url=url, region_name="us-east-1", aws_access_key_id="test", aws_secret_access_key="test"
+        "s3",
+        endpoint_url=url,
+        region_name="us-east-1",
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+        config=config,
     )
 
 

@@ -12,9 +12,9 @@ import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 from tqdm import tqdm
 
-from handler.artifacts import read_checked, sha256_of
+from handler.artifacts import read_checked
 from handler.errors import ArtifactError
-from handler.manifest import MANIFEST_FILE, Manifest, Reference
+from handler.manifest import MANIFEST_FILE, Manifest, Reference, sha256_of
 from handler.store import blob_key, manifest_key
 
 MODELS = Path(__file__).parents[1]

@@ -1,18 +1,17 @@
 """The only writer of a manifest, after everything it names: what is not verified cannot be served."""
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from handler.manifest import MODEL_FILE, SCHEMA, File, Manifest
+from handler.manifest import MODEL_FILE, SCHEMA, File, Manifest, sha256_of
 from model_artifacts.recipe.verify import Figures
 
 
 def describe(content: bytes) -> File:
     """Return a file's entry in the manifest."""
-    return File(size=len(content), sha256=hashlib.sha256(content).hexdigest())
+    return File(size=len(content), sha256=sha256_of(content))
 
 
 def seal(folder: Path, draft: Manifest, files: Mapping[str, bytes], quality: Mapping[str, Figures]) -> str:

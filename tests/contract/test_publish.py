@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import boto3
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
@@ -141,12 +140,4 @@ def test_from_publishing_to_loading_by_command(s3, folder, monkeypatch, tmp_path
 
 
 def client(url: str) -> object:
-    config = Config(retries={"total_max_attempts": 1})
-    return boto3.client(
-        "s3",
-        endpoint_url=url,
-        region_name="us-east-1",
-        aws_access_key_id="test",
-        aws_secret_access_key="test",
-        config=config,
-    )
+    return servers.connect(url, Config(retries={"total_max_attempts": 1}))

@@ -19,8 +19,7 @@ fail() { say "$*"; exit 1; }
 install() { # Debian packages
   [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || fail "this needs root on Debian; or start Docker, with $base at hand"
   say "installing $*"
-  DEBIAN_FRONTEND=noninteractive
-  export DEBIAN_FRONTEND
+  export DEBIAN_FRONTEND=noninteractive
   apt-get update -qq && apt-get install -qq --no-install-recommends "$@" >"$build/apt.log" 2>&1 || fail "see $build/apt.log"
 }
 
@@ -40,9 +39,8 @@ start_engine() {
 }
 
 build_base() {
-  local python=tests/infra/.venv/bin/python samcli
+  local python=.venv/bin/python samcli
   command -v mmdebstrap >/dev/null || install mmdebstrap
-  [ -x $python ] || fail "make test-image prepares tests/infra first"
   say "building a stand-in for $base from Debian $debian"
   rm -rf "$build/context" && cp -r tests/image/base "$build/context"
   mmdebstrap --quiet --variant=essential --include=python3,ca-certificates,libstdc++6,tzdata \
@@ -51,8 +49,8 @@ build_base() {
     "$debian" "$build/context/rootfs.tar" 2>"$build/mmdebstrap.log" || fail "see $build/mmdebstrap.log"
   samcli=$($python -c 'import samcli; print(samcli.__path__[0])')
   cp "$samcli/local/rapid/aws-lambda-rie-$(uname -m | sed s/aarch64/arm64/)" "$build/context/aws-lambda-rie"
-  .venv/bin/python -m pip download --quiet --no-deps --dest "$build/context" pip
-  .venv/bin/python tests/image/base/pip_settings.py "$build/context"
+  $python -m pip download --quiet --no-deps --dest "$build/context" pip
+  $python tests/image/base/pip_settings.py "$build/context"
   DOCKER_BUILDKIT=0 docker build --tag "$base" "$build/context" >"$build/build.log" 2>&1 || fail "see $build/build.log"
 }
 
