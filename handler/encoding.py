@@ -1,7 +1,7 @@
 """Vectors to the response body, which has to fit what Lambda can return."""
 
 import math
-from base64 import b64encode
+from binascii import b2a_base64
 from typing import Literal
 
 import numpy as np
@@ -52,7 +52,7 @@ def encode_response(vectors: NDArray[np.float32], *, model: str, tokens: int, en
     `float` prints every component as the shortest decimal that reads back as the same float32 (orjson does);
     `base64` is standard base64 of little-endian float32, what the official clients ask for by default.
     """
-    embeddings = map(_base64, vectors) if encoding_format == "base64" else vectors
+    embeddings = map(_base64, vectors.astype("<f4", copy=False)) if encoding_format == "base64" else vectors
     return orjson.dumps(
         {
             "object": "list",
@@ -68,4 +68,4 @@ def encode_response(vectors: NDArray[np.float32], *, model: str, tokens: int, en
 
 
 def _base64(vector: NDArray[np.float32]) -> str:
-    return b64encode(vector.astype("<f4", copy=False).data).decode("ascii")
+    return b2a_base64(vector.data, newline=False).decode("ascii")

@@ -8,6 +8,7 @@ from tokenizers import Tokenizer as HuggingFaceTokenizer
 from handler import cl100k
 from handler.errors import RequestError
 from handler.settings import LongInput, TokenInput
+from handler.words import Words, are_enough
 
 TokenIds = list[int]
 
@@ -43,6 +44,7 @@ class Tokenizer:
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
         self._opening, self._closing = self._tokenizer.encode("").ids
+        self._words = Words(self._tokenizer) if are_enough(self._tokenizer) else None
         self._vocabulary_size = self._tokenizer.get_vocab_size()
         self._max_tokens = max_tokens
         self._token_input = token_input
@@ -63,8 +65,17 @@ class Tokenizer:
                 _check_vocabulary(token_ids, index, self._vocabulary_size, "the model's vocabulary")
             return [self._fit(token_ids, index, special=False) for index, token_ids in enumerate(arrays)]
         texts = [prompt + self._text(item, index) for index, item in enumerate(inputs)]
-        encodings = self._tokenizer.encode_batch_fast(texts)
-        return [self._fit(encoding.ids, index, special=True) for index, encoding in enumerate(encodings)]
+        return [self._fit(token_ids, index, special=True) for index, token_ids in enumerate(self._encode(texts))]
+
+    def _encode(self, texts: list[str]) -> list[TokenIds]:
+        """Return the texts' token ids, special tokens included: word by word where that is the same."""
+        plain = [self._words.encode(text) for text in texts] if self._words is not None else [None] * len(texts)
+        others = [text for text, token_ids in zip(texts, plain, strict=True) if token_ids is None]
+        encodings = iter(self._tokenizer.encode_batch_fast(others) if others else ())
+        return [
+            next(encodings).ids if token_ids is None else [self._opening, *token_ids, self._closing]
+            for token_ids in plain
+        ]
 
     def _text(self, item: str | TokenIds, index: int) -> str:
         if isinstance(item, str):

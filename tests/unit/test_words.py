@@ -1,0 +1,81 @@
+"""Word by word or all at once: the token ids are those of `tokenizers`."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import Tokenizer
+from tokenizers.normalizers import BertNormalizer, Lowercase
+
+from handler import words
+from handler.words import Words, are_enough
+from model_artifacts.recipe.golden import Golden
+
+FOLDER = Path(__file__).parents[2] / "model_artifacts/all-MiniLM-L6-v2"
+TOKENIZER = Tokenizer.from_file(str(FOLDER / "tokenizer.json"))
+TOKENIZER.no_truncation()
+TOKENIZER.no_padding()
+WORDS = Words(TOKENIZER)
+
+SEPARATORS = st.sampled_from([" ", "\t", "\n", "\r\n", "", "-", "...", "'", "_", "\\", "^", "`", "~", "@", "[", "]"])
+PIECES = st.sampled_from(
+    ["the", "Hello", "embeddings", "x" * 99, "x" * 100, "x" * 101, "3", "1999", "a1b2", "##ing", "SEP"]
+)
+
+
+def expected(text: str) -> list[int]:
+    ids: list[int] = TOKENIZER.encode(text, add_special_tokens=False).ids
+    return ids
+
+
+@given(st.text(st.characters(max_codepoint=127), max_size=200) | st.text(max_size=50))
+@settings(max_examples=1000, deadline=None)
+def test_any_text_has_the_tokenizers_own_ids_or_none(text):
+    assert WORDS.encode(text) in (None, expected(text))
+
+
+@given(st.lists(st.tuples(PIECES, SEPARATORS), max_size=30))
+@settings(max_examples=500, deadline=None)
+def test_words_punctuation_and_white_space_are_split_as_the_tokenizer_does(pieces):
+    text = "".join(word + separator for word, separator in pieces)
+    ids = WORDS.encode(text)
+    assert (ids is None) == ("[" in text)
+    assert ids in (None, expected(text))
+
+
+def test_the_golden_texts_have_the_tokenizers_own_ids():
+    texts = Golden.read(FOLDER / "golden.json").texts
+    found = [WORDS.encode(text) for text in texts]
+    assert all(ids in (None, expected(text)) for ids, text in zip(found, texts, strict=True))
+    assert sum(ids is not None for ids in found) > len(texts) / 2
+
+
+@pytest.mark.parametrize("character", range(256))
+def test_every_byte_between_words(character):
+    text = f"one{chr(character)}two {chr(character)} three"
+    assert WORDS.encode(text) in (None, expected(text))
+
+
+@pytest.mark.parametrize("text", ["[CLS] a", "caf\u00e9", "a\x00b", "a\x7fb", "\u4e2d", "a\u200bb", "a\x0bb"])
+def test_what_is_not_plain_is_left_to_the_tokenizer(text):
+    assert WORDS.encode(text) is None
+
+
+def test_the_table_stays_bounded(monkeypatch):
+    monkeypatch.setattr(words, "MOST_WORDS", 10)
+    table = Words(TOKENIZER)
+    for number in range(100):
+        assert table.encode(f"word{number}") == expected(f"word{number}")
+        assert len(table) <= 10
+
+
+def test_only_an_uncased_bert_tokenizer_is_read_word_by_word():
+    assert are_enough(TOKENIZER)
+    for change in (Lowercase(), BertNormalizer(lowercase=False)):
+        other = Tokenizer.from_str(TOKENIZER.to_str())
+        other.normalizer = change
+        assert not are_enough(other)
+    other = Tokenizer.from_str(TOKENIZER.to_str())
+    other.add_tokens(["new york"])
+    assert not are_enough(other)
