@@ -19,7 +19,8 @@ PHASES = ("Import", "Artifacts", "Session", "FirstRun")
 EVENT = event("http-api-2.0", json.dumps({"model": "all-MiniLM-L6-v2", "input": "The food was delicious."}))
 ANSWER = f"""
 import json, types
-answer = lambda_handler(json.loads({json.dumps(json.dumps(EVENT))}), types.SimpleNamespace(aws_request_id="id"))
+context = types.SimpleNamespace(aws_request_id="id", get_remaining_time_in_millis=lambda: 29_000)
+answer = lambda_handler(json.loads({json.dumps(json.dumps(EVENT))}), context)
 assert answer["statusCode"] == 200, answer
 """
 WAYS = {

@@ -12,13 +12,15 @@
     catalog.py        names and aliases -> served models, loaded when first needed
     attempts.py       a result that takes time and may fail, asked for again and again
     embedder.py       the spine: tokenize -> infer -> pool -> truncate dimensions -> normalize
+    deadline.py       when a request must have been answered, and whether it can be
     tokenization.py   text or token ids -> token sequences; what to do with inputs that are too long
+    words.py          plain text -> token ids, word by word
     cl100k.py         OpenAI's token ids -> text
-    inference.py      ONNX Runtime: one token sequence -> its hidden states
+    inference.py      ONNX Runtime: token sequences of one length -> their hidden states
     artifacts.py      references -> files of the image or of a bucket, each checked against its digest
     store.py          published models in S3
     manifest.py       Reference and Manifest
-    pooling.py        pure numpy: mean, cls, truncate_dimensions, l2_normalize
+    pooling.py        pure numpy: mean, cls, average_windows, truncate_dimensions, l2_normalize
     encoding.py       vectors -> JSON floats or base64 of little-endian float32, if they fit
     settings.py       Settings.from_env(environ): the only reader of the environment
     errors.py         the error tree, the one status table, the error envelope

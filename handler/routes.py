@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from handler.artifacts import Sealed
 from handler.catalog import Catalog
+from handler.deadline import Deadline
 from handler.embedder import Embedder, Embeddings
 from handler.encoding import EncodingFormat, check_fits, encode_response
 from handler.observability import Record, server_timing
@@ -26,7 +27,8 @@ async def create_embeddings(request: Request) -> Response:
     """Create an embedding vector for a text, or for each of up to 2048."""
     body = EmbeddingRequest.parse(await request.body())
     encoding_format = body.encoding_format or "float"
-    embedder, embeddings = await _aside(request, partial(_embed, _catalog(request), body, encoding_format))
+    deadline = Deadline.of(request.scope)
+    embedder, embeddings = await _aside(request, partial(_embed, _catalog(request), body, encoding_format, deadline))
     started = time.perf_counter()
     content = encode_response(
         embeddings.vectors, model=embedder.manifest.id, tokens=embeddings.tokens, encoding_format=encoding_format
@@ -42,11 +44,13 @@ async def create_embeddings(request: Request) -> Response:
     return Response(content, media_type="application/json", headers=headers)
 
 
-def _embed(catalog: Catalog, body: EmbeddingRequest, encoding_format: EncodingFormat) -> tuple[Embedder, Embeddings]:
+def _embed(
+    catalog: Catalog, body: EmbeddingRequest, encoding_format: EncodingFormat, deadline: Deadline
+) -> tuple[Embedder, Embeddings]:
     """Embed a request's inputs, if the answer can be sent, loading the model if it must be."""
     embedder = catalog.get(body.model)
     check_fits(len(body.input), embedder.check_dimensions(body.dimensions), encoding_format)
-    return embedder, embedder.embed(body.input, body.dimensions, body.prompt_kind)
+    return embedder, embedder.embed(body.input, body.dimensions, body.prompt_kind, deadline)
 
 
 @router.get("/v1/models")

@@ -1,7 +1,6 @@
 """Who gets in: the app with API keys on a loopback port, and the events of deployments where the gateway checks."""
 
 import json
-from types import SimpleNamespace
 from typing import Any
 
 import httpx2
@@ -16,7 +15,7 @@ from handler.catalog import Catalog
 from handler.settings import Settings
 from tests import tiny
 from tests.conftest import serve
-from tests.events import content, event
+from tests.events import content, context, event
 
 ALICE, BOB, NEW = "sk-alice", "sk-bob", "sk-alice-new"
 KEYS = (("alice", digest_of(ALICE)), ("bob", digest_of(BOB)), ("alice", digest_of(NEW)))
@@ -145,4 +144,4 @@ def test_a_request_that_no_authorizer_has_checked_is_refused(mode, kind):
 
 
 def call(app: FastAPI, asked: dict[str, Any]) -> dict[str, Any]:
-    return Mangum(app, lifespan="off")(asked, SimpleNamespace(aws_request_id="id"))
+    return Mangum(app, lifespan="off")(asked, context())

@@ -1,7 +1,6 @@
 """The events that API Gateway sends, through Mangum."""
 
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,9 +8,9 @@ from fastapi import FastAPI
 from mangum import Mangum
 
 from tests import tiny
-from tests.events import KINDS, content, event, headers
+from tests.events import KINDS, content, context, event, headers
 
-CONTEXT = SimpleNamespace(aws_request_id="from-lambda")
+CONTEXT = context()
 BODY = json.dumps({"model": "tiny", "input": "the food was good", "encoding_format": "float"})
 
 

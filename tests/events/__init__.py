@@ -3,6 +3,7 @@
 import base64
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 KINDS = ("http-api-2.0", "rest-api-1.0", "function-url")
@@ -28,6 +29,11 @@ def event(
         made["rawPath"] = path
         made["requestContext"]["http"] |= {"path": path, "method": method}
     return made
+
+
+def context(seconds: float = 29.0) -> SimpleNamespace:
+    """Return what Lambda hands over beside an event, with so much time left."""
+    return SimpleNamespace(aws_request_id="from-lambda", get_remaining_time_in_millis=lambda: seconds * 1000)
 
 
 def headers(answer: dict[str, Any]) -> dict[str, str]:

@@ -33,7 +33,8 @@ os.environ |= {{"AWS_LAMBDA_FUNCTION_NAME": "f", "CORS_ORIGINS": "https://exampl
 os.environ |= {{"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_DEFAULT_REGION": "eu-central-1"}}
 from handler.main import lambda_handler
 requests = json.loads({json.dumps(json.dumps(REQUESTS))})
-statuses = [lambda_handler(each, types.SimpleNamespace(aws_request_id="id"))["statusCode"] for each in requests]
+context = types.SimpleNamespace(aws_request_id="id", get_remaining_time_in_millis=lambda: 29_000)
+statuses = [lambda_handler(each, context)["statusCode"] for each in requests]
 """
 
 

@@ -4,7 +4,6 @@ import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import chain
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,7 +17,7 @@ from handler.errors import SettingsError
 from handler.observability import NAMESPACE, Record, Telemetry, process_age, server_timing
 from handler.settings import Settings
 from tests import tiny
-from tests.events import content, event
+from tests.events import content, context, event
 
 TELEMETRY = Telemetry("function")
 MARKER, KEY, WRONG_KEY = "xyzzymarker", "sk-plughmarker", "sk-wrongplughmarker"
@@ -112,7 +111,7 @@ def test_whatever_a_library_logs_is_json(capsys):
 
 def ask(app: ASGI, body: str | bytes = "{}", key: str = KEY, method: str = "POST") -> dict[str, Any]:
     asked = event("http-api-2.0", body, method=method, authorization=f"Bearer {key}")
-    return Mangum(app, lifespan="off")(asked, SimpleNamespace(aws_request_id="id"))
+    return Mangum(app, lifespan="off")(asked, context())
 
 
 @pytest.mark.usefixtures("logging_restored")
@@ -138,7 +137,7 @@ def test_neither_texts_nor_keys_are_in_log_metrics_or_responses(monkeypatch, cap
         case 405:
             method = "DELETE"
         case 500:
-            monkeypatch.setattr(embedder, "_embed_all", explode)
+            monkeypatch.setattr(embedder, "_pool_all", explode)
         case 503:
             catalog = Catalog(replace(settings, models=("tiny",)), TELEMETRY.failed_to_start)
     app = create_app(settings, catalog, TELEMETRY)
