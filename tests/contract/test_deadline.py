@@ -2,6 +2,8 @@
 
 import json
 import time
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,13 +35,13 @@ class Slow:
 
 @pytest.fixture
 def embedder():
-    return tiny.embedder(SETTINGS)
+    return tiny.embedder(replace(SETTINGS, workers=1))
 
 
-def ask(embedder, texts, seconds=29.0):
+def ask(embedder: Embedder, texts: list[str]) -> dict[str, Any]:
     app = create_app(SETTINGS, Catalog.of([embedder], SETTINGS))
     asked = event("http-api-2.0", json.dumps({"model": "tiny", "input": texts}))
-    return Mangum(app, lifespan="off")(asked, context(seconds))
+    return Mangum(app, lifespan="off")(asked, context())
 
 
 def test_hopeless_work_is_refused_with_what_would_fit(embedder, monkeypatch):
@@ -60,11 +62,13 @@ def test_hopeless_work_is_refused_with_what_would_fit(embedder, monkeypatch):
 def test_what_a_slow_load_left_no_time_for_is_put_off(embedder, monkeypatch):
     slow = Slow(embedder._session, 10 / (4 * len(TEXTS)), monkeypatch)  # ten seconds in all
 
-    def load(_catalog, _name) -> Embedder:
-        slow._late += 20
-        return embedder
-
     embedder._session = slow
+    get = Catalog.get
+
+    def load(catalog: Catalog, name: str) -> Embedder:
+        slow._late += 20
+        return get(catalog, name)
+
     monkeypatch.setattr(Catalog, "get", load)
     answer = ask(embedder, TEXTS)
     assert answer["statusCode"] == 503

@@ -2,7 +2,6 @@ import math
 
 import pytest
 
-from handler import deadline as module
 from handler.deadline import Deadline, Progress
 from handler.errors import RequestError, UnavailableError
 from tests.events import KINDS, context, event
@@ -12,7 +11,7 @@ from tests.events import KINDS, context, event
 def clock(monkeypatch):
     """Stand still until told otherwise."""
     now = [1000.0]
-    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("handler.deadline.time.monotonic", lambda: now[0])
     return now
 
 
