@@ -29,6 +29,7 @@ SUCCESS: dict[tuple[str, str], type[BaseModel]] = {
 }
 SCHEMAS: tuple[type[BaseModel], ...] = (EmbeddingRequest, ErrorResponse, *SUCCESS.values())
 RESPONSE_HEADERS = {"x-request-id": "The request's id, to quote when something is wrong."}
+MODEL = {"name": "model", "in": "path", "required": True, "schema": {"type": "string", "title": "Model"}}
 EMBEDDING_HEADERS = {
     "x-model-digest": "The SHA-256 of the model's manifest: vectors of two digests do not mix.",
     "server-timing": "Milliseconds by stage: tokenize, infer, encode.",
@@ -60,6 +61,7 @@ def build(app: FastAPI) -> dict[str, Any]:
         "required": True,
         "content": {"application/json": {"schema": {"$ref": REFERENCE.format(model="EmbeddingRequest")}}},
     }
+    paths["/v1/models/{model}"]["get"]["parameters"] = [MODEL]
     if keys:
         document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
         document["security"] = [{"key": []}]

@@ -61,9 +61,10 @@ async def list_models(request: Request) -> Response:
 
 
 # `:path` because ids may hold a slash, as in sentence-transformers/all-MiniLM-L6-v2
-@router.get("/v1/models/{model:path}")
-async def get_model(request: Request, model: str) -> Response:
+@router.get("/v1/models/{model:path}")  # noqa: FAST003 - for a function's first argument, FastAPI imports pydantic.v1
+async def get_model(request: Request) -> Response:
     """Describe one model, by id or alias."""
+    model: str = request.path_params["model"]
     return _json(_describe(model, await _aside(request, partial(_catalog(request).open, model))))
 
 

@@ -54,3 +54,15 @@ assert not {"boto3", "botocore.session"} & set(sys.modules)
         "MODELS": f"s3://bucket/models/all-MiniLM-L6-v2@sha256:{digest}",
     }
     subprocess.run([sys.executable, "-c", script], cwd=HANDLER.parent, env=environment, check=True)
+
+
+def test_a_cold_start_pays_for_nothing_it_does_not_use():
+    threads = "import os, numpy; assert len(os.listdir('/proc/self/task')) == 1, 'OpenBLAS has threads again: 20 ms'"
+    script = f"""
+import subprocess, sys
+import handler.main
+assert "pydantic.v1" not in sys.modules, "FastAPI imports it for the first argument of a route: 20 ms"
+subprocess.run([sys.executable, "-c", {threads!r}], check=True)  # in the environment that main.py makes for itself
+"""
+    environment = {"PATH": os.environ["PATH"], "AUTH_MODE": "none"}
+    subprocess.run([sys.executable, "-c", script], cwd=HANDLER.parent, env=environment, check=True)
