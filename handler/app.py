@@ -10,6 +10,7 @@ from starlette.types import Receive, Scope, Send
 
 from handler import openapi
 from handler.auth import Authenticate
+from handler.bounds import Bounded
 from handler.catalog import Catalog
 from handler.errors import STATUS, UNAVAILABLE, ErrorBody, RequestError, UnavailableError, describe, describe_http
 from handler.observability import LastResort, Observe, Telemetry, refusal
@@ -37,6 +38,7 @@ def create_app(settings: Settings, catalog: Catalog, telemetry: Telemetry | None
     app.exception_handler(UnavailableError)(_put_off)
     app.add_middleware(Authenticate, settings=settings)  # innermost first
     app.add_middleware(CanonicalPath)
+    app.add_middleware(Bounded, error_format=settings.error_format)
     app.add_middleware(LastResort, error_format=settings.error_format)
     if settings.cors_origins:
         _allow_origins(app, settings.cors_origins)
