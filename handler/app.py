@@ -41,7 +41,9 @@ def create_app(settings: Settings, catalog: Catalog, telemetry: Telemetry | None
     app.add_middleware(Bounded, error_format=settings.error_format)
     app.add_middleware(LastResort, error_format=settings.error_format)
     if settings.cors_origins:
-        _allow_origins(app, settings.cors_origins)
+        from handler.cors import CrossOrigin  # here: most deployments have none
+
+        app.add_middleware(CrossOrigin, origins=settings.cors_origins, error_format=settings.error_format)
     app.add_middleware(Observe, telemetry=telemetry)
     return app
 
@@ -54,19 +56,6 @@ def unavailable(telemetry: Telemetry | None) -> Observe:
         await response(scope, receive, send)
 
     return Observe(refuse, telemetry)
-
-
-def _allow_origins(app: FastAPI, origins: tuple[str, ...]) -> None:
-    """Answer preflights, and name the origin on every response, errors included."""
-    from starlette.middleware.cors import CORSMiddleware
-
-    app.add_middleware(
-        CORSMiddleware,
-        allow_origins=origins,
-        allow_methods=("GET", "POST"),
-        allow_headers=("*",),  # whatever is asked for: authorization and the x-stainless-* family
-        expose_headers=("server-timing", "x-long-inputs", "x-model-digest", "x-request-id"),
-    )
 
 
 async def _refuse(request: Request, error: RequestError) -> Response:

@@ -24,15 +24,18 @@ def connect(url: str) -> socket.socket:
     return socket.create_connection((address.hostname, address.port), PATIENCE_SECONDS)
 
 
-def send(url: str, content: bytes | Iterable[bytes]) -> Answer:
-    """Send bytes, or pieces of them, and read one answer; the server may stop listening before the end."""
+def send(url: str, content: bytes | Iterable[bytes], method: str = "GET") -> Answer:
+    """Send bytes, or pieces of them, and read one answer, which after HEAD has no body.
+
+    The server may stop listening before the end.
+    """
     with connect(url) as connection:
         try:
             for piece in [content] if isinstance(content, bytes) else content:
                 connection.sendall(piece)
         except (BrokenPipeError, ConnectionResetError):
             pass
-        response = HTTPResponse(connection)
+        response = HTTPResponse(connection, method=method)
         response.begin()
         with response:
             return Answer(
