@@ -3,9 +3,12 @@
     local.py          the same app on a loopback port, or one text from the command line
     main.py           composition root, the only module with effects at import:
                       settings -> catalog -> app -> lambda_handler
+    events.py         Lambda's entry: an event to its answer, whatever the event
     app.py            create_app(settings, catalog): routes, middleware and error handlers, declared in one place
     openapi.py        the OpenAPI document, built from the routes and schemas when first asked for
     auth.py           API keys by their SHA-256; make api-key
+    bounds.py         how large a request may be
+    cors.py           web pages that call from elsewhere
     routes.py         POST /v1/embeddings, GET /v1/models, GET /v1/models/{id}, GET /health
     observability.py  request ids, stage timings, log and metrics, the last line of defence
     schemas.py        the OpenAI contract and its limits

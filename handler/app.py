@@ -10,6 +10,7 @@ from starlette.types import Receive, Scope, Send
 
 from handler import openapi
 from handler.auth import Authenticate
+from handler.bounds import Bounded
 from handler.catalog import Catalog
 from handler.errors import STATUS, UNAVAILABLE, ErrorBody, RequestError, UnavailableError, describe, describe_http
 from handler.observability import LastResort, Observe, Telemetry, refusal
@@ -37,9 +38,12 @@ def create_app(settings: Settings, catalog: Catalog, telemetry: Telemetry | None
     app.exception_handler(UnavailableError)(_put_off)
     app.add_middleware(Authenticate, settings=settings)  # innermost first
     app.add_middleware(CanonicalPath)
+    app.add_middleware(Bounded, error_format=settings.error_format)
     app.add_middleware(LastResort, error_format=settings.error_format)
     if settings.cors_origins:
-        _allow_origins(app, settings.cors_origins)
+        from handler.cors import CrossOrigin  # here: most deployments have none
+
+        app.add_middleware(CrossOrigin, origins=settings.cors_origins, error_format=settings.error_format)
     app.add_middleware(Observe, telemetry=telemetry)
     return app
 
@@ -52,19 +56,6 @@ def unavailable(telemetry: Telemetry | None) -> Observe:
         await response(scope, receive, send)
 
     return Observe(refuse, telemetry)
-
-
-def _allow_origins(app: FastAPI, origins: tuple[str, ...]) -> None:
-    """Answer preflights, and name the origin on every response, errors included."""
-    from starlette.middleware.cors import CORSMiddleware
-
-    app.add_middleware(
-        CORSMiddleware,
-        allow_origins=origins,
-        allow_methods=("GET", "POST"),
-        allow_headers=("*",),  # whatever is asked for: authorization and the x-stainless-* family
-        expose_headers=("server-timing", "x-long-inputs", "x-model-digest", "x-request-id"),
-    )
 
 
 async def _refuse(request: Request, error: RequestError) -> Response:

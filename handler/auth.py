@@ -13,11 +13,12 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from handler.errors import STATUS, AuthenticationError, describe
-from handler.observability import refusal
+from handler.observability import gateway_context, refusal
 from handler.settings import KEY_NAME, Settings
 
 OPEN = ("/health",)
 UNKNOWN_KEY = "Incorrect API key: it is none of those that are configured."
+BLANKS = " \t"  # HTTP's, not Unicode's, which str.strip would take
 HOW = "send it as the header 'Authorization: Bearer <key>'"
 
 
@@ -56,7 +57,7 @@ class Authenticate:
             case "api-key":
                 return self._key_name(Headers(scope=scope).getlist("authorization"))
             case mode:
-                if mode in scope.get("aws.event", {}).get("requestContext", {}).get("authorizer", {}):
+                if _checked_by_gateway(scope, mode):
                     return None
                 raise AuthenticationError(f"AUTH_MODE is '{mode}', and no authorizer has checked this request.")
 
@@ -68,15 +69,21 @@ class Authenticate:
             )
         if not headers:
             raise AuthenticationError(f"No API key: {HOW}.")
-        scheme, _, key = headers[0].strip().partition(" ")
+        scheme, _, key = headers[0].strip(BLANKS).partition(" ")
         if len(headers) > 1 or scheme.lower() != "bearer":
             raise AuthenticationError(f"Incorrect API key: {HOW}, once.")
-        digest = digest_of(key.strip())
+        digest = digest_of(key.strip(BLANKS))
         # Every key is compared, and to its end: the time tells nothing about any of them.
         names = [name for name, expected in self.settings.api_keys if compare_digest(digest, expected)]
         if not names:
             raise AuthenticationError(UNKNOWN_KEY)
         return names[0]
+
+
+def _checked_by_gateway(scope: Scope, mode: str) -> bool:
+    """Say whether the event names the caller that an authorizer of that kind has let in."""
+    authorizer = gateway_context(scope).get("authorizer")
+    return isinstance(authorizer, dict) and bool(authorizer.get(mode))
 
 
 def digest_of(key: str) -> str:

@@ -6,9 +6,12 @@ ServiceError                 base: a message for the person who can act on it
 ├── UnavailableError         what a request needs is not there now; says when to ask again
 └── RequestError             the request cannot be served as it is; names the parameter
     ├── ModelNotFoundError   the request names a model that is not served
-    └── AuthenticationError  the caller may not use the service
+    ├── AuthenticationError  the caller may not use the service
+    ├── BodyTooLargeError    there is more of its body than is ever read
+    └── HeadTooLargeError    there is more of its line and headers than is ever read
 """
 
+import json
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Literal
@@ -77,10 +80,28 @@ class AuthenticationError(RequestError):
         super().__init__(message, code="invalid_api_key")
 
 
+class BodyTooLargeError(RequestError):
+    """The body has more than `limit` bytes."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"The request's body has more than {limit:,} bytes; send several requests.", code="request_too_large"
+        )
+
+
+class HeadTooLargeError(RequestError):
+    """The request line and the headers have more than `limit` bytes."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"The request's line and headers have more than {limit:,} bytes.", code="headers_too_large")
+
+
 STATUS: dict[type[RequestError], HTTPStatus] = {
     RequestError: HTTPStatus.BAD_REQUEST,
     ModelNotFoundError: HTTPStatus.NOT_FOUND,
     AuthenticationError: HTTPStatus.UNAUTHORIZED,
+    BodyTooLargeError: HTTPStatus(413),  # whose name differs between Python 3.11 and 3.13
+    HeadTooLargeError: HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
 }
 
 
@@ -100,7 +121,11 @@ class ErrorBody:
 
     def encode(self, error_format: ErrorFormat) -> bytes:
         """Return the JSON of the envelope, or of `{"error": "..."}`."""
-        return orjson.dumps(self.envelope() if error_format == "openai" else {"error": self.plain or self.message})
+        body = self.envelope() if error_format == "openai" else {"error": self.plain or self.message}
+        try:
+            return orjson.dumps(body)
+        except orjson.JSONEncodeError:  # half a surrogate pair, from an event's path: JSON has a way to write it
+            return json.dumps(body).encode()
 
 
 UNEXPECTED = ErrorBody("Unexpected internal server error occurred", type="server_error", code="internal_error")

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import sys
 import time
 import traceback
@@ -9,14 +10,17 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from starlette.datastructures import MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from handler.errors import UNEXPECTED, ErrorBody, ErrorFormat, ServiceError
 
 NAMESPACE = "ServerlessEmbeddings"
+REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")  # it becomes a header
 
 logger = logging.getLogger("handler")
 
@@ -187,6 +191,8 @@ class LastResort:
 
         try:
             await self.app(scope, receive, send_and_note)
+        except ClientDisconnect:
+            return  # half a request, and nobody there to be answered
         except Exception as error:
             # The same request would fail again: OpenAI's clients retry a 500 unless told not to.
             response = refusal(scope, 500, UNEXPECTED, self.error_format, {"x-should-retry": "false"})
@@ -211,8 +217,16 @@ def _frames(error: Exception) -> str:
     return ", ".join(f"{frame.filename}:{frame.lineno} {frame.name}" for frame in reversed(frames))
 
 
+def gateway_context(scope: Scope) -> Mapping[str, Any]:
+    """Return what the gateway says of a request; nothing where there is none, or an event only looks like one's."""
+    event = scope.get("aws.event")
+    context = event.get("requestContext") if isinstance(event, dict) else None
+    return context if isinstance(context, dict) else {}
+
+
 def _request_id(scope: Scope) -> str:
     """Return the gateway's own id, so that a response leads to its log lines, or a new one elsewhere."""
-    gateway = scope.get("aws.event", {}).get("requestContext", {}).get("requestId")
-    context = scope.get("aws.context")
-    return gateway or (context.aws_request_id if context else str(uuid.uuid4()))
+    gateway, context = gateway_context(scope).get("requestId"), scope.get("aws.context")
+    if isinstance(gateway, str) and REQUEST_ID.fullmatch(gateway):
+        return gateway
+    return context.aws_request_id if context else str(uuid.uuid4())

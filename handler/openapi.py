@@ -9,10 +9,14 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from handler.auth import OPEN, UNKNOWN_KEY
+from handler.bounds import MAX_BODY_BYTES, MAX_HEAD_BYTES
 from handler.errors import (
+    STATUS,
     UNAVAILABLE,
     UNEXPECTED,
     AuthenticationError,
+    BodyTooLargeError,
+    HeadTooLargeError,
     ModelNotFoundError,
     RequestError,
     describe,
@@ -70,7 +74,10 @@ def build(app: FastAPI) -> dict[str, Any]:
 
 def _errors(method: str, path: str, *, keys: bool) -> dict[str, Any]:
     """Describe every refusal of an operation, each with an example."""
-    errors = {HTTPStatus.INTERNAL_SERVER_ERROR: UNEXPECTED}
+    errors = {
+        HTTPStatus.INTERNAL_SERVER_ERROR: UNEXPECTED,
+        STATUS[HeadTooLargeError]: describe(HeadTooLargeError(MAX_HEAD_BYTES)),
+    }
     if keys:
         errors[HTTPStatus.UNAUTHORIZED] = describe(AuthenticationError(UNKNOWN_KEY))
     if "{model}" in path or method == "post":
@@ -80,6 +87,7 @@ def _errors(method: str, path: str, *, keys: bool) -> dict[str, Any]:
     if method == "post":
         empty = RequestError("Invalid 'input.3': it is an empty string.", param="input.3", code="empty_input")
         errors[HTTPStatus.BAD_REQUEST] = describe(empty)
+        errors[STATUS[BodyTooLargeError]] = describe(BodyTooLargeError(MAX_BODY_BYTES))
     errors[HTTPStatus.METHOD_NOT_ALLOWED] = describe_http(HTTPStatus.METHOD_NOT_ALLOWED, "DELETE", path)
     retry = {"retry-after": "In how many seconds to ask again."}
     return {

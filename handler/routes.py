@@ -15,7 +15,7 @@ from handler.catalog import Catalog
 from handler.deadline import Deadline
 from handler.embedder import Embedder, Embeddings
 from handler.encoding import EncodingFormat, check_fits, encode_response
-from handler.observability import Record, server_timing
+from handler.observability import Record, gateway_context, server_timing
 from handler.schemas import EmbeddingRequest, Model, ModelList
 
 router = APIRouter()
@@ -98,8 +98,8 @@ class CanonicalPath:
 
 def _stage(scope: Scope) -> str:
     """Return API Gateway's stage as it stands before the path; `$default` does not."""
-    context = scope.get("aws.event", {}).get("requestContext", {})
-    return f"/{context['stage']}" if context.get("stage", "$default") != "$default" else ""
+    stage = gateway_context(scope).get("stage", "$default")
+    return f"/{stage}" if stage != "$default" else ""
 
 
 async def _aside(request: Request, work: Callable[[], Result]) -> Result:

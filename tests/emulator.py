@@ -25,10 +25,18 @@ LOCKED_DOWN = ("--read-only", "--tmpfs", "/tmp:mode=1777", "--user", "993:990", 
 
 @dataclass(frozen=True)
 class Function:
-    """A running function: where it is invoked, and where its log goes."""
+    """A running function: where it is invoked, where its log goes, and the emulator's process, if it is one."""
 
     address: str
     log_path: Path
+    process: "subprocess.Popen[bytes] | None" = None
+
+    @property
+    def runtime(self) -> int:
+        """The id of the process that the emulator has started, the one that runs the code."""
+        assert self.process
+        threads = Path(f"/proc/{self.process.pid}/task").glob("*/children")  # any of them may have started it
+        return int(next(child for thread in threads for child in thread.read_text().split()))
 
     def invoke(self, event: dict[str, Any]) -> Any:
         """Return what the function answers; one invocation at a time, as the emulator can do no more."""
@@ -49,13 +57,14 @@ class Function:
 @contextmanager
 def run(image: str | None, log_path: Path, **environment: str) -> Iterator[Function]:
     """Run the function until the block ends: the image, or the working copy as a process."""
-    with log_path.open("wb") as log, (_container if image else _process)(image or "", log, environment) as address:
+    with log_path.open("wb") as log, (_container if image else _process)(image or "", log, environment) as started:
+        address, process = started
         _wait_for(address)
-        yield Function(address, log_path)
+        yield Function(address, log_path, process)
 
 
 @contextmanager
-def _process(_: str, log: Any, environment: dict[str, str]) -> Iterator[str]:
+def _process(_: str, log: Any, environment: dict[str, str]) -> "Iterator[tuple[str, subprocess.Popen[bytes]]]":
     samcli = distribution("aws-sam-cli").locate_file("samcli")
     machine = {"aarch64": "arm64"}.get(platform.machine(), platform.machine())
     address, runtime_api = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
@@ -65,20 +74,20 @@ def _process(_: str, log: Any, environment: dict[str, str]) -> Iterator[str]:
     settings = {"PATH": os.environ["PATH"], **ENVIRONMENT, **environment}
     with subprocess.Popen(command, cwd=ROOT, env=settings, stdout=log, stderr=log) as process:
         try:
-            yield address
+            yield address, process
         finally:
             process.terminate()
 
 
 @contextmanager
-def _container(image: str, log: Any, environment: dict[str, str]) -> Iterator[str]:
+def _container(image: str, log: Any, environment: dict[str, str]) -> Iterator[tuple[str, None]]:
     settings = [word for name, value in {**ENVIRONMENT, **environment}.items() for word in ("--env", f"{name}={value}")]
     started = ["docker", "run", "--detach", "--publish", "127.0.0.1::8080", *LOCKED_DOWN, *settings, image]
     container = subprocess.check_output(started, text=True).strip()
     try:
         published = subprocess.check_output(["docker", "port", container, "8080/tcp"], text=True)
         with subprocess.Popen(["docker", "logs", "--follow", container], stdout=log, stderr=log):
-            yield published.split()[0]
+            yield published.split()[0], None
             subprocess.run(["docker", "stop", "--time", "2", container], check=True, stdout=subprocess.DEVNULL)
     finally:
         subprocess.run(["docker", "rm", "--force", container], check=True, stdout=subprocess.DEVNULL)

@@ -1,0 +1,135 @@
+"""Attempts on a service with one key, and the status that each is answered.
+
+Every attempt is made by somebody who has no key, but for those that say KEY.
+"""
+
+from handler.auth import digest_of
+from tests import wire
+
+KEY = "sk-plughmarker"
+
+# Values of the Authorization header.
+HEADERS: dict[str, tuple[list[str | bytes], int]] = {
+    "none": ([], 401),
+    "KEY": ([f"Bearer {KEY}"], 200),
+    "lower-case bearer, KEY": ([f"bearer {KEY}"], 200),
+    "two blanks, KEY": ([f"Bearer  {KEY}"], 200),
+    "blanks and tabs around, KEY": ([f" \tBearer {KEY}\t "], 200),
+    "empty": ([""], 401),
+    "blank": (["   "], 401),
+    "bearer of nothing": (["Bearer"], 401),
+    "bearer of blanks": (["Bearer    "], 401),
+    "no scheme, KEY": ([KEY], 401),
+    "a tab for the blank, KEY": ([f"Bearer\t{KEY}"], 401),
+    "Basic, KEY": ([f"Basic {KEY}"], 401),
+    "Basic of KEY in base64": (["Basic OnNrLXBsdWdobWFya2Vy"], 401),
+    "scheme in quotes, KEY": ([f'"Bearer" {KEY}'], 401),
+    "KEY in quotes": ([f'Bearer "{KEY}"'], 401),
+    "KEY in other case": ([f"Bearer {KEY.upper()}"], 401),
+    "KEY cut short": ([f"Bearer {KEY[:-1]}"], 401),
+    "KEY and more": ([f"Bearer {KEY}x"], 401),
+    "KEY and a comma": ([f"Bearer {KEY},"], 401),
+    "KEY and a parameter": ([f"Bearer {KEY}; realm=x"], 401),
+    "KEY twice in one": ([f"Bearer {KEY}, Bearer {KEY}"], 401),
+    "KEY after a stranger's in one": ([f"Bearer sk-mallory, Bearer {KEY}"], 401),
+    "no-break space before KEY": ([b"Bearer \xc2\xa0" + KEY.encode()], 401),
+    "no-break space after KEY": ([b"Bearer " + KEY.encode() + b"\xc2\xa0"], 401),
+    "full-width KEY": (["Bearer \uff53\uff4b-plughmarker".encode()], 401),
+    "bytes of no text": ([b"Bearer \xff\xfe\xfd"], 401),
+    "KEY's digest": ([f"Bearer {digest_of(KEY)}"], 401),
+    "KEY's pair": ([f"Bearer alice:{digest_of(KEY)}"], 401),
+    "name for a key": (["Bearer alice"], 401),
+    "percent signs": ([f"Bearer {KEY.replace('-', '%2d')}"], 401),
+    "very long": ([f"Bearer {'x' * 12_000}"], 401),
+    "longer than is read": ([f"Bearer {'x' * 20_000}"], 431),
+    "sql": (["Bearer ' OR '1'='1"], 401),
+    "template": (["Bearer ${API_KEYS}"], 401),
+}
+
+# Requests without a key.
+ROUTES: dict[tuple[str, str], int] = {
+    ("GET", "/health"): 200,
+    ("POST", "/v1/embeddings"): 401,
+    ("GET", "/v1/models"): 401,
+    ("GET", "/v1/models/tiny"): 401,
+    ("GET", "/openapi.json"): 401,
+    ("GET", "/"): 401,
+    **{
+        ("GET", path): 401
+        for path in (
+            *("//health", "/health/", "/HEALTH", "/Health", "/health;x", "/health;/v1/models", "/health%00"),
+            *("/health%20", "/health%2f", "/%2fhealth", "/%2f/health", "/v1/health", "/health/v1/models"),
+            *("/health/../v1/models", "/health/%2e%2e/v1/models", "/health/..%2fv1/models", "/health%2f../v1/models"),
+            *("/v1/models/../../health", "/v1/%2e%2e/health", "/./health", "/%2e/health", "/health/.", "/health%23"),
+            *("/%252fhealth", "/health%3f", "/prod/health", "/$default/health", "/docs", "/redoc", "/metrics"),
+            *("/v1/models/%2e%2e/%2e%2e/health", "//v1//models", "/V1/MODELS", "/v1/models;/health", "/%00/health"),
+            *("/v1%2fmodels", "/%76%31/models", "/.env", "/%ff%fe", "/2015-03-31/functions/function/invocations"),
+        )
+    },
+    **{
+        (method, path): 405 if path == "/health" else 401
+        for method in ("HEAD", "OPTIONS", "TRACE", "PUT", "PATCH", "DELETE", "POST", "PROPFIND", "BREW")
+        for path in ("/health", "/v1/embeddings", "/v1/models")
+    },
+    ("get", "/health"): 405,
+}
+
+# Bytes that only exist on a connection; what the server refuses itself is 400 in its own words.
+RAW: dict[str, tuple[bytes, int]] = {
+    "two headers, KEY and a stranger's": (
+        wire.request("GET", "/v1/models", f"Authorization: Bearer {KEY}", "Authorization: Bearer sk-mallory"),
+        401,
+    ),
+    "two headers, KEY twice": (wire.request("GET", "/v1/models", *[f"authorization: Bearer {KEY}"] * 2), 401),
+    "folded header, KEY": (wire.request("GET", "/v1/models", f"Authorization: Bearer\r\n {KEY}"), 200),
+    "folded header, a stranger's": (wire.request("GET", "/v1/models", "Authorization: Bearer\r\n sk-mallory"), 401),
+    "KEY folded into another header": (wire.request("GET", "/v1/models", f"x: y\r\n Authorization: Bearer {KEY}"), 401),
+    "blank before the colon, KEY": (wire.request("GET", "/v1/models", f"Authorization : Bearer {KEY}"), 400),
+    "a null in the header": (wire.request("GET", "/v1/models", f"Authorization: Bearer {KEY}\0"), 400),
+    "a bare carriage return": (wire.request("GET", "/v1/models", f"x: y\rAuthorization: Bearer {KEY}"), 400),
+    "KEY as a trailer": (
+        wire.request("POST", "/v1/embeddings", "transfer-encoding: chunked", "trailer: authorization").replace(
+            b"content-length: 0\r\n", b""
+        )
+        + b"0\r\nAuthorization: Bearer %b\r\n\r\n" % KEY.encode(),
+        401,
+    ),
+    "KEY in the query": (wire.request("GET", f"/v1/models?authorization=Bearer%20{KEY}&api_key={KEY}"), 401),
+    "KEY as a cookie": (wire.request("GET", "/v1/models", f"cookie: authorization=Bearer {KEY}"), 401),
+    "KEY as x-api-key": (wire.request("GET", "/v1/models", f"x-api-key: {KEY}"), 401),
+    "KEY as proxy-authorization": (wire.request("GET", "/v1/models", f"proxy-authorization: Bearer {KEY}"), 401),
+    "another path in a header": (
+        wire.request(
+            "GET", "/v1/models", "x-original-url: /health", "x-rewrite-url: /health", "x-forwarded-prefix: /x"
+        ),
+        401,
+    ),
+    "another method in a header": (wire.request("POST", "/v1/embeddings", "x-http-method-override: GET"), 401),
+    "a gateway's word in a header": (
+        wire.request("GET", "/v1/models", 'x-amzn-request-context: {"authorizer":{"iam":{}}}', "aws.event: {}"),
+        401,
+    ),
+    "absolute form": (wire.request("GET", "http://here/v1/models"), 401),
+    "absolute form of the open route": (wire.request("GET", "http://here/health"), 401),
+    "absolute form that ends in the open route": (wire.request("GET", "http://here/v1/models?/health"), 401),
+    "authority form": (wire.request("CONNECT", "here:80"), 401),
+    "asterisk form": (wire.request("OPTIONS", "*"), 401),
+    "a backslash": (wire.request("GET", "\\health"), 401),
+    "a fragment": (wire.request("GET", "/v1/models#/health"), 401),
+    "bytes beyond ASCII in the target": (wire.request("GET", "/health\u00e9"), 400),
+    "HTTP/1.0": (wire.request("GET", "/v1/models").replace(b"HTTP/1.1", b"HTTP/1.0"), 401),
+    "HTTP/2's preface": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 401),
+    "a request in the body of an open one": (
+        wire.request("GET", "/health", body=wire.request("GET", "/v1/models", f"authorization: Bearer {KEY}")),
+        200,
+    ),
+    "two lengths": (wire.request("POST", "/v1/embeddings", "content-length: 5"), 400),
+    "a length and chunks": (wire.request("POST", "/v1/embeddings", "transfer-encoding: chunked") + b"0\r\n\r\n", 401),
+    "a websocket": (
+        wire.request(
+            *("GET", "/v1/models", "connection: upgrade", "upgrade: websocket"),
+            *("sec-websocket-version: 13", "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ=="),
+        ),
+        401,
+    ),
+}

@@ -1,0 +1,79 @@
+"""The local service as a process of its own, and what can be seen of a process from outside."""
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.emulator import ROOT
+
+
+@dataclass(frozen=True)
+class Service:
+    """A process that serves, and where; `url` is empty if it has ended instead."""
+
+    url: str
+    process: "subprocess.Popen[str]"
+
+
+@contextmanager
+def start(before: str = "", **environment: str) -> Iterator["subprocess.Popen[str]"]:
+    """Start the local service on a free port; `before` is code that its process runs first."""
+    code = f"{before}\nimport runpy; runpy.run_module('handler.local', run_name='__main__')"
+    settings = {"PATH": os.environ["PATH"], **environment}
+    command = [sys.executable, "-c", code, "--port", "0"]
+    with subprocess.Popen(
+        command, cwd=ROOT, env=settings, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@contextmanager
+def serve(before: str = "", **environment: str) -> Iterator[Service]:
+    """Start the local service, and wait until it listens."""
+    with start(before, **environment) as process:
+        assert process.stdout
+        found = re.search(r"http://[\d.:]+", process.stdout.readline())
+        yield Service(found[0] if found else "", process)
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return what a process has computed so far (proc_pid_stat(5): fields 14 and 15, in clock ticks)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def virtual_bytes(pid: int) -> int:
+    """Return the size of a process's address space (proc_pid_statm(5): field 1, in pages)."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def resident_bytes(pid: int) -> int:
+    """Return the memory that a process holds (proc_pid_statm(5): field 2, in pages)."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def descriptors(pid: int) -> int:
+    """Count a process's open files, pipes and connections."""
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+
+
+def threads(pid: int) -> int:
+    """Count a process's threads."""
+    return len(list(Path(f"/proc/{pid}/task").iterdir()))
+
+
+def until(condition: Callable[[], bool], seconds: float = 20) -> None:
+    """Wait for a condition, and not a moment longer."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it never came about"
+        time.sleep(0.005)
