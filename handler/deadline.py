@@ -2,11 +2,14 @@
 
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
-
-from starlette.types import Scope
+from typing import TYPE_CHECKING, Any
 
 from handler.errors import RequestError, UnavailableError
+
+if TYPE_CHECKING:
+    from mangum.types import LambdaContext
 
 GATEWAY_SECONDS = 29.0  # API Gateway ends a call after 30 (REST APIs: 29); a function URL waits as long as the function
 ANSWER_SECONDS = 1.0  # to encode the response and hand it over
@@ -23,14 +26,13 @@ class Deadline:
     ends: float = math.inf
 
     @classmethod
-    def of(cls, scope: Scope) -> "Deadline":
+    def of(cls, invocation: "LambdaContext | None", gateway: Mapping[str, Any]) -> "Deadline":
         """Return the deadline of a request: what is left of its invocation, and API Gateway's patience."""
         arrived = time.monotonic()
-        context, event = scope.get("aws.context"), scope.get("aws.event", {})
-        if context is None:
+        if invocation is None:
             return cls(arrived)
-        left = context.get_remaining_time_in_millis() / 1000
-        if ".lambda-url." not in event.get("requestContext", {}).get("domainName", ""):
+        left = invocation.get_remaining_time_in_millis() / 1000
+        if ".lambda-url." not in str(gateway.get("domainName")):
             left = min(left, GATEWAY_SECONDS)
         return cls(arrived, arrived + left - ANSWER_SECONDS)
 

@@ -36,10 +36,10 @@ from pydantic import BaseModel
 
 BaseModel.model_config["defer_build"] = True  # FastAPI's models of the OpenAPI document are for who asks for it
 
-from mangum import Mangum
 from mangum.types import ASGI
 
 from handler.app import create_app, unavailable
+from handler.events import LambdaHandler
 from handler.observability import Telemetry, log_failure, process_age
 
 function = os.environ.get("AWS_LAMBDA_FUNCTION_NAME")
@@ -63,4 +63,4 @@ if catalog:
 
 gc.freeze()
 gc.enable()
-lambda_handler = Mangum(app, lifespan="off")  # the application has no lifespan, and Mangum would run one every event
+lambda_handler = LambdaHandler(app, telemetry)

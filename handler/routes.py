@@ -27,7 +27,7 @@ async def create_embeddings(request: Request) -> Response:
     """Create an embedding vector for a text, or for each of up to 2048."""
     body = EmbeddingRequest.parse(await request.body())
     encoding_format = body.encoding_format or "float"
-    deadline = Deadline.of(request.scope)
+    deadline = Deadline.of(request.scope.get("aws.context"), gateway_context(request.scope))
     embedder, embeddings = await _aside(request, partial(_embed, _catalog(request), body, encoding_format, deadline))
     started = time.perf_counter()
     content = encode_response(

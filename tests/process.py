@@ -51,9 +51,9 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def virtual_bytes(pid: int) -> int:
-    """Return the size of a process's address space (proc_pid_statm(5): field 1, in pages)."""
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+def data_bytes(pid: int) -> int:
+    """Return the size of what a process may write to itself (proc_pid_status(5): VmData)."""
+    return int(Path(f"/proc/{pid}/status").read_text().partition("VmData:")[2].split()[0]) * 1024
 
 
 def resident_bytes(pid: int) -> int:

@@ -3,7 +3,6 @@
 import hmac
 import json
 from collections.abc import Callable, Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,10 +18,10 @@ from handler.settings import Settings
 from tests import tiny, wire
 from tests.attacks import HEADERS, KEY, RAW, ROUTES
 from tests.conftest import serve
-from tests.events import KINDS, content, event, headers
+from tests.events import KINDS, content, context, event, headers
 
 ORIGIN = "https://example.org"
-CONTEXT = SimpleNamespace(aws_request_id="id")
+CONTEXT = context()
 BODY = '{"model": "tiny", "input": "the food"}'
 # What an open route may say: none of the model's names, digests and sizes, nor of the machine.
 SAYS_NOTHING = {

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable
 from contextlib import suppress
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,10 +18,10 @@ from handler.schemas import MAX_CHARACTERS, MAX_INPUTS, MAX_NAME, MAX_TOKEN_IDS
 from handler.settings import Settings
 from tests import tiny, wire
 from tests.conftest import serve
-from tests.events import KINDS, content, event
+from tests.events import KINDS, content, context, event
 
 BODY = b'{"model": "tiny", "input": "a"}'
-CONTEXT = SimpleNamespace(aws_request_id="id")
+CONTEXT = context()
 AROUND = (-1, 0, 1)  # one below the limit, the limit, one above
 MAX_DEPTH = 200  # of pydantic's parser (jiter's), which has no setting for it
 

@@ -14,6 +14,7 @@ import httpx2
 import numpy as np
 import onnx
 import pytest
+from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from handler.app import create_app
@@ -68,7 +69,7 @@ def is_right(answer: httpx2.Response) -> bool:
 
 
 def asked(count: int, model: str = MODEL) -> dict[str, Any]:
-    body = {"model": model, "input": ["word " * 200] * count, "encoding_format": "base64"}
+    body = {"model": model, "input": [f"{number} " + "word " * 200 for number in range(count)], "encoding_format": "base64"}
     return event("http-api-2.0", json.dumps(body))
 
 
@@ -174,12 +175,12 @@ def failing(error: type[BaseException]) -> Embedder:
     embedder = tiny.embedder(SETTINGS)
     run = embedder._session.run
 
-    def run_or_fail(token_ids: list[int]) -> HiddenStates:
+    def run_or_fail(token_ids: NDArray[np.int64]) -> HiddenStates:
         if tiny.WORDS.index("z") in token_ids:
             raise error
         return run(token_ids)
 
-    embedder._session.run = run_or_fail  # type: ignore[method-assign, assignment]
+    embedder._session.run = run_or_fail  # type: ignore[method-assign]
     return embedder
 
 
@@ -206,12 +207,12 @@ def test_memory_runs_out_in_a_request(saw):
     with process.serve() as service:
         pid = service.process.pid
         before = ask(service.url, model=MODEL).json()["data"]
-        resource.prlimit(pid, resource.RLIMIT_AS, (process.virtual_bytes(pid) + (8 << 20), resource.RLIM_INFINITY))
-        broken = ask(service.url, ["word " * 200] * 200, model=MODEL)
-        resource.prlimit(pid, resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        resource.prlimit(pid, resource.RLIMIT_DATA, (process.data_bytes(pid) + (4 << 20), resource.RLIM_INFINITY))
+        broken = ask(service.url, [f"word {number}" for number in range(1000)], model=MODEL)
+        resource.prlimit(pid, resource.RLIMIT_DATA, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         assert (broken.status_code, broken.json()["error"]["message"]) == (500, UNEXPECTED)
         assert ask(service.url, model=MODEL).json()["data"] == before
-    saw("no more memory (RLIMIT_AS) in a request", "500 in the envelope; the next request is right")
+    saw("no more memory (RLIMIT_DATA) in a request", "500 in the envelope; the next request is right")
 
 
 def test_a_service_that_cannot_start_says_so(tmp_path, saw):

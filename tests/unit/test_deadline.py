@@ -16,14 +16,15 @@ def clock(monkeypatch):
 
 
 def test_beside_lambda_there_is_no_deadline():
-    assert Deadline.of({}).ends == math.inf
+    assert Deadline.of(None, {}).ends == math.inf
 
 
 @pytest.mark.parametrize(("kind", "seconds"), list(zip(KINDS, (28, 28, 119), strict=True)))
 def test_a_deadline_is_what_is_left_of_the_invocation_and_of_the_gateways_patience(clock, kind, seconds):
-    deadline = Deadline.of({"aws.event": event(kind), "aws.context": context(120)})
+    gateway = event(kind)["requestContext"]
+    deadline = Deadline.of(context(120), gateway)
     assert (deadline.arrived, deadline.ends) == (clock[0], clock[0] + seconds)
-    assert Deadline.of({"aws.event": event(kind), "aws.context": context(5)}).ends == clock[0] + 4
+    assert Deadline.of(context(5), gateway).ends == clock[0] + 4
 
 
 def test_work_that_keeps_pace_is_left_alone(clock):

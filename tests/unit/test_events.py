@@ -1,5 +1,4 @@
 import json
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -7,9 +6,9 @@ from fastapi import FastAPI
 
 from handler.events import LambdaHandler
 from handler.observability import Telemetry
-from tests.events import KINDS, content, event, headers
+from tests.events import KINDS, content, context, event, headers
 
-CONTEXT = SimpleNamespace(aws_request_id="from-lambda")
+CONTEXT = context()
 
 
 def broken(kind: str = "http-api-2.0", **changes: Any) -> dict[str, Any]:
