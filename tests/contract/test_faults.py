@@ -69,7 +69,11 @@ def is_right(answer: httpx2.Response) -> bool:
 
 
 def asked(count: int, model: str = MODEL) -> dict[str, Any]:
-    body = {"model": model, "input": [f"{number} " + "word " * 200 for number in range(count)], "encoding_format": "base64"}
+    body = {
+        "model": model,
+        "input": [f"{number} " + "word " * 200 for number in range(count)],
+        "encoding_format": "base64",
+    }
     return event("http-api-2.0", json.dumps(body))
 
 
