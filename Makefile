@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup run embed test test-clients test-infra test-image test-models check api-key layers publish models model golden vocabulary bench bench-cold
+.PHONY: help setup run embed test test-clients test-infra test-image test-models check api-key layers publish models sbom audit report test-processors fuzz soak model golden vocabulary bench bench-cold
 SHELL := bash
 export UV_PYTHON_DOWNLOADS := never
 # The service does without the Makefile; this is for the commands beside it.
@@ -51,6 +51,16 @@ test-image: setup ## build the image and run it under Lambda's emulator and sam 
 test-models: setup ## build the model at full precision, publish it to an S3 server here, and serve it beside the bundled one
 	$(uv) run --frozen --group recipe python -m model_artifacts.recipe --full-precision
 	$(python) -m pytest tests/models
+
+test-processors: setup ## the golden texts on an emulated Haswell (QEMU, or root on Debian; ARM64=1: on arm64, too)
+	tests/processors/emulators.sh $(if $(ARM64),arm64)
+	$(python) -m pytest tests/processors $(if $(EVERY),--every $(EVERY)) $(if $(ARM64),,--deselect tests/processors/test_processors.py::test_arm64_gives_as_good_as_the_same)
+
+fuzz: setup ## try every property on thousands of generated inputs (FUZZ_SECONDS=60 for each)
+	FUZZ_SECONDS=$(or $(FUZZ_SECONDS),60) $(python) -m pytest tests/fuzz -v -s --hypothesis-profile fuzz $(JUNIT)
+
+soak: setup ## thousands of mixed requests over loopback and through Lambda's emulator; memory, files and threads flat
+	$(python) -m pytest tests/soak -v -s --soak 3000 $(JUNIT)
 
 check: setup ## format, lint and type check
 	$(python) -m ruff format --check .

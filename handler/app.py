@@ -63,7 +63,7 @@ async def _refuse(request: Request, error: RequestError) -> Response:
 
 
 async def _refuse_http(request: Request, error: HTTPException) -> Response:
-    body = describe_http(error.status_code, request.method, request.url.path)
+    body = describe_http(error.status_code, request.method, request.scope["path"])  # not .url, which reads the host too
     return _answer(request, error.status_code, body, error.headers)
 
 

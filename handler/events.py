@@ -25,6 +25,7 @@ class LambdaHandler:
         """Return the answer in the form that the gateway takes."""
         started = time.perf_counter()
         try:
+            _check_method(self._adapter.infer(event, context).scope["method"])
             return self._adapter(event, context)
         except Exception:  # noqa: BLE001 - Mangum reads events as they come, and answers itself for the application
             error = RequestError("The event is none of API Gateway's or a function URL's.", code="invalid_event")
@@ -37,3 +38,13 @@ class LambdaHandler:
                 "body": describe(error).encode("openai").decode(),
                 "isBase64Encoded": False,
             }
+
+
+def _check_method(method: object) -> None:
+    """See that Mangum has found a method, the one thing that it takes as it comes and never looks at.
+
+    Raises:
+        TypeError: it is something else.
+    """
+    if not isinstance(method, str):
+        raise TypeError

@@ -4,11 +4,13 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import httpx2
 import pytest
 import uvicorn
 from fastapi import FastAPI
+from hypothesis import HealthCheck, settings
 
 from handler.app import create_app
 from handler.catalog import Catalog
@@ -17,9 +19,17 @@ from tests import tiny
 
 SETTINGS = Settings(workers=2, aliases=("text-embedding-ada-002",), token_input="native", auth_mode="none")
 
+# Machines are slow at times, and what a test starts is started once: neither is a reason to fail.
+QUIET: dict[str, Any] = {"deadline": None, "suppress_health_check": list(HealthCheck)}
+settings.register_profile("test", max_examples=100, derandomize=True, database=None, **QUIET)
+settings.register_profile("fuzz", max_examples=20_000, print_blob=True, **QUIET)  # make fuzz
+settings.load_profile("test")
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--image", help="run the emulator around this image instead of the working copy")
+    parser.addoption("--every", type=int, default=1, help="compare processors on every n-th golden text")
+    parser.addoption("--soak", type=int, default=200, help="requests of a soak; make soak sends thousands")
 
 
 @contextmanager

@@ -35,6 +35,7 @@ def broken(kind: str = "http-api-2.0", **changes: Any) -> dict[str, Any]:
         broken(body=["xyzzymarker"]),
         broken(body="\ud800"),
         broken("rest-api-1.0", path=None),
+        broken("rest-api-1.0", httpMethod=["POST"]),
         broken("rest-api-1.0", requestContext=[]),
     ],
     ids=repr,
@@ -61,3 +62,9 @@ def test_a_request_id_that_cannot_be_a_header_is_lambdas_instead(app: FastAPI, k
 def test_half_a_surrogate_pair_in_a_path_is_told_as_json_tells_it(app: FastAPI):
     answer = LambdaHandler(app)(event("http-api-2.0", path="/\ud800", method="GET"), CONTEXT)
     assert (answer["statusCode"], content(answer)["error"]["code"]) == (404, "not_found")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_host_that_is_none_does_no_harm(app: FastAPI, kind):
+    answer = LambdaHandler(app)(event(kind, path="/v1/embeddings", method="GET", host="["), CONTEXT)
+    assert (answer["statusCode"], content(answer)["error"]["code"]) == (405, "method_not_allowed")

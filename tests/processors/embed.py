@@ -1,0 +1,22 @@
+"""Print the vectors of every n-th golden text as float32, little-endian: python -m tests.processors.embed EVERY."""
+
+import json
+import sys
+
+from handler.artifacts import load
+from handler.embedder import Embedder
+from handler.settings import Settings
+
+
+def embed(every: int) -> bytes:
+    """Embed every n-th golden text, on one worker."""
+    settings = Settings()
+    (model,) = settings.models
+    rows = json.loads((settings.artifacts / model / "golden.json").read_text())["data"][::every]
+    return (
+        Embedder(load(model, settings), settings).embed([row["text"] for row in rows]).vectors.astype("<f4").tobytes()
+    )
+
+
+if __name__ == "__main__":
+    sys.stdout.buffer.write(embed(int(sys.argv[1])))
