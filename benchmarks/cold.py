@@ -10,11 +10,13 @@ import statistics
 import subprocess
 import sys
 from collections import defaultdict
+from functools import partial
 
+from benchmarks.rounds import medians, ratio, take_turns
 from tests.emulator import ROOT
 from tests.events import event
 
-ROUNDS = 15
+ROUNDS, SECONDS = 15, 60
 PHASES = ("Import", "Artifacts", "Session", "FirstRun")
 EVENT = event("http-api-2.0", json.dumps({"model": "all-MiniLM-L6-v2", "input": "The food was delicious."}))
 ANSWER = f"""
@@ -46,20 +48,10 @@ ENVIRONMENT = {"AWS_LAMBDA_FUNCTION_NAME": "benchmark", "AUTH_MODE": "none", "AW
 
 def main() -> None:
     """Print the ratios, our phases, and what is imported for more than 5 ms."""
-    times: dict[str, list[float]] = defaultdict(list)
     phases: list[list[float]] = []
-    for _ in range(ROUNDS + 1):
-        for way, script in WAYS.items():
-            done = run(script + AGE)
-            times[way].append(float(re.findall(r"^age (.*)$", done.stderr, re.MULTILINE)[0]))
-            if way == "ours":
-                line = json.loads(done.stdout.splitlines()[0])
-                phases.append([line[f"ColdStart{phase}"][0] for phase in PHASES])
-    medians = {way: statistics.median(of[1:]) for way, of in times.items()}
-    print("process start to first answer, ms: " + ", ".join(f"{way} {each:.0f}" for way, each in medians.items()))
-    print(
-        f"ours / naive {medians['ours'] / medians['naive']:.2f}   ours / floor {medians['ours'] / medians['floor']:.2f}"
-    )
+    found = measure(phases)
+    print("process start to first answer, ms: " + ", ".join(f"{way} {found[way]:.0f}" for way in WAYS))
+    print(f"ours / naive {found['ours/naive']:.2f}   ours / floor {found['ours/floor']:.2f}")
     print("\nour phases, ms")
     for phase, values in zip(PHASES, zip(*phases[1:], strict=True), strict=True):
         print(f"  {phase:12}{statistics.median(values):6.0f}")
@@ -67,6 +59,24 @@ def main() -> None:
     for package, own in sorted(imports().items(), key=lambda item: -item[1]):
         if own > 5:
             print(f"  {package:24}{own:6.0f}")
+
+
+def measure(phases: list[list[float]] | None = None) -> dict[str, float]:
+    """Return the median milliseconds by way, and the medians of the rounds' ratios `ours/naive` and `ours/floor`.
+
+    `phases` takes our phases of every round.
+    """
+
+    def cold_start(way: str, _: int) -> float:
+        done = run(WAYS[way] + AGE)
+        if way == "ours" and phases is not None:
+            line = json.loads(done.stdout.splitlines()[0])
+            phases.append([line[f"ColdStart{phase}"][0] for phase in PHASES])
+        return float(re.findall(r"^age (.*)$", done.stderr, re.MULTILINE)[0])
+
+    times = take_turns("cold starts", {way: partial(cold_start, way) for way in WAYS}, ROUNDS, SECONDS)
+    ratios = {f"ours/{way}": ratio(times["ours"], times[way]) for way in ("naive", "floor")}
+    return medians(times) | ratios
 
 
 def imports() -> dict[str, float]:
