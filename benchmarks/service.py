@@ -68,16 +68,18 @@ def _single(asked: Server) -> Callable[[int], float]:
 
 def _alone(texts: Texts) -> tuple[tuple[RequestSize, ...], float]:
     """Return rate and peak by size, of sentences in a fresh service, and the peak after as many of the longest."""
+    longest = [texts.of_length(LONG) for _ in range(max(SIZES))]
     with server.ours() as ours:
         peaks = [_peak(ours, texts.sample(0, size)) for size in SIZES]
         turns: dict[str, Callable[[int], float]] = {str(size): _rate(ours, texts, size) for size in SIZES}
         rates = take_turns("sizes of a request", turns, SIZE_ROUNDS, SIZE_SECONDS)
-        longest = _peak(ours, [texts.of_length(LONG) for _ in range(max(SIZES))])
+        peak_mb = _peak(ours, longest)
     middle = medians(rates)
-    return tuple(RequestSize(size, middle[str(size)], peak) for size, peak in zip(SIZES, peaks, strict=True)), longest
+    return tuple(RequestSize(size, middle[str(size)], peak) for size, peak in zip(SIZES, peaks, strict=True)), peak_mb
 
 
 def _peak(ours: Server, texts: list[str]) -> float:
+    ours.connect()
     ours.embed(texts)
     return ours.peak_mb()
 

@@ -31,7 +31,8 @@ class Texts:
         self._tokenizer.no_truncation()
         vocabulary = self._tokenizer.get_vocab()
         # Each is a word and one token, so a text of so many words has so many tokens.
-        self._words = sorted(word for word in vocabulary if word.isascii() and word.isalpha() and len(word) > 2)
+        words = sorted(word for word in vocabulary if word.isascii() and word.isalpha() and len(word) > 2)
+        self._words = np.array(words)
         self._random = np.random.default_rng(SEED)
         if sts:
             pairs = read_sts(sts)
