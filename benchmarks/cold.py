@@ -6,18 +6,18 @@ make bench-cold
 import json
 import os
 import re
-import statistics
 import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterable
-from typing import Any
+from dataclasses import dataclass
+from functools import partial
 
+from benchmarks.rounds import medians, ratio, take_turns
 from tests.emulator import ROOT
 from tests.events import event
 
-ROUNDS = 15
+ROUNDS, SECONDS = 15, 60
 PHASES = ("Import", "Artifacts", "Session", "FirstRun")  # of what the function counts at a cold start
 EVENT = event("http-api-2.0", json.dumps({"model": "all-MiniLM-L6-v2", "input": "The food was delicious."}))
 ANSWER = f"""
@@ -42,7 +42,7 @@ tokenizer = Tokenizer.from_file(folder + "tokenizer.json")
 lap("tokenizer.json")
 session = ort.InferenceSession(folder + "model.onnx")
 lap("session")
-session.run(None, {"input_ids": np.array([tokenizer.encode("The food was delicious.").ids], np.int64)})
+session.run(None, {"input_ids": np.array([tokenizer.encode("The food was delicious.").ids], np.int64).T})
 lap("first run")
 """,
 }
@@ -62,48 +62,63 @@ os._exit(0)
 ENVIRONMENT = {"AWS_LAMBDA_FUNCTION_NAME": "benchmark", "AUTH_MODE": "none", "AWS_XRAY_SDK_ENABLED": "false"}
 
 
+@dataclass(frozen=True, slots=True)
+class ColdStarts:
+    """Milliseconds from a process's start to its first answer, by way; `ratios` are of ours to the way's, by round.
+
+    `phases` are medians by way and phase, `imports` the packages whose own modules take more than 5 ms.
+    """
+
+    medians: dict[str, float]
+    minima: dict[str, float]
+    ratios: dict[str, float]
+    phases: dict[str, dict[str, float]]
+    imports: dict[str, float]
+
+
 def main() -> None:
     """Print the ratios, the phases, and what is imported for more than 5 ms."""
-    result = measure()
+    found = measure()
     print("process start to first answer, ms, median (and shortest)")
-    for way, median in result["medians"].items():
-        print(f"  {way:24}{median:6.0f} ({result['minima'][way]:.0f})")
-    print("medians of each round's ratios: " + ", ".join(f"{of} {ratio:.2f}" for of, ratio in result["ratios"].items()))
-    for way, phases in result["phases"].items():
+    for way, median in found.medians.items():
+        print(f"  {way:24}{median:6.0f} ({found.minima[way]:.0f})")
+    print(
+        "medians of each round's ratios: " + ", ".join(f"ours/{way} {each:.2f}" for way, each in found.ratios.items())
+    )
+    for way, phases in found.phases.items():
         print(f"\n{way}, ms by phase")
         for phase, duration in phases.items():
             print(f"  {phase:24}{duration:6.0f}")
     print("\nimports above 5 ms, own time by package")
-    for package, own in result["imports"].items():
+    for package, own in found.imports.items():
         print(f"  {package:24}{own:6.0f}")
 
 
-def measure(rounds: int = ROUNDS) -> dict[str, Any]:
-    """Return what `main` prints, in milliseconds: the ways take turns, and the first round does not count."""
-    times: dict[str, list[float]] = defaultdict(list)
+def measure() -> ColdStarts:
+    """Let the ways take turns."""
     phases: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for _ in range(rounds + 1):
-        for way, script in WAYS.items():
-            began = time.monotonic()
-            done = run(BEGIN + script + END)
-            previous = began
-            for phase, at in json.loads(re.findall(r"^laps (.*)$", done.stderr, re.MULTILINE)[-1]):
-                phases[way][phase].append((at - previous) * 1000)
-                previous = at
-            times[way].append((previous - began) * 1000)
-            if way == "ours":
-                line = json.loads(done.stdout.splitlines()[0])
-                for phase in PHASES[1:]:
-                    phases["ours, beside the imports"][phase].append(line[f"ColdStart{phase}"][0])
-    return {
-        "medians": {way: statistics.median(of[1:]) for way, of in times.items()},
-        "minima": {way: min(of[1:]) for way, of in times.items()},
-        "ratios": {f"ours/{way}": _median_ratio(times["ours"][1:], times[way][1:]) for way in ("naive", "floor")},
-        "phases": {
-            way: {phase: statistics.median(of[1:]) for phase, of in each.items()} for way, each in phases.items()
-        },
-        "imports": imports(),
-    }
+
+    def start(way: str, _: int) -> float:
+        began = time.monotonic()
+        done = run(BEGIN + WAYS[way] + END)
+        previous = began
+        for phase, at in json.loads(re.findall(r"^laps (.*)$", done.stderr, re.MULTILINE)[-1]):
+            phases[way][phase].append((at - previous) * 1000)
+            previous = at
+        if way == "ours":
+            line = json.loads(done.stdout.splitlines()[0])
+            for phase in PHASES[1:]:
+                phases["ours, beside the imports"][phase].append(line[f"ColdStart{phase}"][0])
+        return (previous - began) * 1000
+
+    times = take_turns("cold starts", {way: partial(start, way) for way in WAYS}, ROUNDS, SECONDS)
+    return ColdStarts(
+        medians=medians(times),
+        minima={way: min(each) for way, each in times.items()},
+        ratios={way: ratio(times["ours"], times[way]) for way in ("naive", "floor")},
+        phases={way: medians(each) for way, each in phases.items()},
+        imports=imports(),
+    )
 
 
 def imports() -> dict[str, float]:
@@ -126,10 +141,6 @@ def run(script: str, *options: str, **variables: str) -> "subprocess.CompletedPr
     environment |= ENVIRONMENT | variables
     command = [sys.executable, *options, "-c", script]
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
-
-
-def _median_ratio(ours: Iterable[float], theirs: Iterable[float]) -> float:
-    return statistics.median(one / other for one, other in zip(ours, theirs, strict=True))
 
 
 if __name__ == "__main__":

@@ -31,9 +31,9 @@ class EmbeddingRequest(BaseModel):
 @app.post("/v1/embeddings")
 def embed(body: EmbeddingRequest) -> dict[str, Any]:
     """Embed one text."""
-    ids = np.array([tokenizer.encode(body.input).ids], np.int64)
+    ids = np.array([tokenizer.encode(body.input).ids], np.int64).T
     (hidden_states,) = session.run(None, {"input_ids": ids})
-    vector = hidden_states[0].mean(0)
+    vector = hidden_states[:, 0].mean(0)
     vector /= np.linalg.norm(vector)
     return {"object": "list", "data": [{"object": "embedding", "index": 0, "embedding": vector.tolist()}]}
 

@@ -1,0 +1,183 @@
+"""The served graph beside its int8 matrix products alone, and beside a plain `quantize_dynamic` of the same model."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from benchmarks.plain_graph import MASK, TYPES
+from benchmarks.rounds import medians, ratio, take_turns
+from benchmarks.texts import Texts
+from handler.artifacts import load
+from handler.embedder import RUN_TOKENS, Embedder
+from handler.inference import InferenceSession
+from handler.settings import Settings
+from model_artifacts.recipe.export import INPUT, MICROSOFT
+
+Array = NDArray[Any]
+
+TEXTS, TOKENS = 32, 110
+TEXTS_A_RUN = RUN_TOKENS // TOKENS
+ROUNDS, SECONDS = 9, 15
+LENGTHS = (14, 110)
+# The operands of each kind of product, by its place among the inputs.
+PRODUCTS = {
+    "DynamicQuantizeMatMul": ("value", "weight", "scale", "zero", "bias"),
+    "MatMulIntegerToFloat": ("value", "weight", "value_scale", "scale", "value_zero", "zero", "bias"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class GraphTimes:
+    """Ratios of times, one thread each.
+
+    products  32 texts of 110 tokens through the embedder, to the products of the served graph alone
+    dynamic   the same, to the same products with the quantization of their input, as DynamicQuantizeMatMul
+    plain     by tokens: one text through the served graph, to the plain graph
+    """
+
+    products: float
+    dynamic: float
+    plain: dict[int, float]
+    embed_ms: float
+    products_ms: float
+    dynamic_ms: float
+
+
+class Recorder:
+    """Stands between the service and ONNX Runtime, and keeps what is fed."""
+
+    def __init__(self, session: ort.InferenceSession) -> None:
+        self._session = session
+        self.feed: dict[str, Array] = {}
+
+    def run(self, names: list[str], feed: dict[str, Array]) -> Any:
+        """Run as is."""
+        self.feed = feed
+        return self._session.run(names, feed)
+
+
+def measure(texts: Texts, plain: Path) -> GraphTimes:
+    """Compare, interleaved."""
+    settings = Settings(workers=1)
+    artifacts = load(settings.models[0], settings)
+    embedder, session = Embedder(artifacts, settings), InferenceSession(artifacts.model)
+    batch = [texts.of_length(TOKENS) for _ in range(TEXTS)]
+    ids = np.random.default_rng(0).integers(1000, 30000, TOKENS).tolist()
+    products = onnx.load_from_string(artifacts.model)
+    values = _values(session, products, ids)
+    ways = {
+        "embed": lambda: embedder.embed(batch),
+        "products": _repeat(*_products(products, values)),
+        "dynamic": _repeat(*_products(products, values, dynamic=True)),
+    }
+    turns = {name: _timed(way) for name, way in ways.items()}
+    measured = take_turns("products", turns, ROUNDS, SECONDS)
+    middle = medians(measured)
+    return GraphTimes(
+        products=ratio(measured["embed"], measured["products"]),
+        dynamic=ratio(measured["embed"], measured["dynamic"]),
+        plain={tokens: _against_plain(session, plain, ids[:tokens]) for tokens in LENGTHS},
+        embed_ms=middle["embed"] * 1000,
+        products_ms=middle["products"] * 1000,
+        dynamic_ms=middle["dynamic"] * 1000,
+    )
+
+
+def _values(session: InferenceSession, model: onnx.ModelProto, ids: list[int]) -> dict[str, Array]:
+    """Return what stands at every input of the products, constants included, for a run of such texts."""
+    recorder = Recorder(session._session)
+    recorded = InferenceSession.__new__(InferenceSession)
+    recorded._session = recorder
+    recorded.run(np.array([ids] * TEXTS_A_RUN).T)
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    wanted = dict.fromkeys(name for node in _nodes(model) for name in node.input if name and name not in constants)
+    probed = onnx.ModelProto()
+    probed.CopyFrom(model)
+    probed.graph.output.extend(onnx.ValueInfoProto(name=name) for name in wanted)
+    probe = _one_thread(probed.SerializeToString())
+    return constants | dict(zip(wanted, probe.run(list(wanted), recorder.feed), strict=True))
+
+
+def _nodes(model: onnx.ModelProto) -> list[onnx.NodeProto]:
+    return [node for node in model.graph.node if node.op_type in PRODUCTS]
+
+
+def _products(
+    model: onnx.ModelProto, values: dict[str, Array], *, dynamic: bool = False
+) -> tuple[ort.InferenceSession, dict[str, Array]]:
+    """Make a session of the products alone, as they stand or as DynamicQuantizeMatMul, and what to feed it."""
+    constants = {tensor.name for tensor in model.graph.initializer}
+    nodes: list[onnx.NodeProto] = []
+    feed: dict[str, Array] = {}
+    kept: dict[str, Array] = {}
+    for node in _nodes(model):
+        operands = {role: name for role, name in zip(PRODUCTS[node.op_type], node.input, strict=False) if name}
+        if dynamic and node.op_type != "DynamicQuantizeMatMul":
+            value = operands["value"]
+            number = values[value].astype(np.float32) - values[operands["value_zero"]].astype(np.float32)
+            operands["value"] = f"{value}.float"
+            values = {**values, operands["value"]: (number * values[operands["value_scale"]]).astype(np.float32)}
+            inputs = [operands.get(role, "") for role in PRODUCTS["DynamicQuantizeMatMul"]]
+            nodes.append(helper.make_node("DynamicQuantizeMatMul", inputs, node.output, node.name, domain=MICROSOFT))
+        else:
+            nodes.append(node)
+        for name in filter(None, nodes[-1].input):
+            (kept if name in constants else feed)[name] = values[name]
+    # One output is asked for: ONNX Runtime runs every node all the same, and reuses the memory of the others.
+    graph = helper.make_graph(
+        nodes,
+        "products",
+        [helper.make_tensor_value_info(name, _type(value), value.shape) for name, value in feed.items()],
+        [helper.make_tensor_value_info(nodes[-1].output[0], TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(value, name) for name, value in kept.items()],
+    )
+    made = helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version)
+    return _one_thread(made.SerializeToString()), feed
+
+
+def _type(value: Array) -> int:
+    return int(helper.np_dtype_to_tensor_dtype(value.dtype))
+
+
+def _one_thread(model: bytes, level: Any = ort.GraphOptimizationLevel.ORT_DISABLE_ALL) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.graph_optimization_level = level
+    return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def _repeat(session: ort.InferenceSession, feed: dict[str, Array]) -> Callable[[], object]:
+    return lambda: [session.run(None, feed) for _ in range(TEXTS // TEXTS_A_RUN)]
+
+
+def _against_plain(session: InferenceSession, plain: Path, ids: list[int]) -> float:
+    """Return the time of the served graph to that of the plain one, for one text."""
+    theirs = _one_thread((plain / "model.onnx").read_bytes(), ort.GraphOptimizationLevel.ORT_ENABLE_ALL)
+    one = np.array([ids])
+    feed = {name: np.ones_like(one) for name in (MASK, TYPES)} | {INPUT: one}
+    calls = max(1, 2000 // len(ids))
+    ways = {
+        "ours": _timed(lambda: [session.run(one.T) for _ in range(calls)]),
+        "plain": _timed(lambda: [theirs.run(None, feed) for _ in range(calls)]),
+    }
+    measured = take_turns("plain graph", ways, ROUNDS, SECONDS)
+    return ratio(measured["ours"], measured["plain"])
+
+
+def _timed(work: Callable[[], object]) -> Callable[[int], float]:
+    """Make a turn of some work: the seconds that it takes."""
+
+    def turn(_: int) -> float:
+        started = time.perf_counter()
+        work()
+        return time.perf_counter() - started
+
+    return turn

@@ -1,0 +1,130 @@
+"""Instructions, counted by valgrind's callgrind: a measure that a noisy machine does not disturb, so CI can hold it.
+
+make bench-instructions (RECORD=1 writes benchmarks/instructions.json)
+
+Counted is work alone, after a warm-up: this process is run under callgrind and tells it when to count, so start-up
+needs neither be subtracted nor emulated in full. Valgrind's processor has AVX2 and no AVX-512 on every machine; the
+interpreter, the packages (locked) and the C library make the rest of a count, so a record holds for one Python.
+"""
+
+import argparse
+import ctypes
+import json
+import mmap
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+
+from benchmarks import contract
+from handler.artifacts import load
+from handler.embedder import Embedder
+from handler.settings import Settings
+from tests.emulator import ROOT
+from tests.events import event
+
+RECORD = Path(__file__).with_name("instructions.json")
+TOLERANCE = 0.02  # repeats differ by less than a thousandth
+LENGTHS = (8, 14, 32, 64, 110)
+TEXTS = 256
+REPEATS = 20  # of the request with one text
+# Requests to callgrind, of valgrind's callgrind.h.
+DUMP, ZERO, START, STOP = (0x43540000 + number for number in (0, 1, 4, 5))
+# What valgrind recognizes as a request: rotations that add up to none, and an exchange of a register with itself. A
+# function of one argument, the address of the request's number and its five arguments.
+MAGIC = bytes.fromhex("4889f8 31d2 48c1c703 48c1c70d 48c1c73d 48c1c733 4887db 4889d0 c3")
+
+
+def main() -> None:
+    """Count, and compare with the record or replace it."""
+    parser = argparse.ArgumentParser(description="Count instructions and compare with those recorded.")
+    parser.add_argument("--record", action="store_true", help="write the counts instead of comparing")
+    parser.add_argument("--work", action="store_true", help=argparse.SUPPRESS)  # this process, under callgrind
+    arguments = parser.parse_args()
+    if arguments.work:
+        work()
+        return
+    counts = count()
+    environment = f"Python {platform.python_version()}, {platform.machine()}"
+    if arguments.record:
+        RECORD.write_text(json.dumps({"environment": environment, "counts": counts}, indent=1) + "\n")
+        print(f"{RECORD.relative_to(ROOT)} is written; commit it with its reason")
+    recorded = json.loads(RECORD.read_text())
+    print(f"{'instructions, millions':36}{'recorded':>10}{'now':>10}{'change':>9}")
+    for name, now in counts.items():
+        before = recorded["counts"][name]
+        print(f"{name:36}{before / 1e6:10.2f}{now / 1e6:10.2f}{now / before - 1:+9.2%}")
+    if recorded["environment"] != environment:
+        sys.exit(f"recorded with {recorded['environment']}, and this is {environment}: they do not compare")
+    if regressed := [name for name, now in counts.items() if now > recorded["counts"][name] * (1 + TOLERANCE)]:
+        sys.exit(f"more than {TOLERANCE:.0%} above the record: {'; '.join(regressed)}. Intended? RECORD=1 writes anew")
+
+
+def count() -> dict[str, int]:
+    """Run the work under callgrind; return the instructions of each part."""
+    if shutil.which("valgrind") is None:
+        sys.exit("valgrind is not on the PATH: apt-get install valgrind")
+    environment = os.environ | {"PYTHONHASHSEED": "0", "TOKENIZERS_PARALLELISM": "false"}
+    with tempfile.TemporaryDirectory() as folder:
+        options = ["--tool=callgrind", "--instr-atstart=no", f"--callgrind-out-file={folder}/out"]
+        command = ["valgrind", "--quiet", *options, sys.executable, "-m", "benchmarks.instructions", "--work"]
+        names = subprocess.check_output(command, cwd=ROOT, env=environment, text=True).splitlines()
+        dumps = [Path(folder, f"out.{number}").read_text() for number in range(1, len(names) + 1)]
+    totals = [re.search(r"^totals: (\d+)", dump, re.MULTILINE) for dump in dumps]
+    return {name: int(total[1]) for name, total in zip(names, totals, strict=True) if total}
+
+
+def work() -> None:
+    """Do each part once to warm up and once to be counted; print their names."""
+    callgrind = Callgrind()
+    for name, part in parts().items():
+        part()
+        print(name, flush=True)
+        callgrind.request(START)
+        callgrind.request(ZERO)
+        part()
+        callgrind.request(DUMP)
+        callgrind.request(STOP)
+
+
+def parts() -> dict[str, Callable[[], object]]:
+    """Return what is counted, by name."""
+    settings = Settings(token_input="native", auth_mode="none")
+    embedder = Embedder(load(settings.models[0], settings), settings)
+    random = np.random.default_rng(0)
+    sequences = [random.integers(1000, 30000, length).tolist() for length in LENGTHS]
+    handle = contract.without_model()
+    context = SimpleNamespace(aws_request_id="x")
+    one, many = (event("http-api-2.0", contract.body(texts).decode()) for texts in (1, TEXTS))
+    return {
+        f"embed {len(LENGTHS)} texts, {sum(LENGTHS)} tokens": partial(embedder.embed, sequences),
+        f"{REPEATS} requests, all but the model": lambda: [handle(one, context) for _ in range(REPEATS)],
+        f"a request of {TEXTS}, all but the model": partial(handle, many, context),
+    }
+
+
+class Callgrind:
+    """What this process runs under; without it, requests do nothing."""
+
+    def __init__(self) -> None:
+        self._page = mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
+        self._page.write(MAGIC)
+        address = ctypes.addressof(ctypes.c_char.from_buffer(self._page))
+        self._call = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.POINTER(ctypes.c_uint64))(address)
+
+    def request(self, number: int) -> None:
+        """Make a request."""
+        self._call((ctypes.c_uint64 * 6)(number))
+
+
+if __name__ == "__main__":
+    main()
