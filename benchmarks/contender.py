@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from handler.pooling import Vector
+from handler.pooling import Vectors
 from tests.emulator import ROOT
 
 PEERS = ROOT / "build/peers"  # where make bench installs them
@@ -64,7 +64,7 @@ class Running:
 
     process: "subprocess.Popen[str]"
 
-    def embed(self, texts: list[str]) -> tuple[float, Vector]:
+    def embed(self, texts: list[str]) -> tuple[float, Vectors]:
         """Return the seconds it took, by its own clock, and the first text's vector.
 
         Raises:
@@ -89,7 +89,7 @@ def python_of(peer: str) -> str:
     return str(path)
 
 
-def check_same(name: str, vector: Vector, ours: Vector) -> None:
+def check_same(name: str, vector: Vectors, ours: Vectors) -> None:
     """Make sure that a contender does the same work."""
     cosine = float(vector @ ours)
     if cosine < SAME:

@@ -21,7 +21,6 @@ import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 
@@ -30,6 +29,7 @@ from handler.artifacts import load
 from handler.embedder import Embedder
 from handler.settings import Settings
 from tests.emulator import ROOT
+from tests.events import context as lambda_context
 from tests.events import event
 
 RECORD = Path(__file__).with_name("instructions.json")
@@ -103,7 +103,7 @@ def parts() -> dict[str, Callable[[], object]]:
     random = np.random.default_rng(0)
     sequences = [random.integers(1000, 30000, length).tolist() for length in LENGTHS]
     handle = contract.without_model()
-    context = SimpleNamespace(aws_request_id="x")
+    context = lambda_context()
     one, many = (event("http-api-2.0", contract.body(texts).decode()) for texts in (1, TEXTS))
     return {
         f"embed {len(LENGTHS)} texts, {sum(LENGTHS)} tokens": partial(embedder.embed, sequences),

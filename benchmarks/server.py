@@ -18,7 +18,7 @@ from typing import IO
 import numpy as np
 
 from benchmarks.contender import PEERS, QUIET, python_of
-from handler.pooling import Vector
+from handler.pooling import Vectors
 from model_artifacts.recipe.source import default_directory
 from tests.emulator import ROOT, free_port
 
@@ -35,7 +35,7 @@ class Server:
     path: str
     model: str
 
-    def embed(self, texts: list[str], encoding_format: str = "base64") -> tuple[float, Vector]:
+    def embed(self, texts: list[str], encoding_format: str = "base64") -> tuple[float, Vectors]:
         """Return the seconds from request to the answer's last byte, and the first text's vector."""
         body = json.dumps({"model": self.model, "input": texts, "encoding_format": encoding_format})
         started = time.perf_counter()
