@@ -10,6 +10,8 @@ uv := .venv/bin/uv
 python := .venv/bin/python
 export = $(uv) export --frozen --quiet --no-annotate --no-header
 LAYERS ?= layers
+SBOM ?= build/sbom.cdx.json
+LICENCES ?= docs/licences.md
 # The version that uv.lock pins is the one that reads it.
 uv_version = $(shell sed -n '/^name = "uv"$$/{n;s/version = "\(.*\)"/\1/p;}' uv.lock)
 
@@ -57,10 +59,14 @@ test-processors: setup ## the golden texts on an emulated Haswell (QEMU, or root
 	$(python) -m pytest tests/processors $(if $(EVERY),--every $(EVERY)) $(if $(ARM64),,--deselect tests/processors/test_processors.py::test_arm64_gives_as_good_as_the_same)
 
 fuzz: setup ## try every property on thousands of generated inputs (FUZZ_SECONDS=60 for each)
-	FUZZ_SECONDS=$(or $(FUZZ_SECONDS),60) $(python) -m pytest tests/fuzz -v -s --hypothesis-profile fuzz $(JUNIT)
+	FUZZ_SECONDS=$(or $(FUZZ_SECONDS),60) $(python) -m pytest tests/fuzz -v -s --hypothesis-profile fuzz
 
 soak: setup ## thousands of mixed requests over loopback and through Lambda's emulator; memory, files and threads flat
-	$(python) -m pytest tests/soak -v -s --soak 3000 $(JUNIT)
+	$(python) -m pytest tests/soak -v -s --soak 3000
+
+report: setup ## attack, break, fuzz and soak it, and write what happened to docs/hardening.md
+	FUZZ_SECONDS=$(or $(FUZZ_SECONDS),10) $(python) -m pytest tests/contract/test_auth_attacks.py tests/contract/test_bounds.py tests/contract/test_faults.py tests/fuzz tests/soak --hypothesis-profile fuzz --soak 3000 --override-ini junit_family=xunit1 --junitxml build/hardening.xml
+	$(python) -m tests.report build/hardening.xml > docs/hardening.md
 
 check: setup ## format, lint and type check
 	$(python) -m ruff format --check .
@@ -75,6 +81,14 @@ api-key: setup ## make an API key (NAME=alice): shows it once, and the pair to d
 layers: setup ## export the packages of the image's layers from uv.lock, with their hashes
 	$(export) --only-group native --prune huggingface-hub --prune flatbuffers --prune protobuf --prune packaging > $(LAYERS)/1-native/requirements.txt
 	$(export) --only-group service --prune idna > $(LAYERS)/2-service/requirements.txt
+
+sbom: setup ## write the image's bill of materials (SBOM=build/sbom.cdx.json), and docs/licences.md
+	@mkdir -p $(dir $(SBOM)) $(dir $(LICENCES))
+	@$(uv) export --frozen --quiet --format cyclonedx1.5 --preview-features sbom-export --only-group native --only-group service | $(python) layers/sbom.py bom > $(SBOM)
+	@$(python) layers/sbom.py licences > $(LICENCES)
+
+audit: setup ## look for known vulnerabilities in what the image ships (needs the network)
+	@$(uv) audit --frozen --preview-features audit-command --only-group native --only-group service || { echo "make audit: either the above was found, or the database could not be reached and nothing was checked" >&2; exit 1; }
 
 publish: setup ## put a model into a bucket (BUCKET=NAME, MODEL=all-MiniLM-L6-v2, DRY_RUN=1 only says what it would do)
 	@$(python) -m model_artifacts.recipe.publish --bucket "$${BUCKET:?say where: make publish BUCKET=NAME}" --model "$(or $(MODEL),all-MiniLM-L6-v2)" $(if $(DRY_RUN),--dry-run)

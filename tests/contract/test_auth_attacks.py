@@ -56,7 +56,8 @@ def check_refusal(status: int, given: dict[str, str], body: bytes) -> None:
 
 
 @pytest.mark.parametrize("attempt", HEADERS)
-def test_headers_on_the_wire(guarded, attempt):
+def test_headers_on_the_wire(guarded, attempt, record_property):
+    record_property("attempt", f"Authorization: {attempt}|{HEADERS[attempt][1]}")
     values, expected = HEADERS[attempt]
     lines = [b"authorization: " + (value if isinstance(value, bytes) else value.encode()) for value in values]
     answer = wire.send(guarded, wire.request("POST", "/v1/embeddings", *lines, body=BODY.encode()))
@@ -79,7 +80,8 @@ def test_headers_in_events(attempt, kind):
 
 
 @pytest.mark.parametrize(("method", "path"), ROUTES)
-def test_routes_on_the_wire(guarded, method, path):
+def test_routes_on_the_wire(guarded, method, path, record_property):
+    record_property("attempt", f"`{method} {path}`, no key|{ROUTES[method, path]}")
     answer = wire.send(guarded, wire.request(method, path), method)
     expected = ROUTES[method, path]
     assert answer.status == expected
@@ -99,7 +101,8 @@ def test_routes_in_events(kind, stage):
 
 
 @pytest.mark.parametrize("attempt", RAW)
-def test_what_only_exists_on_a_connection(guarded, attempt):
+def test_what_only_exists_on_a_connection(guarded, attempt, record_property):
+    record_property("attempt", f"bytes: {attempt}|{RAW[attempt][1]}")
     sent, expected = RAW[attempt]
     answer = wire.send(guarded, sent)
     assert answer.status == expected

@@ -7,7 +7,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from typing import Any
 
 import httpx2
@@ -95,7 +94,7 @@ def test_over_loopback(service, requests, record_property, capsys):
         nonlocal done, files, threads
         name, _, content, expected = planned
         began = time.perf_counter()
-        status = send(service.url, clients.client, name, content)
+        status = send(service.url, client, name, content)
         took = (time.perf_counter() - began) * 1000
         with lock:
             done += 1
@@ -107,8 +106,7 @@ def test_over_loopback(service, requests, record_property, capsys):
                 samples.append((done, process.resident_bytes(pid)))
                 files, threads = max(files, process.descriptors(pid)), max(threads, process.threads(pid))
 
-    clients = threading.local()
-    with ThreadPoolExecutor(CALLERS, initializer=lambda: setattr(clients, "client", httpx2.Client(timeout=30))) as pool:
+    with httpx2.Client(timeout=30) as client, ThreadPoolExecutor(CALLERS) as pool:
         list(pool.map(one, plan))
     assert sum(answered.values()) == requests
     grown, a_request = samples[-1][1] - samples[0][1], slope(samples)
@@ -130,27 +128,28 @@ def test_through_lambdas_emulator(requests, tmp_path, record_property, capsys):
     def asked(content: bytes) -> dict[str, Any]:
         return event("http-api-2.0", content.replace(b'"tiny"', b'"all-MiniLM-L6-v2"'))
 
-    plan = random.Random(7).choices([each for each in MIX if each[3] and each[0] != "fifty texts"], k=requests // 10)
+    fitting = [each for each in MIX if each[3] not in {0, 413}]  # the emulator refuses larger events by itself
+    plan = random.Random(7).choices(fitting, [weight for _, weight, _, _ in fitting], k=requests // 10)
     samples: list[tuple[int, int]] = []
     milliseconds: list[float] = []
+    counted: set[tuple[int, int]] = set()
     with emulator.run(None, tmp_path / "log", AUTH_MODE="none") as function:
         for number, (name, _, content, expected) in enumerate(plan):
             began = time.perf_counter()
-            with suppress(json.JSONDecodeError):  # the emulator refuses an event that is too large, in its own words
-                assert function.invoke(asked(content))["statusCode"] == expected, name
+            assert function.invoke(asked(content))["statusCode"] == expected, name
             milliseconds.append((time.perf_counter() - began) * 1000)
             if number >= WARM * len(plan):
                 samples.append((number, process.resident_bytes(function.runtime)))
-                counted = process.descriptors(function.runtime), process.threads(function.runtime)
-                first = counted if len(samples) == 1 else first
-                assert counted == first
+                counted.add((process.descriptors(function.runtime), process.threads(function.runtime)))
         lines = [line for line in function.records() if "Requests" in line]
+    assert len(lines) == len(plan)
     p50, p99 = np.percentile(milliseconds, [50, 99])
     grown = samples[-1][1] - samples[0][1]
+    ((files, threads),) = counted
     said = (
-        f"{len(plan):,} requests through Lambda's emulator: {len(lines):,} lines of log; p50 {p50:.1f} ms, p99 {p99:.1f} "
-        f"ms; memory {samples[-1][1] / 1e6:.0f} MB, {grown / 1e6:+.1f} MB after warm-up; {first[0]} files and {first[1]} "
-        "threads throughout"
+        f"{len(plan):,} requests through Lambda's emulator: {len(lines):,} lines of log; p50 {p50:.1f} ms, p99 "
+        f"{p99:.1f} ms; memory {samples[-1][1] / 1e6:.0f} MB, {grown / 1e6:+.1f} MB after warm-up; {files} files and "
+        f"{threads} threads throughout"
     )
     record_property("load", said)
     with capsys.disabled():
