@@ -13,10 +13,11 @@ from handler import cl100k
 from handler.app import create_app
 from handler.bounds import MAX_BODY_BYTES, MAX_HEAD_BYTES
 from handler.catalog import Catalog
+from handler.cl100k import MAX_CHARACTERS
 from handler.encoding import RESPONSE_LIMIT, check_fits
 from handler.errors import RequestError
 from handler.events import LambdaHandler
-from handler.schemas import MAX_CHARACTERS, MAX_INPUTS, MAX_NAME, MAX_TOKEN_IDS
+from handler.schemas import MAX_INPUTS, MAX_NAME, MAX_TOKEN_IDS
 from handler.settings import Settings
 from tests import tiny, wire
 from tests.conftest import serve
