@@ -6,14 +6,29 @@ from functools import cache
 from itertools import accumulate
 from pathlib import Path
 
+from handler.errors import RequestError
+
 VOCABULARY = Path(__file__).with_name("cl100k_base.bin")  # packed by model_artifacts/recipe/cl100k.py
+MAX_CHARACTERS = 65_536  # 8 for each of the 8192 tokens that OpenAI reads of an input
 SIZE = 100_256  # ids of text; the special tokens above them stand for no text
 
 
 def decode(token_ids: Sequence[int]) -> str:
-    """Return the text of token ids below SIZE; a character that they cut in two becomes U+FFFD."""
+    """Return the text of token ids below SIZE; a character that they cut in two becomes U+FFFD.
+
+    Raises:
+        RequestError: the text is too long; some ids stand for more than a hundred characters.
+    """
     content, ends = _vocabulary()
-    return b"".join(content[ends[token_id] : ends[token_id + 1]] for token_id in token_ids).decode(errors="replace")
+    text = b"".join(content[ends[token_id] : ends[token_id + 1]] for token_id in token_ids).decode(errors="replace")
+    if len(text) > MAX_CHARACTERS:
+        raise RequestError(
+            f"Invalid 'input': {len(token_ids):,} token ids stand for {len(text):,} characters, and at most "
+            f"{MAX_CHARACTERS:,} are read; send them in pieces.",
+            param="input",
+            code="input_too_long",
+        )
+    return text
 
 
 @cache  # read at the first request that needs it: 11 ms

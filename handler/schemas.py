@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError
 from pydantic.config import JsonDict
 
+from handler.cl100k import MAX_CHARACTERS
 from handler.encoding import EncodingFormat
 from handler.errors import RequestError, from_validation
 
@@ -12,7 +13,6 @@ MAX_INPUTS = 2048
 # OpenAI reads 8192 tokens of an input. Characters are bounded as well, since time and memory go by them: one text of
 # 6 MB became 1.4 GB of tokens, only to be refused.
 MAX_TOKEN_IDS = 8192
-MAX_CHARACTERS = 8 * MAX_TOKEN_IDS
 MAX_NAME = 256
 MAX_INT32 = 2**31 - 1  # the API document's int32
 

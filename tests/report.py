@@ -5,15 +5,14 @@ import platform
 import sys
 from collections import Counter
 from datetime import UTC, datetime
-from pathlib import Path
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 Rows = list[list[str]]
 
 
 def main() -> None:
     """Print the report of a run in which nothing failed."""
-    root = ElementTree.parse(sys.argv[1]).getroot()  # noqa: S314 - pytest has just written it
+    root = ET.parse(sys.argv[1]).getroot()  # noqa: S314 - pytest has just written it
     cases = root.findall(".//testcase")
     failed = [case for case in cases if case.find("failure") is not None or case.find("error") is not None]
     if failed:
@@ -23,32 +22,29 @@ def main() -> None:
         tried[name] += int(count)
     modules = Counter((case.get("classname") or "").rpartition(".")[2] for case in cases)
     attempts = recorded(cases, "attempt")
+    where = f"{os.cpu_count()} processors of {platform.machine()}, with Python {platform.python_version()}"
     sections = [
         "# Hardening",
-        f"Written by `make report` on {datetime.now(UTC):%Y-%m-%d}, on {os.cpu_count()} processors of "
-        f"{platform.machine()}, with Python {platform.python_version()}: {len(cases)} tests, none failed. What was lost: "
-        "nothing.",
+        f"Written by `make report` on {datetime.now(UTC):%Y-%m-%d}, on {where}: {len(cases)} tests, none failed.",
+        "Lost: nothing, but the answer of the one request whose process was killed.",
         "## Load",
         "\n".join(f"- {line}" for (line,) in recorded(cases, "load")),
-        "Errors, half-sent and cancelled requests were among them; many requests at once got the bits that each gets alone.",
+        "Refused, half-sent and cancelled requests were among them. Many at once got the bits that each gets alone.",
         "## Faults",
         table(["fault", "what the caller saw"], recorded(cases, "fault")),
         "## Inputs",
-        f"{sum(tried.values()):,} generated inputs: no 5xx, no NaN, nothing uncaught. {modules['test_bounds']} tests of "
-        "limits: one below, at and one above each.",
-        table(
-            ["property", "inputs"],
-            [[name.removeprefix("test_").replace("_", " "), f"{count:,}"] for name, count in tried.items()],
-        ),
+        f"{sum(tried.values()):,} generated ones: no 5xx, no NaN, nothing uncaught.",
+        f"{modules['test_bounds']} tests of limits: one below, at, and one above each.",
+        table(["property", "inputs"], [[name[5:].replace("_", " "), f"{count:,}"] for name, count in tried.items()]),
         "## Attempts to get in",
-        f"{len(attempts)} on the wire, as below, and the first two kinds again in the events of three gateways. KEY is "
-        "the one that is configured.",
+        f"{len(attempts)} over loopback; those of headers and routes again in the events of three kinds of gateway.",
+        "KEY is the one that is configured.",
         table(["attempt", "answer"], attempts),
     ]
     sys.stdout.write("\n\n".join(sections) + "\n")
 
 
-def recorded(cases: list[ElementTree.Element], name: str) -> Rows:
+def recorded(cases: list[ET.Element], name: str) -> Rows:
     """Return what the tests have recorded under a name, in the order of the words."""
     properties = [each for case in cases for each in case.iter("property") if each.get("name") == name]
     return sorted((each.get("value") or "").split("|") for each in properties)

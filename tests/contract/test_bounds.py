@@ -8,13 +8,15 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 
+from handler import cl100k
 from handler.app import create_app
 from handler.bounds import MAX_BODY_BYTES, MAX_HEAD_BYTES
 from handler.catalog import Catalog
+from handler.cl100k import MAX_CHARACTERS
 from handler.encoding import RESPONSE_LIMIT, check_fits
 from handler.errors import RequestError
 from handler.events import LambdaHandler
-from handler.schemas import MAX_CHARACTERS, MAX_INPUTS, MAX_NAME, MAX_TOKEN_IDS
+from handler.schemas import MAX_INPUTS, MAX_NAME, MAX_TOKEN_IDS
 from handler.settings import Settings
 from tests import tiny, wire
 from tests.conftest import serve
@@ -153,6 +155,17 @@ def test_token_ids_of_one_input(beyond):
         for given in ([5] * (MAX_TOKEN_IDS + beyond), [[5], [5] * (MAX_TOKEN_IDS + beyond)]):
             expected = (400, "input_too_long") if beyond > 0 else (200, None)
             assert post(url, {"model": "tiny", "input": given}) == expected
+
+
+@pytest.mark.parametrize("beyond", AROUND)
+def test_the_text_that_openais_token_ids_stand_for(beyond):
+    settings = Settings(auth_mode="none", token_input="decode")
+    sixteen, one = 338, 64
+    assert (cl100k.decode([sixteen]), cl100k.decode([one])) == (" " * 16, "a")
+    ids = [sixteen] * (MAX_CHARACTERS // 16 - 1) + [one] * (16 + beyond)
+    with serve(create_app(settings, Catalog.of([tiny.embedder(settings)], settings))) as url:
+        expected = (400, "input_too_long") if beyond > 0 else (200, None)
+        assert post(url, {"model": "tiny", "input": ids}) == expected
 
 
 @pytest.mark.parametrize("beyond", AROUND)

@@ -120,7 +120,7 @@ def test_no_byte_can_be_written_to_disk(relay, s3, published, source, saw):
         environment |= {"MODELS": published, **s3.environment(relay.url)}
     with process.serve(NO_DISK, **environment) as service:
         assert ask(service.url, ["a b c"] * 64, model="text-embedding-ada-002").status_code == 200
-    saw(f"disk full or read-only, no /tmp, model from the {source}", "nothing: 200")
+    saw(f"disk full or read-only, no /tmp, model from {source}", "nothing: 200")
 
 
 @pytest.mark.parametrize("jump", [-1e9, -3600, 3600, 1e9])

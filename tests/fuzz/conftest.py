@@ -6,8 +6,8 @@ from tests.fuzz import TRIED
 
 
 @pytest.fixture(autouse=True)
-def count(request, record_property):
-    name = request.node.originalname
-    before = TRIED[name]
+def count(record_property):
+    before = TRIED.copy()
     yield
-    record_property("tried", f"{name}|{TRIED[name] - before}")
+    for name, tried in (TRIED - before).items():
+        record_property("tried", f"{name}|{tried}")

@@ -8,8 +8,6 @@ from typing import Any
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from schemathesis.checks import not_a_server_error
 from schemathesis.core.result import Ok
@@ -21,7 +19,7 @@ from handler.events import LambdaHandler
 from handler.settings import AuthMode, Settings
 from tests import tiny
 from tests.events import KINDS, content, event
-from tests.fuzz import JSON, PIECES, TEXTS, TRIED, fuzz
+from tests.fuzz import JSON, PIECES, TEXTS, fuzz
 from tests.fuzz.test_parsing import BODIES
 
 CONTEXT = SimpleNamespace(aws_request_id="from-lambda")
@@ -103,18 +101,15 @@ def test_an_event_of_any_json(asked: Any) -> None:
 
 
 @pytest.mark.parametrize("path", ["/v1/embeddings", "/v1/models", "/v1/models/{model}", "/health"])
-def test_requests_made_from_the_document(url, path):
+def test_the_document(url, path):
     schema = schemathesis.openapi.from_url(f"{url}/openapi.json").include(path=path)
     checks = [not_a_server_error, status_code_conformance, response_schema_conformance]
     for operation in schema.get_all_operations():
         assert isinstance(operation, Ok)
         strategy = operation.ok().as_strategy()
-        examples = min(hypothesis_settings().max_examples, 2_000)
 
-        @hypothesis_settings(max_examples=examples, suppress_health_check=list(HealthCheck))
-        @given(strategy)
-        def answered(case: schemathesis.Case[Any]) -> None:
-            TRIED["test_requests_made_from_the_document"] += 1
+        @fuzz(case=strategy)
+        def test_requests_made_from_the_document(case: schemathesis.Case[Any]) -> None:
             case.call_and_validate(checks=checks)
 
-        answered()
+        test_requests_made_from_the_document()
