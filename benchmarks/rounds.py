@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from tqdm import tqdm
 
@@ -28,6 +28,13 @@ def take_turns(title: str, ways: Mapping[str, Callable[[int], float]], rounds: i
                 if index >= 0:
                     measured[name].append(value)
     return measured
+
+
+def best(measured: Measurements, name: str, choose: Callable[[Iterable[float]], float]) -> Measurements:
+    """Put one in the place of all that are called `name, something`: the one `choose` prefers, round by round."""
+    alike = [values for key, values in measured.items() if key.startswith(f"{name}, ")]
+    others = {key: values for key, values in measured.items() if not key.startswith(f"{name}, ")}
+    return others | {name: [choose(values) for values in zip(*alike, strict=True)]}
 
 
 def ratio(numerators: Sequence[float], denominators: Sequence[float]) -> float:

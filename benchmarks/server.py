@@ -17,13 +17,13 @@ from typing import IO
 
 import numpy as np
 
-from benchmarks.contender import PEERS, QUIET, python_of
+from benchmarks.contender import PATIENCE, PEERS, QUIET, python_of
 from handler.pooling import Vectors
 from model_artifacts.recipe.source import default_directory
 from tests.emulator import ROOT, free_port
 
 HOST = "127.0.0.1"
-PATIENCE_SECONDS = 300.0
+TIMEOUT_SECONDS = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,32 +65,32 @@ def ours() -> Iterator[Server]:
     """Serve as `make run` does."""
     port = free_port()
     command = [sys.executable, "-m", "handler.local", "--port", str(port)]
-    with _running(command, port, "/v1/embeddings", "all-MiniLM-L6-v2") as server:
+    with _running(command, port, "/v1/embeddings", "all-MiniLM-L6-v2", {}) as server:
         yield server
 
 
 @contextmanager
-def infinity() -> Iterator[Server]:
-    """Serve the same model at full precision with infinity-emb and PyTorch, its defaults but for what needs optimum."""
+def infinity(patience: str) -> Iterator[Server]:
+    """Serve the same model at full precision with infinity-emb and PyTorch, as it comes but for what needs optimum."""
     port, folder = free_port(), default_directory()
     python_of("infinity")
     command = [str(PEERS / "infinity/bin/infinity_emb"), "v2", "--model-id", str(folder), "--engine", "torch"]
     command += ["--device", "cpu", "--host", HOST, "--port", str(port), "--no-bettertransformer"]
     command += ["--served-model-name", "all-MiniLM-L6-v2"]
-    with _running(command, port, "/embeddings", "all-MiniLM-L6-v2") as server:
+    with _running(command, port, "/embeddings", "all-MiniLM-L6-v2", PATIENCE[patience]) as server:
         yield server
 
 
 @contextmanager
-def _running(command: list[str], port: int, path: str, model: str) -> Iterator[Server]:
+def _running(command: list[str], port: int, path: str, model: str, environment: dict[str, str]) -> Iterator[Server]:
     """Run a server until the block ends, from its first answer on."""
     with (
         tempfile.TemporaryFile("w+b") as log,
-        subprocess.Popen(command, cwd=ROOT, env=os.environ | QUIET, stdout=log, stderr=log) as process,
+        subprocess.Popen(command, cwd=ROOT, env=os.environ | QUIET | environment, stdout=log, stderr=log) as process,
     ):
         try:
             _wait_for(process, port, log)
-            server = Server(process, HTTPConnection(HOST, port, timeout=PATIENCE_SECONDS), path, model)
+            server = Server(process, HTTPConnection(HOST, port, timeout=TIMEOUT_SECONDS), path, model)
             server.embed(["The first answer takes longer."])
             yield server
         finally:
@@ -99,7 +99,7 @@ def _running(command: list[str], port: int, path: str, model: str) -> Iterator[S
 
 def _wait_for(process: "subprocess.Popen[bytes]", port: int, log: IO[bytes]) -> None:
     """Return when the server answers; end with its log when it will not."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + TIMEOUT_SECONDS
     while process.poll() is None and time.monotonic() < deadline:
         with suppress(OSError):
             connection = HTTPConnection(HOST, port, timeout=5)

@@ -2,12 +2,13 @@
 
 import statistics
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from benchmarks import server
-from benchmarks.contender import check_same
+from benchmarks.contender import PATIENCE, check_same
 from benchmarks.results import RequestSize
-from benchmarks.rounds import Measurements, medians, take_turns
+from benchmarks.rounds import Measurements, best, medians, take_turns
 from benchmarks.server import Server
 from benchmarks.texts import Texts
 
@@ -37,17 +38,19 @@ class Service:
 
 
 def measure(texts: Texts) -> Service:
-    """Start both servers and let them take turns; then ours alone."""
-    with server.ours() as ours, server.infinity() as infinity:
-        servers = {OURS: ours, INFINITY: infinity}
-        ours.connect()
-        check_same(INFINITY, infinity.embed([SHORT])[1], ours.embed([SHORT])[1])
+    """Start the servers and let them take turns; then ours alone."""
+    with ExitStack() as stack:
+        servers = {f"{INFINITY}, {patience}": stack.enter_context(server.infinity(patience)) for patience in PATIENCE}
+        servers[OURS] = ours = stack.enter_context(server.ours())
+        for name, each in servers.items():
+            each.connect()
+            check_same(name, each.embed([SHORT])[1], ours.embed([SHORT])[1])
         samples = [texts.sample(index, BATCH) for index in range(BATCH_ROUNDS)]
         batches = {name: _batch(each, samples) for name, each in servers.items()}
         singles = {name: _single(each) for name, each in servers.items()}
         by_batch = take_turns("HTTP, batches of 256", batches, BATCH_ROUNDS, BATCH_SECONDS)
         by_text = take_turns("HTTP, one short text", singles, CALL_ROUNDS, CALL_SECONDS)
-    return Service(by_batch, by_text, *_alone(texts))
+    return Service(best(by_batch, INFINITY, max), best(by_text, INFINITY, min), *_alone(texts))
 
 
 def _batch(asked: Server, samples: list[list[str]]) -> Callable[[int], float]:
