@@ -13,19 +13,19 @@ MAX_CHARACTERS = 65_536  # 8 for each of the 8192 tokens that OpenAI reads of an
 SIZE = 100_256  # ids of text; the special tokens above them stand for no text
 
 
-def decode(token_ids: Sequence[int]) -> str:
+def decode(token_ids: Sequence[int], param: str = "input") -> str:
     """Return the text of token ids below SIZE; a character that they cut in two becomes U+FFFD.
 
     Raises:
-        RequestError: the text is too long; some ids stand for more than a hundred characters.
+        RequestError: the text is too long; some ids stand for more than a hundred characters. It names `param`.
     """
     content, ends = _vocabulary()
     text = b"".join(content[ends[token_id] : ends[token_id + 1]] for token_id in token_ids).decode(errors="replace")
     if len(text) > MAX_CHARACTERS:
         raise RequestError(
-            f"Invalid 'input': {len(token_ids):,} token ids stand for {len(text):,} characters, and at most "
+            f"Invalid '{param}': {len(token_ids):,} token ids stand for {len(text):,} characters, and at most "
             f"{MAX_CHARACTERS:,} are read; send them in pieces.",
-            param="input",
+            param=param,
             code="input_too_long",
         )
     return text

@@ -3,7 +3,6 @@
 import json
 import math
 from functools import cache
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,11 +17,11 @@ from handler.catalog import Catalog
 from handler.events import LambdaHandler
 from handler.settings import AuthMode, Settings
 from tests import tiny
-from tests.events import KINDS, content, event
+from tests.events import KINDS, content, context, event
 from tests.fuzz import JSON, PIECES, TEXTS, fuzz
 from tests.fuzz.test_parsing import BODIES
 
-CONTEXT = SimpleNamespace(aws_request_id="from-lambda")
+CONTEXT = context()
 MODES: tuple[AuthMode, ...] = ("none", "api-key", "iam")
 ROUTES = ("/v1/embeddings", "/v1/models", "/v1/models/tiny", "/health", "/openapi.json", "/")
 PATHS = st.one_of(st.sampled_from(ROUTES), st.lists(st.one_of(PIECES, st.sampled_from(ROUTES), TEXTS)).map("".join))

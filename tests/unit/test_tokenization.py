@@ -88,3 +88,12 @@ def test_long_token_ids_of_the_models_own_are_cut_without_special_tokens():
 
 def test_a_prompt_goes_before_every_text():
     assert tokenizer_with().encode(["b", "c"], prompt="a ") == tokenizer_with().encode(["a b", "a c"])
+
+
+@pytest.mark.parametrize("characters", [1, 3, 1000])
+def test_texts_keep_their_order_whatever_groups_they_are_read_in(monkeypatch, characters):
+    texts = ["\u00e9 a", "b", "\u00e9 c", "\u00e9 d", "e", "\u00e9"]
+    expected = tokenizer_with().encode(texts)
+    monkeypatch.setattr("handler.tokenization.GROUP_CHARACTERS", characters)
+    assert tokenizer_with().encode(texts) == expected
+    assert [encoding.windows[0][-2] for encoding in expected[:5]] == [LETTERS[i] for i in range(5)]
