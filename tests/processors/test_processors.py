@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from tests.emulator import ROOT
 from tests.processors.embed import embed
 
-LEAST_COSINE = 0.99999
+X86_LEAST = 0.99999
+# There the compiler fuses products and sums, and where a last bit tips a rounding to int8, later layers follow it.
+ARM64_LEAST = 0.998
 ARM64 = ROOT / "build" / "arm64"
 DIMENSIONS = 384
 
@@ -42,7 +44,7 @@ def there(command: list[str], every: int, **environment: str) -> NDArray[np.floa
 
 @pytest.fixture
 def compare(every, capsys, record_property):
-    def compare(processor: str, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    def compare(processor: str, vectors: NDArray[np.float32], least: float) -> NDArray[np.float32]:
         difference: NDArray[np.float32] = np.abs(here(every) - vectors)
         cosines = (here(every).astype(np.float64) * vectors).sum(axis=1)
         said = (
@@ -52,18 +54,19 @@ def compare(every, capsys, record_property):
         record_property("processor", said)
         with capsys.disabled():
             print(f"\n  {said}")  # noqa: T201 - what the verb is asked for
-        assert cosines.min() >= LEAST_COSINE
+        assert cosines.min() >= least
         return difference
 
     return compare
 
 
 def test_haswell_gives_the_same_bits(every, compare):
-    assert compare("an emulated Haswell", there(["qemu-x86_64", "-cpu", "Haswell", sys.executable], every)).max() == 0
+    vectors = there(["qemu-x86_64", "-cpu", "Haswell", sys.executable], every)
+    assert compare("an emulated Haswell", vectors, X86_LEAST).max() == 0
 
 
 @pytest.mark.skipif(not (ARM64 / "ready").exists(), reason="make test-processors ARM64=1 prepares it")
-def test_arm64_gives_as_good_as_the_same(every, compare):
+def test_arm64_gives_nearly_the_same(every, compare):
     python = ["qemu-aarch64", "-cpu", "neoverse-n1", "-L", f"{ARM64}/root", f"{ARM64}/root/usr/bin/python3.11"]
     paths = {"PYTHONPATH": f"{ARM64}/wheels", "PYTHONHOME": f"{ARM64}/root/usr"}
-    compare("an emulated Neoverse N1 (arm64)", there(python, every, **paths))
+    compare("an emulated Neoverse N1 (arm64)", there(python, every, **paths), ARM64_LEAST)
