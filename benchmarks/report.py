@@ -42,7 +42,7 @@ def _parts(text: str) -> tuple[str, str, str]:
 
 def table(results: Results) -> str:
     """Return all that the README says of the results, as Markdown."""
-    return "\n\n".join((_claims(results), _picture(results), _rates(results), _requests(results), _prices(results)))
+    return "\n\n".join((_claims(results), _rates(results), _requests(results), _prices(results)))
 
 
 def _claims(results: Results) -> str:
@@ -64,12 +64,6 @@ def _claims(results: Results) -> str:
         for claim in results.claims
     ]
     return "\n".join(lines)
-
-
-def _picture(results: Results) -> str:
-    ours = results.lengths[throughput.OURS]
-    said = ", ".join(f"{rate:.0f} at {tokens} tokens" for tokens, rate in ours.items())
-    return f"![Texts a second by their length, beside the peers: ours {said}; and cold starts]({PLOT})"
 
 
 def _rates(results: Results) -> str:
