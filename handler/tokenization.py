@@ -2,13 +2,16 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-
-from tokenizers import Tokenizer as HuggingFaceTokenizer
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from handler import cl100k
 from handler.errors import RequestError
 from handler.settings import LongInput, TokenInput
-from handler.words import Words, are_enough
+from handler.words import Words
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer as HuggingFaceTokenizer
 
 TokenIds = list[int]
 
@@ -40,17 +43,24 @@ class Tokenizer:
         """Build from the bytes of a tokenizer.json; `max_tokens` includes the special tokens.
 
         Raises:
-            Exception: the definition is not one that `tokenizers` reads.
+            Exception: the definition cannot be read.
         """
-        self._tokenizer = HuggingFaceTokenizer.from_buffer(definition)
-        self._tokenizer.no_padding()
-        self._tokenizer.no_truncation()
-        self._opening, self._closing = self._tokenizer.encode("").ids
-        self._words = Words(self._tokenizer) if are_enough(self._tokenizer) else None
-        self._vocabulary_size = self._tokenizer.get_vocab_size()
+        self._definition = definition
+        self._words = Words.of(definition)
+        self._opening, self._closing = self._encode_plain("") or self._tokenizer.encode("").ids
         self._max_tokens = max_tokens
         self._token_input = token_input
         self._long_input = long_input
+
+    @cached_property
+    def _tokenizer(self) -> "HuggingFaceTokenizer":
+        """The whole tokenizer, loaded for the first text that is not plain: a sixteenth of a cold start."""
+        from tokenizers import Tokenizer as HuggingFaceTokenizer
+
+        tokenizer = HuggingFaceTokenizer.from_buffer(self._definition)
+        tokenizer.no_padding()
+        tokenizer.no_truncation()
+        return tokenizer
 
     def encode(self, inputs: Sequence[str | TokenIds], prompt: str = "") -> list[Encoding]:
         """Encode each input.
@@ -64,17 +74,20 @@ class Tokenizer:
         arrays = [item for item in inputs if not isinstance(item, str)]
         if arrays and self._token_input == "native":
             for index, token_ids in enumerate(arrays):
-                _check_vocabulary(token_ids, index, self._vocabulary_size, "the model's vocabulary")
+                _check_vocabulary(token_ids, index, self._tokenizer.get_vocab_size(), "the model's vocabulary")
             return [self._fit(token_ids, index, special=False) for index, token_ids in enumerate(arrays)]
         texts = [prompt + self._text(item, index) for index, item in enumerate(inputs)]
         return [self._fit(token_ids, index, special=True) for index, token_ids in enumerate(self._encode(texts))]
 
     def _encode(self, texts: list[str]) -> Iterator[TokenIds]:
         """Yield the texts' token ids, special tokens included: word by word where that is the same."""
-        plain = [self._words.encode(text) if self._words is not None else None for text in texts]
+        plain = list(map(self._encode_plain, texts))
         others = self._encode_others([text for text, token_ids in zip(texts, plain, strict=True) if token_ids is None])
         for token_ids in plain:
-            yield next(others) if token_ids is None else [self._opening, *token_ids, self._closing]
+            yield token_ids or next(others)
+
+    def _encode_plain(self, text: str) -> TokenIds | None:
+        return None if self._words is None else self._words.encode(text)
 
     def _encode_others(self, texts: list[str]) -> Iterator[TokenIds]:
         """Yield texts' token ids, by `tokenizers`, in groups: it takes 230 bytes a character while it works."""

@@ -1,12 +1,9 @@
-"""Plain text to token ids, by a table of the words that were met: a tenth of the time of `tokenizers`, same ids."""
+"""Plain text to token ids, word by word: the ids of `tokenizers` in a tenth of its time, and without loading it."""
 
 import re
 from itertools import chain
 
-from tokenizers import Tokenizer
-from tokenizers.models import WordPiece
-from tokenizers.normalizers import BertNormalizer
-from tokenizers.pre_tokenizers import BertPreTokenizer
+import orjson
 
 # ASCII without the control characters that a BERT tokenizer drops, and without the bracket that opens every special
 # token.
@@ -18,34 +15,74 @@ MOST_WORDS = 1 << 16  # some 15 MB
 class Words(dict[str, list[int]]):
     """Lower-case words, and single punctuation characters, to their token ids; filled as words are met.
 
-    A BERT tokenizer splits a text at white space and around punctuation, and looks each piece up alone: a text's ids
+    A BERT tokenizer splits a text at white space and around punctuation, and takes each word apart alone: a text's ids
     are those of its words. Most words are met again and again.
     """
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        self._tokenizer = tokenizer
+    def __init__(self, vocabulary: dict[str, int], unknown: int, longest: int, special: tuple[int, int]) -> None:
+        """Keep a vocabulary, in which pieces within a word begin with ##.
 
-    def __missing__(self, word: str) -> list[int]:
-        """Look a word up."""
-        if len(self) >= MOST_WORDS:
-            self.clear()
-        ids: list[int] = self._tokenizer.encode(word, add_special_tokens=False).ids
-        self[word] = ids
-        return ids
+        `unknown` stands for a word that has no pieces, or more than `longest` characters; `special` enclose a text.
+        """
+        self._vocabulary = vocabulary
+        self._unknown = unknown
+        self._longest = longest
+        self._opening, self._closing = special
+
+    @classmethod
+    def of(cls, definition: bytes) -> "Words | None":
+        """Read the bytes of a tokenizer.json; None if it is not BERT's, uncased.
+
+        Raises:
+            ValueError: it is not JSON.
+        """
+        match orjson.loads(definition):
+            case {
+                "normalizer": {"type": "BertNormalizer", "lowercase": True},
+                "pre_tokenizer": {"type": "BertPreTokenizer"},
+                "model": {
+                    "type": "WordPiece",
+                    "vocab": vocabulary,
+                    "unk_token": unknown,
+                    "continuing_subword_prefix": "##",
+                    "max_input_chars_per_word": longest,
+                },
+                "post_processor": {
+                    "type": "TemplateProcessing",
+                    "single": [{"SpecialToken": {"id": opening}}, {"Sequence": _}, {"SpecialToken": {"id": closing}}],
+                    "special_tokens": special,
+                },
+                "added_tokens": added,
+            } if all(token["content"].startswith("[") for token in added):
+                (first,), (last,) = special[opening]["ids"], special[closing]["ids"]
+                return cls(vocabulary, vocabulary[unknown], longest, (first, last))
+            case _:
+                return None
 
     def encode(self, text: str) -> list[int] | None:
-        """Return a text's ids without special tokens, or None if it is not plain."""
+        """Return a text's ids, special tokens included, or None if it is not plain."""
         if PLAIN.fullmatch(text) is None:
             return None
-        return list(chain.from_iterable(map(self.__getitem__, WORD.findall(text.lower()))))
+        words = WORD.findall(text.lower())
+        return [self._opening, *chain.from_iterable(map(self.__getitem__, words)), self._closing]
 
+    def __missing__(self, word: str) -> list[int]:
+        """Take a word apart, from its start, into the longest pieces there are (Wu et al. 2016, section 4.1)."""
+        if len(self) >= MOST_WORDS:
+            self.clear()
+        pieces = self[word] = self._pieces(word)
+        return pieces
 
-def are_enough(tokenizer: Tokenizer) -> bool:
-    """Say whether a tokenizer is BERT's, uncased, so that it reads plain text word by word."""
-    return (
-        isinstance(tokenizer.model, WordPiece)
-        and isinstance(tokenizer.pre_tokenizer, BertPreTokenizer)
-        and isinstance(tokenizer.normalizer, BertNormalizer)
-        and tokenizer.normalizer.lowercase
-        and all(token.content.startswith("[") for token in tokenizer.get_added_tokens_decoder().values())
-    )
+    def _pieces(self, word: str) -> list[int]:
+        pieces: list[int] = []
+        start, prefix = 0, ""
+        while start < len(word) <= self._longest:
+            for end in range(len(word), start, -1):
+                piece = self._vocabulary.get(prefix + word[start:end])
+                if piece is not None:
+                    pieces.append(piece)
+                    start, prefix = end, "##"
+                    break
+            else:
+                return [self._unknown]
+        return pieces or [self._unknown]

@@ -2,21 +2,30 @@
 
 from pathlib import Path
 
+import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
-from tokenizers.normalizers import BertNormalizer, Lowercase
 
 from handler import words
-from handler.words import Words, are_enough
+from handler.words import Words
 from model_artifacts.recipe.golden import Golden
 
 FOLDER = Path(__file__).parents[2] / "model_artifacts/all-MiniLM-L6-v2"
 TOKENIZER = Tokenizer.from_file(str(FOLDER / "tokenizer.json"))
 TOKENIZER.no_truncation()
 TOKENIZER.no_padding()
-WORDS = Words(TOKENIZER)
+DEFINITION = (FOLDER / "tokenizer.json").read_bytes()
+
+
+def read() -> Words:
+    found = Words.of(DEFINITION)
+    assert found is not None  # an empty table is false
+    return found
+
+
+WORDS = read()
 
 SEPARATORS = st.sampled_from([" ", "\t", "\n", "\r\n", "", "-", "...", "'", "_", "\\", "^", "`", "~", "@", "[", "]"])
 PIECES = st.sampled_from(
@@ -25,7 +34,7 @@ PIECES = st.sampled_from(
 
 
 def expected(text: str) -> list[int]:
-    ids: list[int] = TOKENIZER.encode(text, add_special_tokens=False).ids
+    ids: list[int] = TOKENIZER.encode(text).ids
     return ids
 
 
@@ -64,18 +73,27 @@ def test_what_is_not_plain_is_left_to_the_tokenizer(text):
 
 def test_the_table_stays_bounded(monkeypatch):
     monkeypatch.setattr(words, "MOST_WORDS", 10)
-    table = Words(TOKENIZER)
+    table = read()
     for number in range(100):
         assert table.encode(f"word{number}") == expected(f"word{number}")
         assert len(table) <= 10
 
 
-def test_only_an_uncased_bert_tokenizer_is_read_word_by_word():
-    assert are_enough(TOKENIZER)
-    for change in (Lowercase(), BertNormalizer(lowercase=False)):
-        other = Tokenizer.from_str(TOKENIZER.to_str())
-        other.normalizer = change
-        assert not are_enough(other)
-    other = Tokenizer.from_str(TOKENIZER.to_str())
-    other.add_tokens(["new york"])
-    assert not are_enough(other)
+def test_words_with_no_pieces_are_unknown():
+    for word in ("x" * 101, "\u00e9", "a" * 99):
+        assert Words({"[UNK]": 7, "a": 1}, 7, 100, (0, 9)).encode(word) == ([0, 7, 9] if word.isascii() else None)
+    assert Words({"[UNK]": 7, "a": 1, "##a": 2}, 7, 100, (0, 9)).encode("aaa b") == [0, 1, 2, 2, 7, 9]
+
+
+@pytest.mark.parametrize(
+    ("part", "other"),
+    [
+        ("normalizer", {"type": "Lowercase"}),
+        ("normalizer", {"type": "BertNormalizer", "lowercase": False}),
+        ("pre_tokenizer", {"type": "Whitespace"}),
+        ("post_processor", None),
+        ("added_tokens", [{"content": "new york"}]),
+    ],
+)
+def test_only_an_uncased_bert_tokenizer_is_read_word_by_word(part, other):
+    assert Words.of(orjson.dumps({**orjson.loads(DEFINITION), part: other})) is None
