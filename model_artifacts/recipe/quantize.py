@@ -24,18 +24,16 @@ Scales, factors and copies are those of a few that measure the smallest error in
 """
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import numpy_helper
 from tqdm import tqdm
 
+from model_artifacts.recipe.calibrate import CALIBRATION_TEXTS, observe
 from model_artifacts.recipe.export import INPUT, MICROSOFT, Graph, assemble
-from model_artifacts.recipe.source import Weights
 
 Array = NDArray[np.float32]
 
@@ -47,9 +45,6 @@ WORTH_A_NODE = 0.9  # equalise a product's channels only if that leaves less tha
 MOST_COPIES = 48  # of a product's channels: 3 % of the work at a width of 1536
 GELU_LEAST = -0.17  # its minimum, at -0.75
 
-CALIBRATION_TEXTS = 256
-CALIBRATION_TOKENS = 128  # at most, of one text
-REPETITIVE = 0.25  # share of the calibration texts that repeat one token: their attention does not average anything out
 SAMPLE = 1000  # tokens on which errors are measured
 
 
@@ -88,7 +83,7 @@ def quantize(model: onnx.ModelProto, special: tuple[int, int], texts: int = CALI
     for name in products:
         readers.setdefault(nodes[name].input[0], []).append(name)
     gelus = {value: nodes[value].input[0] for value in readers if nodes[value].op_type == "Gelu"}
-    observed = _observe(model, [*readers, *gelus.values()], special, weights, texts)
+    observed = observe(model, [*readers, *gelus.values()], special, weights, texts)
 
     inputs = {}
     for value, names in tqdm(readers.items(), desc="  products", leave=False, disable=None):
@@ -116,38 +111,6 @@ def round_to_int8(value: Array, axis: int, largest: int) -> tuple[NDArray[np.int
     scale = np.abs(value).max(axis=axis, keepdims=True) / np.float32(largest)
     scale = np.where(scale == 0, np.float32(1), scale)
     return np.rint(value / scale).astype(np.int8), scale
-
-
-def _observe(
-    model: onnx.ModelProto, names: list[str], special: tuple[int, int], weights: Weights, texts: int
-) -> dict[str, Array]:
-    """Run random token sequences and keep every token's values, float32 (all tokens, channels).
-
-    Outlier channels belong to the weights, not to what is read: random tokens find the same ones as sentences do, no
-    text has to be shipped or licensed, and no data set can be fitted.
-    """
-    probed = onnx.ModelProto()
-    probed.CopyFrom(model)
-    probed.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
-    options = ort.SessionOptions()
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = ort.InferenceSession(probed.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    seen: dict[str, list[Array]] = {name: [] for name in names}
-    longest = min(CALIBRATION_TOKENS, len(weights["positions.weight"]) - len(special))
-    for ids in _random_texts(texts, longest, len(weights["words.weight"]), special):
-        for name, value in zip(names, session.run(names, {INPUT: ids}), strict=True):
-            seen[name].append(value[:, 0])
-    return {name: np.concatenate(values) for name, values in seen.items()}
-
-
-def _random_texts(texts: int, longest: int, vocabulary: int, special: tuple[int, int]) -> Iterator[NDArray[np.int64]]:
-    """Yield token ids (tokens, 1), short ones as often as long ones."""
-    random = np.random.default_rng(0)
-    for _ in range(texts):
-        tokens = random.integers(vocabulary // 30, vocabulary, int((longest + 1) ** random.random()))
-        if random.random() < REPETITIVE:
-            tokens[:] = tokens[0]
-        yield np.concatenate([special[:1], tokens, special[1:]])[:, None].astype(np.int64)
 
 
 def _equalise_outliers(products: list[Product], values: Array) -> Input:
