@@ -25,17 +25,16 @@ LOCKED_DOWN = ("--read-only", "--tmpfs", "/tmp:mode=1777", "--user", "993:990", 
 
 @dataclass(frozen=True)
 class Function:
-    """A running function: where it is invoked, where its log goes, and the emulator's process, if it is one."""
+    """A running function: where it is invoked, where its log goes, and the id of the emulator's process."""
 
     address: str
     log_path: Path
-    process: "subprocess.Popen[bytes] | None" = None
+    pid: int
 
     @property
     def runtime(self) -> int:
         """The id of the process that the emulator has started, the one that runs the code."""
-        assert self.process
-        threads = Path(f"/proc/{self.process.pid}/task").glob("*/children")  # any of them may have started it
+        threads = Path(f"/proc/{self.pid}/task").glob("*/children")  # any of them may have started it
         return int(next(child for thread in threads for child in thread.read_text().split()))
 
     def invoke(self, event: dict[str, Any]) -> Any:
@@ -58,13 +57,13 @@ class Function:
 def run(image: str | None, log_path: Path, **environment: str) -> Iterator[Function]:
     """Run the function until the block ends: the image, or the working copy as a process."""
     with log_path.open("wb") as log, (_container if image else _process)(image or "", log, environment) as started:
-        address, process = started
+        address, pid = started
         _wait_for(address)
-        yield Function(address, log_path, process)
+        yield Function(address, log_path, pid)
 
 
 @contextmanager
-def _process(_: str, log: Any, environment: dict[str, str]) -> "Iterator[tuple[str, subprocess.Popen[bytes]]]":
+def _process(_: str, log: Any, environment: dict[str, str]) -> Iterator[tuple[str, int]]:
     samcli = distribution("aws-sam-cli").locate_file("samcli")
     machine = {"aarch64": "arm64"}.get(platform.machine(), platform.machine())
     address, runtime_api = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
@@ -74,20 +73,21 @@ def _process(_: str, log: Any, environment: dict[str, str]) -> "Iterator[tuple[s
     settings = {"PATH": os.environ["PATH"], **ENVIRONMENT, **environment}
     with subprocess.Popen(command, cwd=ROOT, env=settings, stdout=log, stderr=log) as process:
         try:
-            yield address, process
+            yield address, process.pid
         finally:
             process.terminate()
 
 
 @contextmanager
-def _container(image: str, log: Any, environment: dict[str, str]) -> Iterator[tuple[str, None]]:
+def _container(image: str, log: Any, environment: dict[str, str]) -> Iterator[tuple[str, int]]:
     settings = [word for name, value in {**ENVIRONMENT, **environment}.items() for word in ("--env", f"{name}={value}")]
     started = ["docker", "run", "--detach", "--publish", "127.0.0.1::8080", *LOCKED_DOWN, *settings, image]
     container = subprocess.check_output(started, text=True).strip()
     try:
         published = subprocess.check_output(["docker", "port", container, "8080/tcp"], text=True)
         with subprocess.Popen(["docker", "logs", "--follow", container], stdout=log, stderr=log):
-            yield published.split()[0], None
+            state = subprocess.check_output(["docker", "inspect", "--format", "{{.State.Pid}}", container], text=True)
+            yield published.split()[0], int(state)
             subprocess.run(["docker", "stop", "--time", "2", container], check=True, stdout=subprocess.DEVNULL)
     finally:
         subprocess.run(["docker", "rm", "--force", container], check=True, stdout=subprocess.DEVNULL)

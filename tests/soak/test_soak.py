@@ -124,7 +124,7 @@ def test_over_loopback(service, requests, record_property, capsys):
     assert requests < 1_000 or a_request < SLOPE_LIMIT
 
 
-def test_through_lambdas_emulator(requests, tmp_path, record_property, capsys):
+def test_through_lambdas_emulator(request, requests, tmp_path, record_property, capsys):
     def asked(content: bytes) -> dict[str, Any]:
         return event("http-api-2.0", content.replace(b'"tiny"', b'"all-MiniLM-L6-v2"'))
 
@@ -133,7 +133,8 @@ def test_through_lambdas_emulator(requests, tmp_path, record_property, capsys):
     samples: list[tuple[int, int]] = []
     milliseconds: list[float] = []
     counted: set[tuple[int, int]] = set()
-    with emulator.run(None, tmp_path / "log", AUTH_MODE="none") as function:
+    image = request.config.getoption("--image")
+    with emulator.run(image, tmp_path / "log", AUTH_MODE="none") as function:
         for number, (name, _, content, expected) in enumerate(plan):
             began = time.perf_counter()
             assert function.invoke(asked(content))["statusCode"] == expected, name
@@ -146,8 +147,9 @@ def test_through_lambdas_emulator(requests, tmp_path, record_property, capsys):
     p50, p99 = np.percentile(milliseconds, [50, 99])
     grown = samples[-1][1] - samples[0][1]
     ((files, threads),) = counted
+    around = ", around the image" if image else ""
     said = (
-        f"{len(plan):,} requests through Lambda's emulator: {len(lines):,} lines of log; p50 {p50:.1f} ms, p99 "
+        f"{len(plan):,} requests through Lambda's emulator{around}: {len(lines):,} lines of log; p50 {p50:.1f} ms, p99 "
         f"{p99:.1f} ms; memory {samples[-1][1] / 1e6:.0f} MB, {grown / 1e6:+.1f} MB after warm-up; {files} files and "
         f"{threads} threads throughout"
     )
