@@ -12,8 +12,8 @@ from handler import openapi
 from handler.auth import Authenticate
 from handler.bounds import Bounded
 from handler.catalog import Catalog
-from handler.errors import STATUS, UNAVAILABLE, ErrorBody, RequestError, UnavailableError, describe, describe_http
-from handler.observability import LastResort, Observe, Telemetry, refusal
+from handler.errors import UNAVAILABLE, ErrorBody, RequestError, UnavailableError, describe_http
+from handler.observability import LastResort, Observe, Telemetry, refusal, refuse
 from handler.routes import CanonicalPath, router
 from handler.settings import Settings
 
@@ -51,15 +51,15 @@ def create_app(settings: Settings, catalog: Catalog, telemetry: Telemetry | None
 def unavailable(telemetry: Telemetry | None) -> Observe:
     """Build what answers when the service could not start: 503 to everything."""
 
-    async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
+    async def put_off(scope: Scope, receive: Receive, send: Send) -> None:
         response = refusal(scope, 503, UNAVAILABLE, "openai", {"retry-after": "30"})
         await response(scope, receive, send)
 
-    return Observe(refuse, telemetry)
+    return Observe(put_off, telemetry)
 
 
 async def _refuse(request: Request, error: RequestError) -> Response:
-    return _answer(request, STATUS[type(error)], describe(error))
+    return refuse(request.scope, error, request.app.state.settings.error_format)
 
 
 async def _refuse_http(request: Request, error: HTTPException) -> Response:

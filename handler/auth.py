@@ -12,8 +12,8 @@ from hmac import compare_digest
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from handler.errors import STATUS, AuthenticationError, describe
-from handler.observability import gateway_context, refusal
+from handler.errors import AuthenticationError
+from handler.observability import gateway_context, refuse
 from handler.settings import KEY_NAME, Settings
 
 OPEN = ("/health",)
@@ -39,8 +39,7 @@ class Authenticate:
             try:
                 scope["record"].caller = self._identify(scope)
             except AuthenticationError as error:
-                status, headers = STATUS[type(error)], {"www-authenticate": "Bearer"}
-                response = refusal(scope, status, describe(error), self.settings.error_format, headers)
+                response = refuse(scope, error, self.settings.error_format, {"www-authenticate": "Bearer"})
                 await response(scope, receive, send)
                 return
         await self.app(scope, receive, send)

@@ -5,8 +5,8 @@ What is inside a body has its limits in schemas.py.
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from handler.errors import STATUS, BodyTooLargeError, ErrorFormat, HeadTooLargeError, describe
-from handler.observability import refusal
+from handler.errors import BodyTooLargeError, ErrorFormat, HeadTooLargeError
+from handler.observability import refuse
 
 # Lambda takes 6 MB of event, and the gateway may put a body in base64 there, which is a third larger.
 MAX_BODY_BYTES = 4 << 20
@@ -27,8 +27,7 @@ class Bounded:
             await self.app(scope, receive, send)
             return
         if _head_bytes(scope) > MAX_HEAD_BYTES:
-            error = HeadTooLargeError(MAX_HEAD_BYTES)
-            response = refusal(scope, STATUS[type(error)], describe(error), self.error_format)
+            response = refuse(scope, HeadTooLargeError(MAX_HEAD_BYTES), self.error_format)
             await response(scope, receive, send)
             return
         announced, received = _announced(scope), 0

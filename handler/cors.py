@@ -4,8 +4,8 @@ from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from handler.errors import STATUS, ErrorFormat, RequestError, describe
-from handler.observability import refusal
+from handler.errors import ErrorFormat, RequestError
+from handler.observability import refuse
 
 
 class CrossOrigin(CORSMiddleware):
@@ -27,7 +27,7 @@ class CrossOrigin(CORSMiddleware):
             await super().__call__(scope, receive, send)
             return
         error = RequestError("Pages of this origin may not send this method here.", code="origin_not_allowed")
-        response = refusal(scope, STATUS[type(error)], describe(error), self.error_format, {"vary": "Origin"})
+        response = refuse(scope, error, self.error_format, {"vary": "Origin"})
         await response(scope, receive, send)
 
     def _refuses(self, scope: Scope) -> bool:

@@ -43,5 +43,5 @@ class InferenceSession:
 
     def run(self, token_ids: NDArray[np.int64]) -> HiddenStates:
         """Return the hidden states, float32 (tokens, texts, hidden), of token ids, int64 (tokens, texts)."""
-        (hidden_states,) = self._session.run(["last_hidden_state"], {"input_ids": token_ids})
-        return hidden_states  # type: ignore[no-any-return]
+        hidden_states: HiddenStates = self._session.run(["last_hidden_state"], {"input_ids": token_ids})[0]
+        return hidden_states

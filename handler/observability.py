@@ -17,7 +17,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from handler.errors import UNEXPECTED, ErrorBody, ErrorFormat, ServiceError
+from handler.errors import STATUS, UNEXPECTED, ErrorBody, ErrorFormat, RequestError, ServiceError, describe
 
 NAMESPACE = "ServerlessEmbeddings"
 REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")  # it becomes a header
@@ -202,6 +202,13 @@ class LastResort:
             if answered:
                 raise
             await response(scope, receive, send)
+
+
+def refuse(
+    scope: Scope, error: RequestError, error_format: ErrorFormat, headers: Mapping[str, str] | None = None
+) -> Response:
+    """Return the answer to a request that cannot be served as it is."""
+    return refusal(scope, STATUS[type(error)], describe(error), error_format, headers)
 
 
 def refusal(

@@ -73,8 +73,9 @@ class Tokenizer:
         """
         arrays = [item for item in inputs if not isinstance(item, str)]
         if arrays and self._token_input == "native":
+            size = self._tokenizer.get_vocab_size()
             for index, token_ids in enumerate(arrays):
-                _check_vocabulary(token_ids, index, self._tokenizer.get_vocab_size(), "the model's vocabulary")
+                _check_vocabulary(token_ids, index, size, "the model's vocabulary")
             return [self._fit(token_ids, index, special=False) for index, token_ids in enumerate(arrays)]
         texts = [prompt + self._text(item, index) for index, item in enumerate(inputs)]
         return [self._fit(token_ids, index, special=True) for index, token_ids in enumerate(self._encode(texts))]

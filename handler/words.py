@@ -74,9 +74,11 @@ class Words(dict[str, list[int]]):
         return pieces
 
     def _pieces(self, word: str) -> list[int]:
+        if len(word) > self._longest:
+            return [self._unknown]
         pieces: list[int] = []
         start, prefix = 0, ""
-        while start < len(word) <= self._longest:
+        while start < len(word):
             for end in range(len(word), start, -1):
                 piece = self._vocabulary.get(prefix + word[start:end])
                 if piece is not None:
@@ -85,4 +87,4 @@ class Words(dict[str, list[int]]):
                     break
             else:
                 return [self._unknown]
-        return pieces or [self._unknown]
+        return pieces
