@@ -65,7 +65,7 @@ soak: setup ## thousands of mixed requests over loopback and through Lambda's em
 	$(python) -m pytest tests/soak -v -s --soak 3000
 
 report: setup ## attack, break, fuzz and soak it, and write what happened to docs/hardening.md
-	FUZZ_SECONDS=$(or $(FUZZ_SECONDS),10) $(python) -m pytest tests/contract/test_auth_attacks.py tests/contract/test_bounds.py tests/contract/test_faults.py tests/fuzz tests/soak --hypothesis-profile fuzz --soak 3000 --override-ini junit_family=xunit1 --junitxml build/hardening.xml
+	FUZZ_SECONDS=$(or $(FUZZ_SECONDS),10) $(python) -m pytest tests/contract/test_auth_attacks.py tests/contract/test_limits.py tests/contract/test_faults.py tests/fuzz tests/soak --hypothesis-profile fuzz --soak 3000 --override-ini junit_family=xunit1 --junitxml build/hardening.xml
 	$(python) -m tests.report build/hardening.xml > docs/hardening.md
 
 check: setup ## format, lint and type check
@@ -74,7 +74,7 @@ check: setup ## format, lint and type check
 	$(python) -m mypy
 
 api-key: setup ## make an API key (NAME=alice): shows it once, and the pair to deploy
-	@$(python) -m handler.auth "$${NAME:?say whose: make api-key NAME=alice}"
+	@$(python) -m handler.api.auth "$${NAME:?say whose: make api-key NAME=alice}"
 
 # What the function never imports stays out, and a test of the image says what it imports: tokenizers asks for
 # huggingface-hub to download, onnxruntime for the next three to convert, anyio for idna to look up hosts.

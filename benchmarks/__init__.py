@@ -1,21 +1,15 @@
 """Measured claims of the README, each a command: see README.md beside this file.
 
-suite.py         make bench: everything below, then results.json, the README's table and the plot
-results.py       what was found out, as frozen records and as JSON
-report.py        records -> the README's table
-plot.py          records -> results.png
-cost.py          records -> dollars for a million tokens
-throughput.py    texts a second in process, by contender and by length
+suite.py         make bench: everything below, then the report
+texts.py         what is embedded
+rounds.py        measurements that take turns
+throughput.py    texts per second in process, by peer and by length
 service.py       over HTTP: batches, one text, sizes of a request, memory
 graph.py         the served graph beside its products alone, and beside a plain one
-contract.py      the path around the model
-cold.py          cold starts, beside naive.py and the least there is
-instructions.py  make bench-instructions: counts by callgrind
-store.py         models from S3
-processors.py    the same bits on another processor
-contender.py     a peer as a process, asked over its standard input; worker.py is what runs there
-server.py        a peer as a server
-plain_graph.py   the graph that fastembed is fed
-rounds.py        taking turns
-texts.py         what is embedded
+overhead.py      the path around the model
+cold.py          make bench-cold: cold starts, beside a typical implementation and a baseline
+instructions.py  make bench-instructions: instruction counts, by callgrind
+s3.py            models from S3
+peers/           the other implementations, each in an environment or process of its own
+report/          results as records, as JSON, as the README's table and as a plot
 """

@@ -29,7 +29,7 @@ lap("first answer")
 """
 WAYS = {
     "ours": f"from handler.main import lambda_handler\nlap('imports and model')\n{ANSWER}",
-    "naive": f"from benchmarks.naive import lambda_handler\nlap('imports and model')\n{ANSWER}",
+    "naive": f"from benchmarks.peers.typical import lambda_handler\nlap('imports and model')\n{ANSWER}",
     "floor": """
 import numpy as np
 lap("numpy")

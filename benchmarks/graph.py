@@ -12,12 +12,12 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from benchmarks.plain_graph import MASK, TYPES
+from benchmarks.peers.plain_graph import MASK, TYPES
 from benchmarks.rounds import medians, ratio, take_turns
 from benchmarks.texts import Texts
-from handler.artifacts import load
-from handler.embedder import RUN_TOKENS, Embedder
-from handler.inference import InferenceSession
+from handler.artifacts.resolver import load
+from handler.embedding.embedder import RUN_TOKENS, Embedder
+from handler.embedding.inference import InferenceSession
 from handler.settings import Settings
 from model_artifacts.recipe.export import INPUT, MICROSOFT
 

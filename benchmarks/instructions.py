@@ -24,9 +24,9 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import contract
-from handler.artifacts import load
-from handler.embedder import Embedder
+from benchmarks import overhead
+from handler.artifacts.resolver import load
+from handler.embedding.embedder import Embedder
 from handler.settings import Settings
 from tests.emulator import ROOT
 from tests.events import context as lambda_context
@@ -102,9 +102,9 @@ def parts() -> dict[str, Callable[[], object]]:
     embedder = Embedder(load(settings.models[0], settings), settings)
     random = np.random.default_rng(0)
     sequences = [random.integers(1000, 30000, length).tolist() for length in LENGTHS]
-    handle = contract.without_model()
+    handle = overhead.without_model()
     context = lambda_context()
-    one, many = (event("http-api-2.0", contract.body(texts).decode()) for texts in (1, TEXTS))
+    one, many = (event("http-api-2.0", overhead.body(texts).decode()) for texts in (1, TEXTS))
     return {
         f"embed {len(LENGTHS)} texts, {sum(LENGTHS)} tokens": partial(embedder.embed, sequences),
         f"{REPEATS} requests, all but the model": lambda: [handle(one, context) for _ in range(REPEATS)],

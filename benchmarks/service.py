@@ -5,11 +5,11 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from benchmarks import server
-from benchmarks.contender import PATIENCE, check_same
-from benchmarks.results import RequestSize
+from benchmarks.peers import server
+from benchmarks.peers.contender import PATIENCE, check_same
+from benchmarks.peers.server import Server
+from benchmarks.report.results import RequestSize
 from benchmarks.rounds import Measurements, best, medians, take_turns
-from benchmarks.server import Server
 from benchmarks.texts import Texts
 
 OURS, INFINITY = "serverless-embeddings", "infinity-emb"

@@ -7,12 +7,13 @@ import argparse
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import cold, contract, cost, graph, report, service, throughput
-from benchmarks.contender import PEERS, THREADS
-from benchmarks.contract import Around
+from benchmarks import cold, graph, overhead, service, throughput
 from benchmarks.graph import GraphTimes
-from benchmarks.plain_graph import lay_out
-from benchmarks.results import Claim, Machine, Price, Results
+from benchmarks.overhead import Around
+from benchmarks.peers.contender import PEERS, THREADS
+from benchmarks.peers.plain_graph import lay_out
+from benchmarks.report import cost, readme
+from benchmarks.report.results import Claim, Machine, Price, Results
 from benchmarks.rounds import medians, ratio
 from benchmarks.service import INFINITY, Service
 from benchmarks.texts import Texts
@@ -28,7 +29,7 @@ def main() -> None:
     parser.add_argument("--sts", type=Path, metavar="FILE", help="STS-B's dev split (.tsv.gz), to embed its sentences")
     measure(Texts(parser.parse_args().sts)).write()
     results = Results.read()  # as rounded there
-    report.write(results)
+    readme.write(results)
     for claim in results.claims:
         verdict = "" if claim.bar is None else "met" if claim.met else "MISSED"
         print(f"{claim.what:66}{claim.figure:>10}{claim.limit:>10}  {verdict:8}{claim.detail}")
@@ -43,7 +44,7 @@ def measure(texts: Texts) -> Results:
     process = throughput.measure(texts, full, plain)
     http = service.measure(texts)
     times = graph.measure(texts, plain)
-    around = contract.measure()
+    around = overhead.measure()
     starts = cold.measure()
     one, many = around
     return Results(

@@ -13,7 +13,7 @@ import uvicorn
 from handler.errors import UnavailableError
 
 if TYPE_CHECKING:
-    from handler.catalog import Catalog
+    from handler.models.catalog import Catalog
 
 HOST = "127.0.0.1"
 EXAMPLE = "The food was delicious and the waiter..."
@@ -53,7 +53,7 @@ def serve(port: int) -> None:
     except (OSError, OverflowError) as error:
         sys.exit(f"cannot listen on {HOST}:{port}: {error}; choose another port: make run PORT={port % 65535 + 1}")
     catalog = _catalog()
-    from handler.app import create_app
+    from handler.api.app import create_app
     from handler.main import settings
 
     # Only this machine can call: no key is asked for unless there is one to ask for.

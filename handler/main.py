@@ -12,8 +12,8 @@ gc.disable()  # what is imported stays, so looking for garbage in it is lost tim
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # NumPy starts threads for products of matrices: there are none here
 os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # it would look for them in every installed package
 
-from handler.catalog import Catalog
 from handler.errors import ServiceError, SettingsError, UnavailableError
+from handler.models.catalog import Catalog
 from handler.settings import Settings
 
 reporting: Future[Callable[[ServiceError], None]] = Future()
@@ -38,9 +38,9 @@ BaseModel.model_config["defer_build"] = True  # FastAPI's models of the OpenAPI 
 
 from mangum.types import ASGI
 
-from handler.app import create_app, unavailable
-from handler.events import LambdaHandler
-from handler.observability import Telemetry, log_failure, process_age
+from handler.api.app import create_app, unavailable
+from handler.lambda_events import LambdaHandler
+from handler.telemetry import Telemetry, log_failure, process_age
 
 function = os.environ.get("AWS_LAMBDA_FUNCTION_NAME")
 telemetry = Telemetry(function) if function else None

@@ -3,7 +3,7 @@
 Every attempt is made by somebody who has no key, but for those that say KEY.
 """
 
-from handler.auth import digest_of
+from handler.api.auth import digest_of
 from tests import wire
 
 KEY = "sk-plughmarker"

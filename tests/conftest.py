@@ -12,8 +12,8 @@ import uvicorn
 from fastapi import FastAPI
 from hypothesis import HealthCheck, settings
 
-from handler.app import create_app
-from handler.catalog import Catalog
+from handler.api.app import create_app
+from handler.models.catalog import Catalog
 from handler.settings import Settings
 from tests import tiny
 
@@ -36,7 +36,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def serve(app: FastAPI) -> Iterator[str]:
     """Serve an application on a free loopback port; yield its URL."""
     listener = socket.create_server(("127.0.0.1", 0))  # listens from here on, so no request can come too early
-    server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
+    server = uvicorn.Server(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     try:

@@ -16,8 +16,8 @@ import httpx2
 from botocore.config import Config
 from moto.server import ThreadedMotoServer
 
-from handler.artifacts import Artifacts
-from handler.manifest import MODEL_FILE, TOKENIZER_FILE, Reference
+from handler.artifacts.manifest import MODEL_FILE, TOKENIZER_FILE, Reference
+from handler.artifacts.resolver import Artifacts
 from model_artifacts.recipe.publish import publish
 from model_artifacts.recipe.seal import describe, seal
 

@@ -14,9 +14,9 @@ from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
 from tokenizers.processors import TemplateProcessing
 
-from handler.artifacts import Artifacts
-from handler.embedder import Embedder
-from handler.manifest import MODEL_FILE, TOKENIZER_FILE, Manifest
+from handler.artifacts.manifest import MODEL_FILE, TOKENIZER_FILE, Manifest
+from handler.artifacts.resolver import Artifacts
+from handler.embedding.embedder import Embedder
 from handler.settings import Settings
 from model_artifacts.recipe.export import export
 from model_artifacts.recipe.quantize import quantize

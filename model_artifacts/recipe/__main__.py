@@ -7,9 +7,9 @@ from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
-from handler.artifacts import Artifacts
-from handler.manifest import MODEL_FILE, TOKENIZER_FILE, Manifest
-from handler.tokenization import Tokenizer
+from handler.artifacts.manifest import MODEL_FILE, TOKENIZER_FILE, Manifest
+from handler.artifacts.resolver import Artifacts
+from handler.embedding.tokenization import Tokenizer
 from model_artifacts.recipe import golden as reference
 from model_artifacts.recipe import source as sources
 from model_artifacts.recipe.export import export

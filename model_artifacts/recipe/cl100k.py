@@ -1,4 +1,4 @@
-"""OpenAI's cl100k_base vocabulary, packed for decoding: `make vocabulary` writes handler/cl100k_base.bin.
+"""OpenAI's cl100k_base vocabulary, packed for decoding: `make vocabulary` writes handler/embedding/cl100k_base.bin.
 
 Decoding needs only the bytes of each id, no merges. The source is the file of OpenAI's tiktoken (MIT License), as the
 PyPI package litellm ships it; by its SHA-256 it is the one that tiktoken itself would download.

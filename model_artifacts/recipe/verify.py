@@ -1,4 +1,4 @@
-"""The quantized model against full precision, through handler.embedder, as it will be served."""
+"""The quantized model against full precision, through handler.embedding.embedder, as it will be served."""
 
 import csv
 import gzip
@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from handler.artifacts import Artifacts
-from handler.embedder import Embedder
+from handler.artifacts.resolver import Artifacts
+from handler.embedding.embedder import Embedder
 from handler.settings import Settings
 from model_artifacts.recipe.golden import Golden
 

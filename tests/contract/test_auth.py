@@ -9,9 +9,9 @@ import pytest
 from fastapi import FastAPI
 from mangum import Mangum
 
-from handler.app import create_app
-from handler.auth import digest_of
-from handler.catalog import Catalog
+from handler.api.app import create_app
+from handler.api.auth import digest_of
+from handler.models.catalog import Catalog
 from handler.settings import Settings
 from tests import tiny
 from tests.conftest import serve

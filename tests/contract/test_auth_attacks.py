@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 
-from handler import auth
-from handler.app import create_app
-from handler.auth import digest_of
-from handler.catalog import Catalog
+from handler.api import auth
+from handler.api.app import create_app
+from handler.api.auth import digest_of
 from handler.errors import SettingsError
-from handler.events import LambdaHandler
+from handler.lambda_events import LambdaHandler
+from handler.models.catalog import Catalog
 from handler.settings import Settings
 from tests import tiny, wire
 from tests.attacks import HEADERS, KEY, RAW, ROUTES

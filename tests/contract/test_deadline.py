@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from mangum import Mangum
 
-from handler.app import create_app
-from handler.catalog import Catalog
-from handler.embedder import Embedder
+from handler.api.app import create_app
+from handler.embedding.embedder import Embedder
+from handler.models.catalog import Catalog
 from tests import tiny
 from tests.conftest import SETTINGS
 from tests.events import content, context, event, headers
@@ -26,7 +26,7 @@ class Slow:
     def __init__(self, session, seconds_per_token: float, monkeypatch) -> None:
         self._session, self._seconds, self._late = session, seconds_per_token, 0.0
         real = time.monotonic
-        monkeypatch.setattr("handler.deadline.time.monotonic", lambda: real() + self._late)
+        monkeypatch.setattr("handler.embedding.deadline.time.monotonic", lambda: real() + self._late)
 
     def run(self, token_ids):
         self._late += self._seconds * token_ids.size

@@ -9,9 +9,9 @@ from functools import partial
 import numpy as np
 import pytest
 
-from handler.artifacts import load
-from handler.auth import digest_of
-from handler.embedder import Embedder
+from handler.api.auth import digest_of
+from handler.artifacts.resolver import load
+from handler.embedding.embedder import Embedder
 from handler.settings import Settings
 from tests.emulator import FUNCTION, Function, run
 from tests.events import KINDS, content, event, headers

@@ -6,8 +6,8 @@ import httpx2
 import pytest
 from fastapi import FastAPI
 
-from handler.app import create_app
-from handler.catalog import Catalog
+from handler.api.app import create_app
+from handler.models.catalog import Catalog
 from handler.settings import Settings
 from tests import tiny
 from tests.conftest import serve

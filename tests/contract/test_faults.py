@@ -17,10 +17,10 @@ import pytest
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from handler.app import create_app
-from handler.catalog import Catalog
-from handler.embedder import Embedder
-from handler.pooling import HiddenStates
+from handler.api.app import create_app
+from handler.embedding.embedder import Embedder
+from handler.embedding.pooling import HiddenStates
+from handler.models.catalog import Catalog
 from tests import emulator, process, tiny
 from tests import s3 as servers
 from tests.conftest import SETTINGS, serve

@@ -4,13 +4,13 @@ import os
 import subprocess
 import sys
 
-from handler.artifacts import load
+from handler.artifacts.resolver import load
 from handler.settings import Settings
-from tests.unit.test_architecture import HANDLER, MODULES
+from tests.unit.test_architecture import HANDLER, MODULES, name_of
 
 
 def test_nothing_but_main_has_effects_at_import():
-    modules = [f"handler.{path.stem}" for path in MODULES if path.stem != "main"]
+    modules = [name_of(path) for path in MODULES if path.stem != "main"]
     script = f"""
 import builtins, importlib, threading
 import fastapi, mangum, numpy, onnxruntime, orjson, tokenizers, uvicorn  # their effects are theirs
@@ -32,7 +32,7 @@ def test_onnx_runtime_reports_to_nobody(tmp_path):
 import os
 import numpy
 threads = len(os.listdir("/proc/self/task"))
-import handler.inference
+import handler.embedding.inference
 assert len(os.listdir("/proc/self/task")) == threads, "a thread was started"
 """
     environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}  # no CI, which would silence it too

@@ -6,8 +6,8 @@ import httpx2
 import numpy as np
 import pytest
 
-from handler.app import create_app
-from handler.catalog import Catalog
+from handler.api.app import create_app
+from handler.models.catalog import Catalog
 from handler.settings import Settings
 from tests import tiny
 from tests.conftest import serve
@@ -28,7 +28,7 @@ def test_plain_errors_are_the_api_documents_literal_bodies(monkeypatch):
     assert (unknown.status_code, unknown.json()) == (404, {"error": "model not found"})
     empty = post({"model": "tiny", "input": ""}, plain)
     assert (empty.status_code, empty.json()) == (400, {"error": "Invalid 'input': it is an empty string."})
-    monkeypatch.setattr("handler.embedder.l2_normalize", lambda _: 1 / 0)
+    monkeypatch.setattr("handler.embedding.embedder.l2_normalize", lambda _: 1 / 0)
     broken = post({"model": "tiny", "input": "a"}, plain)
     assert (broken.status_code, broken.json()) == (500, {"error": "Unexpected internal server error occurred"})
 
@@ -63,7 +63,7 @@ def test_a_response_that_lambda_could_not_return_is_refused_before_inference(mon
     def never(*_: object) -> None:
         pytest.fail("inference ran")
 
-    monkeypatch.setattr("handler.embedder.InferenceSession.run", never)
+    monkeypatch.setattr("handler.embedding.embedder.InferenceSession.run", never)
     body = {"model": "tiny", "input": ["a"] * 2048}
     response = post(body, Settings(), dimensions=1536)
     assert response.status_code == 400

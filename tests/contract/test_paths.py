@@ -6,8 +6,8 @@ import httpx2
 import pytest
 from mangum import Mangum
 
-from handler.app import create_app
-from handler.catalog import Catalog
+from handler.api.app import create_app
+from handler.models.catalog import Catalog
 from handler.settings import Settings
 from tests import tiny
 from tests.conftest import serve
@@ -85,7 +85,7 @@ def test_real_responses_name_the_origin_errors_too(open_client, body, status):
 
 
 def test_even_the_500_of_a_crash_names_the_origin(open_client, monkeypatch):
-    monkeypatch.setattr("handler.embedder.l2_normalize", lambda _: 1 / 0)
+    monkeypatch.setattr("handler.embedding.embedder.l2_normalize", lambda _: 1 / 0)
     response = open_client.post("/v1/embeddings", content=BODY, headers={"origin": ORIGIN})
     assert response.status_code == 500
     assert response.headers["access-control-allow-origin"] == ORIGIN

@@ -12,9 +12,9 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from handler.artifacts import load
+from handler.artifacts.manifest import MODEL_FILE
+from handler.artifacts.resolver import load
 from handler.errors import ArtifactError
-from handler.manifest import MODEL_FILE
 from handler.settings import Settings
 from model_artifacts.recipe.publish import PREFIX, PublishError, publish, published
 from model_artifacts.recipe.seal import seal

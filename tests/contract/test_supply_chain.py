@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from handler.manifest import sha256_of
+from handler.artifacts.manifest import sha256_of
 from tests.contract.test_layers import LAYERS, locked
 from tests.emulator import ROOT
 

@@ -5,9 +5,9 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from handler.cl100k import MAX_CHARACTERS
+from handler.contract.schemas import MAX_INPUTS, MAX_TOKEN_IDS, EmbeddingRequest
+from handler.embedding.cl100k import MAX_CHARACTERS
 from handler.errors import RequestError, describe
-from handler.schemas import MAX_INPUTS, MAX_TOKEN_IDS, EmbeddingRequest
 from tests.fuzz import JSON, TEXTS, fuzz
 
 IDS = st.integers(-2, 2**31 + 1)

@@ -12,9 +12,9 @@ from schemathesis.checks import not_a_server_error
 from schemathesis.core.result import Ok
 from schemathesis.specs.openapi.checks import response_schema_conformance, status_code_conformance
 
-from handler.app import create_app
-from handler.catalog import Catalog
-from handler.events import LambdaHandler
+from handler.api.app import create_app
+from handler.lambda_events import LambdaHandler
+from handler.models.catalog import Catalog
 from handler.settings import AuthMode, Settings
 from tests import tiny
 from tests.events import KINDS, content, context, event

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
-from handler import cl100k
-from handler.artifacts import load
-from handler.embedder import Embedder
-from handler.encoding import encode_response
+from handler.artifacts.resolver import load
+from handler.contract.responses import encode_response
+from handler.embedding import cl100k
+from handler.embedding.embedder import Embedder
+from handler.embedding.tokenization import Tokenizer
 from handler.errors import RequestError
 from handler.settings import LongInput, Settings
-from handler.tokenization import Tokenizer
 from tests import tiny
 from tests.fuzz import TEXTS, fuzz
 

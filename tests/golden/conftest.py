@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from handler.artifacts import Artifacts, load
-from handler.embedder import Embedder
+from handler.artifacts.resolver import Artifacts, load
+from handler.embedding.embedder import Embedder
 from handler.settings import Settings
 from model_artifacts.recipe.golden import Golden
 

@@ -230,7 +230,7 @@ def test_the_dashboard_is_json_and_shows_what_the_function_emits(stack):
     dashboard = json.dumps(json.loads(body))
     for metric in ("Requests", "Inputs", "Tokens", "Errors", "ColdStarts", "FailedStarts", "ColdStartFirstRun"):
         assert metric in dashboard
-        assert f'"{metric}"' in (ROOT / "handler/observability.py").read_text() or metric.startswith("ColdStart")
+        assert f'"{metric}"' in (ROOT / "handler/telemetry.py").read_text() or metric.startswith("ColdStart")
 
 
 def test_outputs_are_ready_to_paste_and_hold_no_secret(stack):

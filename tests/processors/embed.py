@@ -3,8 +3,8 @@
 import json
 import sys
 
-from handler.artifacts import load
-from handler.embedder import Embedder
+from handler.artifacts.resolver import load
+from handler.embedding.embedder import Embedder
 from handler.settings import Settings
 
 

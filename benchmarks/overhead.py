@@ -1,0 +1,104 @@
+"""The code around the model: a request through the whole application, with the model replaced by a constant.
+
+python -m benchmarks.overhead
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import orjson
+from mangum import Mangum
+from numpy.typing import NDArray
+
+from handler.api.app import create_app
+from handler.artifacts.resolver import load
+from handler.contract.responses import encode_response
+from handler.contract.schemas import EmbeddingRequest
+from handler.embedding.embedder import Embedder
+from handler.embedding.inference import InferenceSession
+from handler.embedding.pooling import HiddenStates
+from handler.models.catalog import Catalog
+from handler.settings import Settings
+from tests.events import context, event
+
+TEXT = "The food was delicious and the waiter brought more bread before anyone thought of asking him for it."  # 100
+VECTOR = np.ones(384, np.float32)
+CALLS = {1: 500, 2048: 11}
+
+
+class Constant(InferenceSession):
+    """Stands for the session: every text has the same hidden states."""
+
+    def __init__(self) -> None:
+        self.hidden_states: HiddenStates = np.random.default_rng(0).normal(size=(1, 1, 384)).astype(np.float32)
+
+    def run(self, token_ids: NDArray[np.int64]) -> HiddenStates:
+        """Return the hidden states of nothing, (1, texts, 384)."""
+        return np.broadcast_to(self.hidden_states, (1, token_ids.shape[1], 384))
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """Median milliseconds of a request of so many texts: parse, validate and encode alone, and all but the model."""
+
+    texts: int
+    contract_ms: float
+    path_ms: float
+
+
+def main() -> None:
+    """Print the median milliseconds for one text and for 2048."""
+    print(f"{'texts':>6} {'parse, validate, encode':>24} {'lambda_handler, all but the model':>34}")
+    for each in measure():
+        print(f"{each.texts:6} {each.contract_ms:21.2f} ms {each.path_ms:31.2f} ms")
+
+
+def measure() -> list[Around]:
+    """Measure a request of one text, and one of 2048."""
+    handle = without_model()
+    return [_measure(handle, texts, calls) for texts, calls in CALLS.items()]
+
+
+def without_model() -> Mangum:
+    """Return the function with its model replaced by a constant."""
+    settings = Settings(auth_mode="none")
+    embedder = Embedder(load(settings.models[0], settings), settings)
+    embedder._session = Constant()
+    return Mangum(create_app(settings, Catalog.of([embedder], settings)), lifespan="off")
+
+
+def body(texts: int) -> bytes:
+    """Return the body of a request of so many texts of 100 characters, for vectors as base64."""
+    inputs = [f"{TEXT} {index}" for index in range(texts)]  # equal ones would be tokenized, and no more
+    return orjson.dumps({"model": "all-MiniLM-L6-v2", "input": inputs, "encoding_format": "base64"})
+
+
+def _measure(handle: Mangum, texts: int, calls: int) -> Around:
+    content = body(texts)
+    asked = event("http-api-2.0", content.decode())
+    contract = _median(partial(_contract, content), calls)
+    whole = _median(partial(handle, asked, context()), calls)
+    return Around(texts, contract, whole)
+
+
+def _contract(content: bytes) -> None:
+    request = EmbeddingRequest.parse(content)
+    vectors = np.broadcast_to(VECTOR, (len(request.input), 384))
+    encode_response(vectors, model="m", tokens=1, encoding_format=request.encoding_format or "float")
+
+
+def _median(run: Callable[[], object], calls: int) -> float:
+    times = []
+    for _ in range(calls + 1):
+        started = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - started)
+    return statistics.median(times[1:]) * 1000
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""A service as a process on loopback: this project's, and infinity-emb's."""
+
+import base64
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from benchmarks.peers.contender import PATIENCE, PEERS, QUIET, python_of
+from handler.embedding.pooling import Vectors
+from model_artifacts.recipe.source import default_directory
+from tests.emulator import ROOT, free_port
+
+HOST = "127.0.0.1"
+TIMEOUT_SECONDS = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server that answers: its process, a connection that is kept, where it embeds and what it calls the model."""
+
+    process: "subprocess.Popen[bytes]"
+    connection: HTTPConnection
+    path: str
+    model: str
+
+    def embed(self, texts: list[str], encoding_format: str = "base64") -> tuple[float, Vectors]:
+        """Return the seconds from request to the answer's last byte, and the first text's vector."""
+        body = json.dumps({"model": self.model, "input": texts, "encoding_format": encoding_format})
+        started = time.perf_counter()
+        self.connection.request("POST", self.path, body, {"content-type": "application/json"})
+        answer = self.connection.getresponse()
+        content = answer.read()
+        seconds = time.perf_counter() - started
+        assert answer.status == 200, content[:500]
+        first = json.loads(content)["data"][0]["embedding"]
+        if encoding_format == "base64":
+            return seconds, np.frombuffer(base64.b64decode(first), "<f4")
+        return seconds, np.array(first, np.float32)
+
+    def connect(self) -> None:
+        """Connect anew: a server closes what has been idle for some seconds, while another one had its turn."""
+        self.connection.close()
+        self.connection.connect()
+
+    def peak_mb(self) -> float:
+        """Return the most memory that it has had, in MB."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(re.findall(r"^VmHWM:\s+(\d+)", status, re.MULTILINE)[0]) / 1024
+
+
+@contextmanager
+def ours() -> Iterator[Server]:
+    """Serve as `make run` does."""
+    port = free_port()
+    command = [sys.executable, "-m", "handler.local", "--port", str(port)]
+    with _running(command, port, "/v1/embeddings", "all-MiniLM-L6-v2", {}) as server:
+        yield server
+
+
+@contextmanager
+def infinity(patience: str) -> Iterator[Server]:
+    """Serve the same model at full precision with infinity-emb and PyTorch, as it comes but for what needs optimum."""
+    port, folder = free_port(), default_directory()
+    python_of("infinity")
+    command = [str(PEERS / "infinity/bin/infinity_emb"), "v2", "--model-id", str(folder), "--engine", "torch"]
+    command += ["--device", "cpu", "--host", HOST, "--port", str(port), "--no-bettertransformer"]
+    command += ["--served-model-name", "all-MiniLM-L6-v2"]
+    with _running(command, port, "/embeddings", "all-MiniLM-L6-v2", PATIENCE[patience]) as server:
+        yield server
+
+
+@contextmanager
+def _running(command: list[str], port: int, path: str, model: str, environment: dict[str, str]) -> Iterator[Server]:
+    """Run a server until the block ends, from its first answer on."""
+    with (
+        tempfile.TemporaryFile("w+b") as log,
+        subprocess.Popen(command, cwd=ROOT, env=os.environ | QUIET | environment, stdout=log, stderr=log) as process,
+    ):
+        try:
+            _wait_for(process, port, log)
+            server = Server(process, HTTPConnection(HOST, port, timeout=TIMEOUT_SECONDS), path, model)
+            server.embed(["The first answer takes longer."])
+            yield server
+        finally:
+            process.terminate()
+
+
+def _wait_for(process: "subprocess.Popen[bytes]", port: int, log: IO[bytes]) -> None:
+    """Return when the server answers; end with its log when it will not."""
+    deadline = time.monotonic() + TIMEOUT_SECONDS
+    while process.poll() is None and time.monotonic() < deadline:
+        with suppress(OSError):
+            connection = HTTPConnection(HOST, port, timeout=5)
+            connection.request("GET", "/health")
+            connection.getresponse().read()
+            return
+        time.sleep(0.2)
+    log.seek(0)
+    sys.exit(f"{process.args!r} does not answer:\n{log.read().decode()}")

@@ -1,0 +1,32 @@
+"""Dollars for a million tokens on Lambda, from what one worker does, beside the list price of a hosted service.
+
+    dollars = requests x (billed seconds x memory x price of a GB-second + price of a request)
+
+    requests         1,000,000 / (tokens of a text x texts of a request)
+    billed seconds   texts / (texts a second of one worker) + what is around the model, rounded up to a millisecond
+    memory           1769 MB: one vCPU, so one worker
+
+Assumed: a vCPU of Lambda is as fast as a core of the machine that was measured; on arm64 too, which was not
+measured. Every environment is warm. Not counted: API Gateway (nothing with a function URL), logs, traffic, free tier.
+"""
+
+import math
+
+from benchmarks.report.results import Price
+
+# List prices of us-east-1 as known in November 2026, dollars.
+GB_SECOND = {"x86_64": 0.0000166667, "arm64": 0.0000133334}
+REQUEST = 0.20 / 1_000_000
+MEMORY_GB = 1769 / 1024
+# OpenAI's list price for text-embedding-3-small, as known in November 2026: dollars for a million tokens.
+HOSTED = 0.02
+
+
+def price(architecture: str, tokens: float, texts: int, texts_per_second: float, around_ms: float) -> Price:
+    """Return what a million tokens cost, in texts of so many tokens and requests of so many texts.
+
+    `around_ms` is what a request of that size takes beside the model.
+    """
+    billed = math.ceil(texts / texts_per_second * 1000 + around_ms) / 1000
+    each = billed * MEMORY_GB * GB_SECOND[architecture] + REQUEST
+    return Price(architecture, tokens, texts, 1_000_000 / (tokens * texts) * each)

@@ -1,0 +1,124 @@
+"""The README's table, made from benchmarks/report/results.json: a test holds the one against the other.
+
+python -m benchmarks.report.readme writes table and plot anew
+"""
+
+import re
+
+from benchmarks import throughput
+from benchmarks.report import cost
+from benchmarks.report.results import Results
+from tests.emulator import ROOT
+
+README = ROOT / "README.md"
+PLOT = "benchmarks/report/results.png"
+BEGIN, END = "<!-- make bench writes from here -->", "<!-- to here -->"
+
+
+def main() -> None:
+    """Write the table and the plot of the committed results."""
+    write(Results.read())
+
+
+def write(results: Results) -> None:
+    """Put the table between its markers, and draw the plot."""
+    from benchmarks.report.plot import draw
+
+    before, _, after = _parts(README.read_text(encoding="utf-8"))
+    README.write_text(f"{before}{BEGIN}\n{table(results)}\n{END}{after}", encoding="utf-8")
+    draw(results, ROOT / PLOT)
+
+
+def written() -> str:
+    """Return what stands between the markers."""
+    return _parts(README.read_text(encoding="utf-8"))[1]
+
+
+def _parts(text: str) -> tuple[str, str, str]:
+    found = re.fullmatch(f"(.*){BEGIN}\n(.*)\n{END}(.*)", text, re.DOTALL)
+    if not found:
+        raise ValueError(f"{README} has no {BEGIN} … {END}")
+    return found[1], found[2], found[3]
+
+
+def table(results: Results) -> str:
+    """Return all that the README says of the results, as Markdown."""
+    return "\n\n".join((_claims(results), _rates(results), _requests(results), _prices(results)))
+
+
+def _claims(results: Results) -> str:
+    machine = results.machine
+    packages = ", ".join(f"{name} {version}" for name, version in machine.packages.items())
+    context = (
+        f"`make bench`, {results.date}: {machine.cores} cores of an {machine.processor}, Python {machine.python}, "
+        f"{packages}; {results.texts}. The machine is shared and noisy (load {machine.load:.1f} before), so all "
+        "take turns and the medians of the rounds' ratios count."
+    )
+    lines = [
+        context,
+        "",
+        "| | measured | bar | |",
+        "|---|---|---|---|",
+    ]
+    lines += [
+        f"| {claim.what} | **{claim.figure}**{'' if claim.met else ' (missed)'} | {claim.limit} | {claim.detail} |"
+        for claim in results.claims
+    ]
+    return "\n".join(lines)
+
+
+def _rates(results: Results) -> str:
+    """Return texts a second: of sentences, and by length."""
+    lengths = list(results.lengths[throughput.OURS])
+    lines = [
+        "| texts a second, in process | sentences | " + " | ".join(f"{tokens} tokens" for tokens in lengths) + " |",
+        "|---" * (len(lengths) + 2) + "|",
+    ]
+    for name, rate in results.rates.items():
+        row = " | ".join(f"{results.lengths[name][tokens]:.0f}" for tokens in lengths)
+        lines.append(f"| {_label(name, results)} | {rate:.0f} | {row} |")
+    return "\n".join(lines)
+
+
+def _label(name: str, results: Results) -> str:
+    if name == throughput.OURS:
+        return f"{name}, {results.machine.cores} workers"
+    return f"{throughput.OURS}, {name}" if name == throughput.OURS_ALONE else name
+
+
+def _requests(results: Results) -> str:
+    sizes = results.requests
+    return "\n".join(
+        (
+            "| texts in a request | " + " | ".join(str(each.texts) for each in sizes) + " |",
+            "|---" * (len(sizes) + 1) + "|",
+            "| sentences a second over HTTP | " + " | ".join(f"{each.texts_per_second:.0f}" for each in sizes) + " |",
+            "| peak memory, MB | " + " | ".join(f"{each.peak_mb:.0f}" for each in sizes) + " |",
+        )
+    )
+
+
+def _prices(results: Results) -> str:
+    terms = (
+        "A million tokens on Lambda at 1769 MB, by list prices of us-east-1, warm, without API Gateway; OpenAI lists "
+        f"text-embedding-3-small at ${cost.HOSTED:.2f} (a larger model; both as known in November 2026). A vCPU is "
+        "taken to be as fast as a core here, on arm64 too, which was not measured; the formula is in "
+        "[benchmarks/report/cost.py](benchmarks/report/cost.py)."
+    )
+    lines = [
+        terms,
+        "",
+        "| dollars a million tokens | x86_64 | arm64, assumed as fast |",
+        "|---|---|---|",
+    ]
+    for tokens, texts in dict.fromkeys((price.tokens, price.texts) for price in results.prices):
+        dollars = [price.dollars for price in results.prices if (price.tokens, price.texts) == (tokens, texts)]
+        request = "a text a request" if texts == 1 else f"{texts} texts a request"
+        lines.append(
+            f"| texts of {tokens:.0f} tokens, {request} | " + " | ".join(f"{each:.4f}" for each in dollars) + " |"
+        )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

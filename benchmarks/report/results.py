@@ -1,0 +1,142 @@
+"""What `make bench` found out: frozen records, and benchmarks/report/results.json."""
+
+import json
+import os
+import platform
+import re
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+PATH = Path(__file__).with_name("results.json")
+PACKAGES = ("onnxruntime", "tokenizers", "numpy", "fastapi", "mangum")
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A figure and the bar it is held against.
+
+    sense   whether the bar is the least or the most that the figure may be
+    bar     None for a figure that is only told
+    detail  the figures behind a ratio, or what was measured
+    """
+
+    what: str
+    value: float
+    unit: str
+    sense: Literal["≥", "≤"]
+    bar: float | None
+    detail: str
+
+    @property
+    def met(self) -> bool:
+        """Whether the figure is on the right side of the bar."""
+        return self.bar is None or (self.value >= self.bar if self.sense == "≥" else self.value <= self.bar)
+
+    @property
+    def figure(self) -> str:
+        """The figure as people read it."""
+        return f"{self.value:.{0 if self.value >= 20 else 2}f}{self.unit}"
+
+    @property
+    def limit(self) -> str:
+        """The bar as people read it."""
+        return "" if self.bar is None else f"{self.sense} {self.bar:g}{self.unit}"
+
+
+@dataclass(frozen=True, slots=True)
+class RequestSize:
+    """A request of so many texts: texts a second over HTTP, and the service's peak of memory until then."""
+
+    texts: int
+    texts_per_second: float
+    peak_mb: float
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """Dollars for a million tokens on one architecture, in texts of so many tokens and requests of so many texts."""
+
+    architecture: str
+    tokens: float
+    texts: int
+    dollars: float
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """Where it was measured, and how busy it was before (`load`, the average of five minutes)."""
+
+    processor: str
+    cores: int
+    system: str
+    python: str
+    packages: dict[str, str]
+    load: float
+
+    @classmethod
+    def here(cls) -> "Machine":
+        """Describe this machine."""
+        processor = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+        return cls(
+            processor=processor[1] if processor else platform.machine(),
+            cores=len(os.sched_getaffinity(0)),
+            system=f"{platform.system()} {platform.machine()}",
+            python=platform.python_version(),
+            packages={name: version(name) for name in PACKAGES},
+            load=os.getloadavg()[1],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """One run of the suite.
+
+    rates    texts a second in process, by contender
+    lengths  the same by contender, then by tokens of a text
+    figures  what was measured beside the claims, by its name and unit
+    """
+
+    date: str
+    texts: str
+    machine: Machine
+    claims: tuple[Claim, ...]
+    rates: dict[str, float]
+    lengths: dict[str, dict[int, float]]
+    requests: tuple[RequestSize, ...]
+    cold_ms: dict[str, float]
+    prices: tuple[Price, ...]
+    figures: dict[str, float]
+
+    def write(self) -> None:
+        """Write the file, figures to four digits: more would be noise."""
+        PATH.write_text(json.dumps(_rounded(asdict(self)), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls) -> "Results":
+        """Read the file."""
+        content = json.loads(PATH.read_text(encoding="utf-8"))
+        return cls(
+            date=content["date"],
+            texts=content["texts"],
+            machine=Machine(**content["machine"]),
+            claims=tuple(Claim(**each) for each in content["claims"]),
+            rates=content["rates"],
+            lengths={
+                name: {int(tokens): rate for tokens, rate in rates.items()}
+                for name, rates in content["lengths"].items()
+            },
+            requests=tuple(RequestSize(**each) for each in content["requests"]),
+            cold_ms=content["cold_ms"],
+            prices=tuple(Price(**each) for each in content["prices"]),
+            figures=content["figures"],
+        )
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _rounded(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(each) for each in value]
+    return float(f"{value:.4g}") if isinstance(value, float) else value

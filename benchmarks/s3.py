@@ -1,0 +1,178 @@
+"""Models from S3: what brings them fastest, what a cold start pays for it, and how much memory it takes.
+
+python -m benchmarks.s3
+
+S3 is moto on loopback, once as it is, and once as a relay makes it: 15 ms to the first byte and 90 MB/s a connection,
+as between Lambda and S3.
+"""
+
+import hashlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import onnx
+from boto3.s3.transfer import TransferConfig
+
+from benchmarks.cold import PHASES
+from handler.artifacts.manifest import Reference
+from handler.artifacts.resolver import Artifacts, Library, load
+from handler.artifacts.s3 import PART_BYTES, Store, blob_key
+from handler.settings import Settings
+from tests.emulator import ROOT
+from tests.s3 import BUCKET, S3, Exchange, connect, relay, serve
+
+MODEL = "all-MiniLM-L6-v2"
+ROUNDS = 7
+FIRST_BYTE_SECONDS, BYTES_PER_SECOND, CHUNK = 0.015, 90e6, 64 << 10
+
+
+def main() -> None:
+    """Publish a model that the image has not, and measure."""
+    with serving() as (s3, shaped), tempfile.TemporaryDirectory() as folder:
+        pinned = s3.publish(Path(folder), variant(), id=f"{MODEL}-variant")
+        os.environ.update(s3.environment())
+        print(f"{'the model of 23 MB, in ms':46}{'loopback':>10}{'as S3':>10}")
+        for name, fetch in variants(pinned).items():
+            print(f"{name:46}{median(fetch, s3.url):10.0f}{median(fetch, shaped):10.0f}")
+        os.environ["AWS_ENDPOINT_URL"] = s3.url
+        print(f"\n{'cold start, in ms':28}" + "".join(f"{phase:>11}" for phase in (*PHASES, "all")))
+        bundled, stored = cold_starts(MODEL, str(pinned))
+        for name, phases in (("bundled", bundled), ("everything from S3", stored)):
+            print(f"{name:28}" + "".join(f"{value:11.0f}" for value in (*phases, sum(phases))))
+        print(f"everything from S3 costs {sum(stored) - sum(bundled):.0f} ms more")
+        print(f"memory that loading takes: {memory(pinned):.0f} MB for a model of 23 MB")
+
+
+def variant() -> Artifacts:
+    """Return the bundled model under other digests, so that none of its files is in the image."""
+    bundled = load(MODEL, Settings())
+    model = onnx.load_from_string(bundled.model)
+    model.doc_string = "a variant"
+    return replace(bundled, model=model.SerializeToString(deterministic=True), tokenizer=bundled.tokenizer + b"\n")
+
+
+def variants(pinned: Reference) -> dict[str, Callable[[Store], bytes]]:
+    """Return the ways to get the model."""
+    manifest = Library(Path(), Store()).open(pinned).manifest
+    file = manifest.files["model.onnx"]
+    key = blob_key(pinned, file.sha256)
+
+    def one_request(store: Store) -> bytes:
+        content: bytes = store._client().get_object(Bucket=BUCKET, Key=key)["Body"].read()
+        assert hashlib.sha256(content).hexdigest() == file.sha256
+        return content
+
+    def to_disk(_: Store) -> bytes:
+        config = TransferConfig(multipart_threshold=PART_BYTES, multipart_chunksize=PART_BYTES)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "model"
+            client(os.environ["AWS_ENDPOINT_URL"]).download_file(BUCKET, key, str(path), Config=config)
+            content = path.read_bytes()
+        assert hashlib.sha256(content).hexdigest() == file.sha256
+        return content
+
+    return {
+        "in parts, into memory (as served)": lambda store: store.read_blob(pinned, file),
+        "in one request, into memory": one_request,
+        "boto3's transfer manager, to disk and back": to_disk,
+    }
+
+
+@cache
+def client(url: str) -> Any:
+    """Return a client as boto3 makes it, which asks for an object's size first."""
+    return connect(url)
+
+
+def median(fetch: Callable[[Store], bytes], url: str) -> float:
+    """Return the median milliseconds of a fetch, the client made beforehand."""
+    os.environ["AWS_ENDPOINT_URL"] = url
+    store, times = Store(), []
+    for _ in range(ROUNDS + 1):
+        started = time.perf_counter()
+        fetch(store)
+        times.append(time.perf_counter() - started)
+    return statistics.median(times[1:]) * 1000
+
+
+def cold_starts(*references: str) -> list[list[float]]:
+    """Return the median milliseconds of each model's phases, the models taking turns, each in a process of its own."""
+    environment = os.environ | {"AWS_LAMBDA_FUNCTION_NAME": "benchmark", "AUTH_MODE": "none"}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    runs: dict[str, list[list[float]]] = {reference: [] for reference in references}
+    for _ in range(ROUNDS + 1):
+        for reference in references:
+            command = [sys.executable, "-c", "import handler.main"]
+            log = subprocess.check_output(command, cwd=ROOT, env=environment | {"MODELS": reference}, text=True)
+            line = json.loads(log.splitlines()[0])
+            runs[reference].append([line[f"ColdStart{phase}"][0] for phase in PHASES])
+    return [[statistics.median(phase) for phase in zip(*run[1:], strict=True)] for run in runs.values()]
+
+
+def memory(pinned: Reference) -> float:
+    """Return by how many MB the peak of a process rises while it loads, boto3 and the session not counted."""
+    script = f"""
+from handler.artifacts.manifest import Reference
+from handler.artifacts.resolver import Library
+from handler.artifacts.s3 import Store
+from pathlib import Path
+library = Library(Path("nothing"), Store())
+sealed = library.open(Reference.parse({str(pinned)!r}))
+def peak():
+    (line,) = [line for line in open("/proc/self/status") if line.startswith("VmHWM")]
+    return int(line.split()[1])
+before = peak()
+library.load(sealed)
+print(peak() - before)
+"""
+    return int(subprocess.check_output([sys.executable, "-c", script], cwd=ROOT, text=True)) / 1024
+
+
+@contextmanager
+def serving() -> Iterator[tuple[S3, str]]:
+    """Start S3, and the relay that makes it as slow as S3, in a process of their own."""
+    command = [sys.executable, "-m", "benchmarks.s3", "serve"]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        assert process.stdin
+        assert process.stdout
+        url, shaped = process.stdout.readline().split()
+        yield S3(url, connect(url)), shaped
+        process.stdin.close()
+
+
+def serve_until_closed() -> None:
+    """Be that process: print the addresses, and serve until standard input ends."""
+    with serve() as s3, relay(s3) as shaped:
+        shaped.where, shaped.fault = "", shape
+        print(s3.url, shaped.url, flush=True)
+        sys.stdin.read()
+
+
+def shape(exchange: Exchange) -> None:
+    """Answer late and at a bounded rate."""
+    time.sleep(FIRST_BYTE_SECONDS)
+    if exchange.command == "HEAD":
+        exchange.answer(exchange.status, exchange.content)
+        return
+    exchange.begin(exchange.status, len(exchange.content))
+    started = time.perf_counter()
+    for sent in range(0, len(exchange.content), CHUNK):
+        exchange.wfile.write(exchange.content[sent : sent + CHUNK])
+        time.sleep(max(0, started + (sent + CHUNK) / BYTES_PER_SECOND - time.perf_counter()))
+
+
+if __name__ == "__main__":
+    serve_until_closed() if sys.argv[1:] == ["serve"] else main()

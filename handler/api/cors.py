@@ -1,0 +1,40 @@
+"""Web pages that call from elsewhere: their browsers ask before they send."""
+
+from starlette.datastructures import Headers
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from handler.errors import ErrorFormat, RequestError
+from handler.telemetry import refuse
+
+
+class CrossOrigin(CORSMiddleware):
+    """Starlette's middleware, but for the body of its refusals: answers preflights, names the origin on responses."""
+
+    def __init__(self, app: ASGIApp, origins: tuple[str, ...], error_format: ErrorFormat) -> None:
+        super().__init__(
+            app,
+            allow_origins=origins,
+            allow_methods=("GET", "POST"),
+            allow_headers=("*",),  # whatever is asked for: authorization and the x-stainless-* family
+            expose_headers=("server-timing", "x-long-inputs", "x-model-digest", "x-request-id"),
+        )
+        self.error_format = error_format
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a preflight, or run the application."""
+        if not self._refuses(scope):
+            await super().__call__(scope, receive, send)
+            return
+        error = RequestError("Pages of this origin may not send this method here.", code="origin_not_allowed")
+        response = refuse(scope, error, self.error_format, {"vary": "Origin"})
+        await response(scope, receive, send)
+
+    def _refuses(self, scope: Scope) -> bool:
+        if scope["type"] != "http" or scope["method"] != "OPTIONS":
+            return False
+        headers = Headers(scope=scope)
+        origin, method = headers.get("origin"), headers.get("access-control-request-method")
+        if origin is None or method is None:
+            return False  # no preflight
+        return not self.is_allowed_origin(origin) or method not in self.allow_methods

@@ -1,0 +1,107 @@
+"""The service's own OpenAPI document: paths from the routes, schemas from schemas.py, statuses from errors.py."""
+
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from handler.api.auth import OPEN, UNKNOWN_KEY
+from handler.api.limits import MAX_BODY_BYTES, MAX_HEAD_BYTES
+from handler.contract.schemas import EmbeddingRequest, EmbeddingResponse, ErrorResponse, Health, Model, ModelList
+from handler.errors import (
+    STATUS,
+    UNAVAILABLE,
+    UNEXPECTED,
+    AuthenticationError,
+    BodyTooLargeError,
+    HeadTooLargeError,
+    ModelNotFoundError,
+    RequestError,
+    describe,
+    describe_http,
+)
+
+REFERENCE = "#/components/schemas/{model}"
+SUCCESS: dict[tuple[str, str], type[BaseModel]] = {
+    ("/v1/embeddings", "post"): EmbeddingResponse,
+    ("/v1/models", "get"): ModelList,
+    ("/v1/models/{model}", "get"): Model,
+    ("/health", "get"): Health,
+}
+SCHEMAS: tuple[type[BaseModel], ...] = (EmbeddingRequest, ErrorResponse, *SUCCESS.values())
+RESPONSE_HEADERS = {"x-request-id": "The request's id, to quote when something is wrong."}
+MODEL = {"name": "model", "in": "path", "required": True, "schema": {"type": "string", "title": "Model"}}
+EMBEDDING_HEADERS = {
+    "x-model-digest": "The SHA-256 of the model's manifest: vectors of two digests do not mix.",
+    "server-timing": "Milliseconds by stage: tokenize, infer, encode.",
+    "x-long-inputs": "How many inputs were too long, and what was done (LONG_INPUT).",
+}
+
+
+def build(app: FastAPI) -> dict[str, Any]:
+    """Build the document from the application's routes; with API keys, they and their refusal are part of it."""
+    keys = app.state.settings.auth_mode == "api-key"
+    document = get_openapi(
+        title=app.title,
+        version="1",
+        description="OpenAI's embeddings API, served on CPU.",
+        license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        routes=app.routes,
+    )
+    _, schemas = models_json_schema([(model, "validation") for model in SCHEMAS], ref_template=REFERENCE)
+    document["components"] = {"schemas": schemas["$defs"]}
+    paths: dict[str, Any] = document["paths"]
+    for (path, method), model in SUCCESS.items():
+        operation = paths[path][method]
+        headers = RESPONSE_HEADERS | (EMBEDDING_HEADERS if model is EmbeddingResponse else {})
+        operation["responses"] = {"200": _response("Success", model.__name__, headers)}
+        operation["responses"] |= _errors(method, path, keys=keys and path not in OPEN)
+        if keys and path in OPEN:
+            operation["security"] = []
+    paths["/v1/embeddings"]["post"]["requestBody"] = {
+        "required": True,
+        "content": {"application/json": {"schema": {"$ref": REFERENCE.format(model="EmbeddingRequest")}}},
+    }
+    paths["/v1/models/{model}"]["get"]["parameters"] = [MODEL]
+    if keys:
+        document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+        document["security"] = [{"key": []}]
+    return document
+
+
+def _errors(method: str, path: str, *, keys: bool) -> dict[str, Any]:
+    """Describe every refusal of an operation, each with an example."""
+    errors = {
+        HTTPStatus.INTERNAL_SERVER_ERROR: UNEXPECTED,
+        STATUS[HeadTooLargeError]: describe(HeadTooLargeError(MAX_HEAD_BYTES)),
+    }
+    if keys:
+        errors[HTTPStatus.UNAUTHORIZED] = describe(AuthenticationError(UNKNOWN_KEY))
+    if "{model}" in path or method == "post":
+        errors[HTTPStatus.NOT_FOUND] = describe(ModelNotFoundError("gpt-4", ("all-MiniLM-L6-v2",)))
+    if "{model}" in path or method == "post":
+        errors[HTTPStatus.SERVICE_UNAVAILABLE] = UNAVAILABLE
+    if method == "post":
+        empty = RequestError("Invalid 'input.3': it is an empty string.", param="input.3", code="empty_input")
+        errors[HTTPStatus.BAD_REQUEST] = describe(empty)
+        errors[STATUS[BodyTooLargeError]] = describe(BodyTooLargeError(MAX_BODY_BYTES))
+    errors[HTTPStatus.METHOD_NOT_ALLOWED] = describe_http(HTTPStatus.METHOD_NOT_ALLOWED, "DELETE", path)
+    retry = {"retry-after": "In how many seconds to ask again."}
+    return {
+        str(status.value): _response(
+            status.phrase, "ErrorResponse", RESPONSE_HEADERS | (retry if body is UNAVAILABLE else {}), body.envelope()
+        )
+        for status, body in sorted(errors.items())
+    }
+
+
+def _response(description: str, model: str, headers: dict[str, str], example: object = None) -> dict[str, Any]:
+    content = {"schema": {"$ref": REFERENCE.format(model=model)}} | ({"example": example} if example else {})
+    return {
+        "description": description,
+        "headers": {name: {"description": text, "schema": {"type": "string"}} for name, text in headers.items()},
+        "content": {"application/json": content},
+    }

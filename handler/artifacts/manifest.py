@@ -1,0 +1,136 @@
+"""What a model is: its reference, as an operator writes it, and its manifest."""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, get_args
+
+from handler.errors import SettingsError
+
+Pooling = Literal["mean", "cls"]
+SCHEMA = 1
+MANIFEST_FILE = "manifest.json"
+MODEL_FILE = "model.onnx"
+TOKENIZER_FILE = "tokenizer.json"
+FIELD_TYPES: dict[str, type] = {
+    "id": str,
+    "aliases": list,
+    "dimensions": int,
+    "max_tokens": int,
+    "pooling": str,
+    "normalize": bool,
+    "prompts": dict,
+    "files": dict,
+    "provenance": dict,
+    "quality": dict,
+}
+
+
+def sha256_of(content: bytes) -> str:
+    """Return the SHA-256 of a content in hex."""
+    return hashlib.sha256(content).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """Which model: `name`, or `s3://bucket/prefix/name`, and either with `@sha256:<digest>` for exactly one manifest.
+
+    name    the model's id, and its folder
+    digest  the SHA-256 that its manifest must have, in hex; None for whichever is there
+    bucket  the bucket it is published in; None for the image
+    prefix  what stands before the name in the bucket, with its slash at the end, or empty
+    """
+
+    name: str
+    digest: str | None = None
+    bucket: str | None = None
+    prefix: str = ""
+
+    PATTERN: ClassVar = re.compile(
+        r"(?:s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])/(?P<prefix>(?:[\w.!*'()-]+/)*))?"
+        r"(?P<name>[\w.-]*\w[\w.-]*)(?:@sha256:(?P<digest>[0-9a-f]{64}))?"
+    )
+
+    @classmethod
+    def parse(cls, text: str) -> "Reference":
+        """Read a reference.
+
+        Raises:
+            SettingsError: it is none.
+        """
+        found = cls.PATTERN.fullmatch(text)
+        if not found:
+            raise SettingsError(
+                f"MODELS names '{text}', which is no reference: write NAME or NAME@sha256:<64 hex digits>, or either "
+                "after s3://bucket/prefix/"
+            )
+        return cls(found["name"], found["digest"], found["bucket"], found["prefix"] or "")
+
+    def __str__(self) -> str:
+        where = f"s3://{self.bucket}/{self.prefix}" if self.bucket else ""
+        return f"{where}{self.name}" + (f"@sha256:{self.digest}" if self.digest else "")
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file's size in bytes and the SHA-256 of its content in hex."""
+
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a model is. Its own SHA-256 is the model's digest.
+
+    id           the name that responses carry
+    aliases      other names it answers to
+    dimensions   components of a vector
+    max_tokens   tokens of the longest text it reads, special tokens included
+    pooling      'mean' or 'cls'
+    normalize    whether vectors have length one
+    prompts      prefix by kind of input ('query', 'passage'), as the model was trained
+    files        name -> File
+    provenance   where the weights come from and what built the files
+    quality      measured against full precision, by data set
+    """
+
+    id: str
+    aliases: tuple[str, ...]
+    dimensions: int
+    max_tokens: int
+    pooling: Pooling
+    normalize: bool
+    prompts: Mapping[str, str]
+    files: Mapping[str, File]
+    provenance: Mapping[str, Any]
+    quality: Mapping[str, Any]
+
+    @classmethod
+    def parse(cls, content: bytes) -> "Manifest":
+        """Read a manifest.json.
+
+        Raises:
+            ValueError: it is not JSON, or of another schema, or a field is missing or of the wrong type.
+        """
+        fields = json.loads(content)
+        if not isinstance(fields, dict):
+            raise ValueError("it is not a JSON object")  # noqa: TRY004 - one kind of error for all that is wrong in it
+        schema = fields.pop("schema", None)
+        if schema != SCHEMA:
+            raise ValueError(f"its schema is {schema!r} and this version reads {SCHEMA}")
+        for name, kind in FIELD_TYPES.items():
+            if type(fields.get(name)) is not kind:
+                raise ValueError(f"its field '{name}' is missing or not a {kind.__name__}")
+        if fields["pooling"] not in get_args(Pooling):
+            raise ValueError(
+                f"its pooling is '{fields['pooling']}' and this version knows {', '.join(get_args(Pooling))}"
+            )
+        try:
+            files = {name: File(**file) for name, file in fields.pop("files").items()}
+            _ = files[MODEL_FILE], files[TOKENIZER_FILE]
+            return cls(aliases=tuple(fields.pop("aliases")), files=files, **fields)
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"its fields are not those of schema {SCHEMA}: {error}") from error

@@ -1,0 +1,165 @@
+"""Published models in S3, read into memory: nothing is written to disk, so nothing is left there.
+
+A bucket holds, under a prefix, `<name>/manifest.json` (the current manifest), `<name>/manifests/<digest>.json` and
+`blobs/sha256/<digest>`; all but the first never change.
+"""
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from io import BytesIO
+from threading import Lock
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from handler.artifacts.manifest import MANIFEST_FILE, File, Reference, sha256_of
+from handler.errors import ArtifactError
+
+if TYPE_CHECKING:
+    from botocore.exceptions import ClientError
+
+Result = TypeVar("Result")
+
+CONNECT_SECONDS, READ_SECONDS, TRIES = 1, 2, 3
+# One connection to S3 carries some 90 MB/s, so a model comes over several
+# (docs.aws.amazon.com/whitepapers/latest/s3-optimizing-performance-best-practices).
+PART_BYTES, PARTS_AT_ONCE = 8 << 20, 4
+REPLACE = "delete it from the bucket, and publish the model again with make publish"
+
+
+def manifest_key(reference: Reference) -> str:
+    """Return the key of a manifest: the pinned one, or the current one."""
+    folder = f"{reference.prefix}{reference.name}"
+    return f"{folder}/manifests/{reference.digest}.json" if reference.digest else f"{folder}/{MANIFEST_FILE}"
+
+
+def blob_key(reference: Reference, sha256: str) -> str:
+    """Return the key of a file's content, which models of a prefix share."""
+    return f"{reference.prefix}blobs/sha256/{sha256}"
+
+
+class Store:
+    """Reads manifests and files of published models."""
+
+    def __init__(self) -> None:
+        self._s3: Any = None
+        self._lock = Lock()
+
+    def read_manifest(self, reference: Reference) -> bytes:
+        """Read a manifest from its bucket.
+
+        Raises:
+            ArtifactError: it cannot be had.
+        """
+        key = manifest_key(reference)
+        with _explained(reference, key):
+            content: bytes = _persist(lambda: self._get(reference, key).read())
+        return content
+
+    def read_blob(self, reference: Reference, file: File) -> bytes:
+        """Read a file's content from its bucket: in parts, several at once.
+
+        Raises:
+            ArtifactError: it cannot be had, or is not what the manifest says.
+        """
+        key, buffer = blob_key(reference, file.sha256), BytesIO()
+        buffer.seek(file.size - 1)
+        buffer.write(b"\0")
+        with _explained(reference, key), buffer.getbuffer() as view, ThreadPoolExecutor(PARTS_AT_ONCE) as pool:
+            list(pool.map(lambda start: self._read_part(reference, key, view, start), range(0, file.size, PART_BYTES)))
+        content = buffer.getvalue()  # the buffer itself, not a copy
+        if sha256_of(content) != file.sha256:
+            raise ArtifactError(f"model '{reference}': s3://{reference.bucket}/{key} is damaged; {REPLACE}")
+        return content
+
+    def _read_part(self, reference: Reference, key: str, view: memoryview, start: int) -> None:
+        """Fill a part of the view; what breaks off is asked for again from there."""
+        from botocore.exceptions import IncompleteReadError
+
+        end = min(start + PART_BYTES, len(view))
+
+        def read_on() -> None:
+            nonlocal start
+            body = self._get(reference, key, Range=f"bytes={start}-{end - 1}")
+            while start < end:
+                count = body.readinto(view[start:end])
+                if not count:
+                    raise IncompleteReadError(actual_bytes=start, expected_bytes=end)
+                start += count
+
+        _persist(read_on)
+
+    def _get(self, reference: Reference, key: str, **asked: str) -> Any:  # noqa: ANN401 - as _client
+        return self._client().get_object(Bucket=reference.bucket, Key=key, **asked)["Body"]
+
+    def _client(self) -> Any:  # noqa: ANN401 - boto3 makes its clients at run time
+        """Return the one client, which threads may share once it is made."""
+        import boto3.session  # here, and below: the bundled model needs no S3
+        from botocore.config import Config
+
+        with self._lock:
+            self._s3 = self._s3 or boto3.session.Session().client(
+                "s3",
+                config=Config(
+                    connect_timeout=CONNECT_SECONDS,
+                    read_timeout=READ_SECONDS,
+                    retries={"mode": "standard", "total_max_attempts": TRIES},
+                    response_checksum_validation="when_required",  # the SHA-256 says more
+                ),
+            )
+            return self._s3
+
+
+def _persist(read: Callable[[], Result]) -> Result:
+    """Read, and read again if a body breaks off; boto3 itself repeats only what fails before it."""
+    from botocore.exceptions import BotoCoreError
+
+    for attempt in range(1, TRIES):
+        try:
+            return read()
+        except BotoCoreError:
+            time.sleep(random.random() * 0.1 * 2**attempt)  # noqa: S311 - so that not all come again at once
+    return read()
+
+
+@contextmanager
+def _explained(reference: Reference, key: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        raise ArtifactError(f"model '{reference}': s3://{reference.bucket}/{key}: {_explain(error)}") from error
+
+
+def _explain(error: Exception) -> str:
+    """Say what was wrong, and what helps."""
+    from botocore.exceptions import ClientError, NoCredentialsError
+
+    match error:
+        case ClientError():
+            return _explain_refusal(error)
+        case NoCredentialsError():
+            return "there are no AWS credentials; give the function a role, or the process its credentials"
+        case _:
+            return f"S3 cannot be read ({type(error).__name__}); see to the network, or wait for S3: it is tried again"
+
+
+def _explain_refusal(error: "ClientError") -> str:
+    match error.response["Error"]["Code"]:
+        case "NoSuchKey" | "404":
+            return "it is not there; publish the model with make publish, or correct MODELS"
+        case "InvalidRange":
+            return f"it is shorter than its manifest says; {REPLACE}"
+        case "NoSuchBucket":
+            return "there is no such bucket; correct MODELS"
+        case (
+            "PermanentRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException" | "301" as code
+        ):
+            return f"the bucket is in another region ({code}); use a bucket in the function's own"
+        case "AccessDenied" | "403" | "InvalidAccessKeyId" | "SignatureDoesNotMatch" | "ExpiredToken" as code:
+            return (
+                f"S3 refuses access ({code}); let the function's role read it, and see that it is there: to a role "
+                "that may not list the bucket, what is missing is refused as well"
+            )
+        case code:
+            return f"S3 answers {code}; wait for S3: it is tried again"

@@ -1,0 +1,5 @@
+"""OpenAI's embeddings contract, without HTTP.
+
+schemas.py    request and response schemas, and the limits on a request's fields
+responses.py  vectors -> response body, as JSON floats or as base64 of little-endian float32
+"""

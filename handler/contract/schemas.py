@@ -1,0 +1,218 @@
+"""The OpenAI embeddings contract and its limits."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError
+from pydantic.config import JsonDict
+
+from handler.contract.responses import EncodingFormat
+from handler.embedding.cl100k import MAX_CHARACTERS
+from handler.errors import RequestError, from_validation
+
+MAX_INPUTS = 2048
+# OpenAI reads 8192 tokens of an input. Characters are bounded as well, since time and memory go by them: one text of
+# 6 MB became 1.4 GB of tokens, only to be refused.
+MAX_TOKEN_IDS = 8192
+MAX_NAME = 256
+MAX_INT32 = 2**31 - 1  # the API document's int32
+
+PROMPT_KINDS = {
+    "query": "query",
+    "search_query": "query",
+    "passage": "passage",
+    "document": "passage",
+    "search_document": "passage",
+}
+
+INT32: JsonDict = {"format": "int32"}
+TokenId = Annotated[int, Field(ge=0, json_schema_extra=INT32)]
+Texts = list[str]
+TokenArrays = list[list[int]]
+
+
+def parse_input(value: object) -> Texts | TokenArrays:
+    """Return a request's input as one list: of texts, or of token arrays.
+
+    Raises:
+        RequestError: the value is not one of the API's four forms, or an input is empty.
+    """
+    if isinstance(value, str):
+        return _checked_texts([value], single=True)
+    if not isinstance(value, list):
+        raise _wrong_type("input", "a string, a list of strings, a list of token ids, or a list of such lists")
+    if not value:
+        raise RequestError(
+            "Invalid 'input': it is an empty list; send at least one input.", param="input", code="empty_input"
+        )
+    if type(value[0]) is int:
+        return [_checked_tokens(value, "input")]
+    if len(value) > MAX_INPUTS:
+        raise RequestError(
+            f"Invalid 'input': {len(value)} inputs, and a request takes at most {MAX_INPUTS}; send several requests.",
+            param="input",
+            code="too_many_inputs",
+        )
+    if isinstance(value[0], list):
+        return [_checked_tokens(item, f"input.{index}") for index, item in enumerate(value)]
+    return _checked_texts(value)
+
+
+def _checked_texts(values: list[object], *, single: bool = False) -> Texts:
+    texts: Texts = []
+    for index, value in enumerate(values):
+        param = "input" if single else f"input.{index}"
+        if not isinstance(value, str):
+            raise _wrong_type(
+                param, "a string, like the inputs before it" if index else "a string or a list of token ids"
+            )
+        if not value:
+            raise RequestError(f"Invalid '{param}': it is an empty string.", param=param, code="empty_input")
+        if len(value) > MAX_CHARACTERS:
+            raise _too_long(param, f"{len(value):,} characters", f"{MAX_CHARACTERS:,}")
+        texts.append(value)
+    return texts
+
+
+def _checked_tokens(values: object, param: str) -> list[int]:
+    if not isinstance(values, list):
+        raise _wrong_type(param, "a list of token ids, like the inputs before it")
+    if not values:
+        raise RequestError(f"Invalid '{param}': it is an empty list of token ids.", param=param, code="empty_input")
+    if len(values) > MAX_TOKEN_IDS:
+        raise _too_long(param, f"{len(values):,} token ids", f"{MAX_TOKEN_IDS:,}")
+    for index, value in enumerate(values):
+        if type(value) is not int or not 0 <= value <= MAX_INT32:
+            raise _wrong_type(f"{param}.{index}", f"a token id, an integer from 0 to {MAX_INT32}")
+    return values
+
+
+def _too_long(param: str, has: str, limit: str) -> RequestError:
+    return RequestError(
+        f"Invalid '{param}': it has {has}, and at most {limit} are read; send it in pieces.",
+        param=param,
+        code="input_too_long",
+    )
+
+
+def _wrong_type(param: str, expected: str) -> RequestError:
+    return RequestError(f"Invalid type for '{param}': expected {expected}.", param=param, code="invalid_type")
+
+
+EXAMPLE: JsonDict = {
+    "input": "The food was delicious and the waiter...",
+    "model": "text-embedding-ada-002",
+    "encoding_format": "float",
+}
+
+
+ANSWER: JsonDict = {
+    "object": "list",
+    "data": [{"object": "embedding", "embedding": [0.0023064255, -0.009327292, -0.0028842222], "index": 0}],
+    "model": "text-embedding-ada-002",
+    "usage": {"prompt_tokens": 8, "total_tokens": 8},
+}
+
+
+class EmbeddingRequest(BaseModel):
+    """Body of POST /v1/embeddings. Fields that other servers know, such as `truncate`, are ignored."""
+
+    model_config = ConfigDict(extra="ignore", strict=True, frozen=True, json_schema_extra={"example": EXAMPLE})
+
+    model: str = Field(max_length=MAX_NAME, description="Id or alias of the model to use: see GET /v1/models.")
+    input: Annotated[
+        Texts | TokenArrays,
+        PlainValidator(parse_input, json_schema_input_type=str | list[str] | list[TokenId] | list[list[TokenId]]),
+        Field(
+            description="A text, a list of texts, a list of token ids, or a list of such lists; at most 2048 inputs."
+        ),
+    ]
+    dimensions: Annotated[int, Field(ge=0, le=MAX_INT32, json_schema_extra=INT32)] | None = Field(
+        None, description="Keep this many components; null or 0 for all."
+    )
+    encoding_format: EncodingFormat | None = Field(None, description="`float` (the default) or `base64`.")
+    user: str | None = Field(None, description="Accepted, and neither used nor logged.")
+    input_type: str | None = Field(None, description="`query` or `passage`, where the model knows prompts for them.")
+
+    @property
+    def prompt_kind(self) -> str | None:
+        """The prompt that `input_type` asks for, under the name that sentence-transformers gives it."""
+        return PROMPT_KINDS.get(self.input_type or "")
+
+    @classmethod
+    def parse(cls, body: bytes) -> "EmbeddingRequest":
+        """Read a request body, whatever content type it came under.
+
+        Raises:
+            RequestError: it is not JSON or not a valid request; says what, where, and what would be right.
+        """
+        try:
+            return cls.model_validate_json(body)
+        except ValidationError as error:
+            raise from_validation(error) from None
+
+
+class ErrorDetail(BaseModel):
+    """OpenAI's error object."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class ErrorResponse(BaseModel):
+    """Body of every answer that is not a success."""
+
+    error: ErrorDetail
+
+
+class Embedding(BaseModel):
+    """One input's vector: a list of floats, or base64 of little-endian float32."""
+
+    object: Literal["embedding"]
+    index: int = Field(ge=0, json_schema_extra=INT32)
+    embedding: list[Annotated[float, Field(json_schema_extra={"format": "float"})]] | str
+
+
+class Usage(BaseModel):
+    """Tokens that the model read, special tokens included."""
+
+    prompt_tokens: int = Field(ge=0, json_schema_extra=INT32)
+    total_tokens: int = Field(ge=0, json_schema_extra=INT32)
+
+
+class EmbeddingResponse(BaseModel):
+    """Body of a successful POST /v1/embeddings."""
+
+    model_config = ConfigDict(json_schema_extra={"example": ANSWER})
+
+    object: Literal["list"]
+    data: list[Embedding]
+    model: str
+    usage: Usage
+
+
+class Model(BaseModel):
+    """A served model; `root` is the id that an alias stands for."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int
+    owned_by: str = "serverless-embeddings"
+    root: str
+    digest: str
+    dimensions: int
+    max_tokens: int
+
+
+class ModelList(BaseModel):
+    """Every name that a request's `model` may carry."""
+
+    object: Literal["list"] = "list"
+    data: list[Model]
+
+
+class Health(BaseModel):
+    """Body of GET /health."""
+
+    status: Literal["ok"]

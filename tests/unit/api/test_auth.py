@@ -1,0 +1,27 @@
+import hashlib
+import re
+import sys
+
+import pytest
+
+from handler.api.auth import digest_of, main
+from handler.settings import Settings
+
+
+def test_a_new_key_comes_with_the_pair_that_lets_it_in(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["auth", "alice"])
+    main()
+    found = re.fullmatch(
+        r"The key, shown this once: +(sk-[\w-]{43})\nTo deploy, in ApiKeys: +(\S+)\n", capsys.readouterr().out
+    )
+    assert found
+    key, pair = found.groups()
+    assert pair == f"alice:{hashlib.sha256(key.encode()).hexdigest()}"
+    assert Settings.from_env({"API_KEYS": pair}).api_keys == (("alice", digest_of(key)),)
+
+
+@pytest.mark.parametrize("name", ["", "two words", "a:b", "a,b", "n" * 65])
+def test_a_name_that_could_not_be_configured_is_refused(monkeypatch, name):
+    monkeypatch.setattr(sys, "argv", ["auth", name])
+    with pytest.raises(SystemExit, match="cannot name a key: use letters, digits"):
+        main()

@@ -1,0 +1,86 @@
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from handler.artifacts.manifest import MODEL_FILE, SCHEMA, TOKENIZER_FILE
+from handler.artifacts.resolver import load
+from handler.errors import ArtifactError
+from handler.settings import Settings
+from model_artifacts.recipe.seal import seal
+from tests import tiny
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Seal the tiny model; return the folder of models."""
+    artifacts = tiny.artifacts()
+    (tmp_path / "tiny").mkdir()
+    seal(tmp_path / "tiny", artifacts.manifest, {MODEL_FILE: artifacts.model, TOKENIZER_FILE: artifacts.tokenizer}, {})
+    return tmp_path
+
+
+def test_what_is_loaded_is_what_was_sealed(folder):
+    loaded = load("tiny", Settings(artifacts=folder))
+    assert loaded.manifest == tiny.artifacts().manifest
+    assert loaded.model == tiny.artifacts().model
+    assert loaded.digest == hashlib.sha256((folder / "tiny/manifest.json").read_bytes()).hexdigest()
+
+
+def test_a_pinned_reference_loads_exactly_that_manifest(folder):
+    digest = load("tiny", Settings(artifacts=folder)).digest
+    assert load(f"tiny@sha256:{digest}", Settings(artifacts=folder)).digest == digest
+    with pytest.raises(ArtifactError, match=f"its manifest has the SHA-256 {digest}, not the pinned one"):
+        load(f"tiny@sha256:{'0' * 64}", Settings(artifacts=folder))
+
+
+@pytest.mark.parametrize("name", [MODEL_FILE, TOKENIZER_FILE])
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda path: path.write_bytes(path.read_bytes()[:-1]), "bytes, and its manifest says"),
+        (lambda path: path.write_bytes(b"\0" + path.read_bytes()[1:]), "damaged, its SHA-256 is not the manifest's"),
+        (lambda path: path.unlink(), "No such file"),
+    ],
+    ids=["truncated", "flipped", "missing"],
+)
+def test_a_damaged_file_is_named_and_never_loaded(folder, name, damage, message):
+    damage(folder / "tiny" / name)
+    with pytest.raises(ArtifactError, match=message) as refused:
+        load("tiny", Settings(artifacts=folder))
+    assert str(folder / "tiny" / name) in refused.value.message
+    assert "rebuild it with make model" in refused.value.message
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "not a manifest"),
+        ("[]", "not a JSON object"),
+        (json.dumps({"schema": SCHEMA + 1}), f"schema is {SCHEMA + 1} and this version reads {SCHEMA}"),
+        (json.dumps({"schema": SCHEMA, "id": "tiny"}), "its field 'aliases' is missing or not a list"),
+    ],
+)
+def test_a_damaged_manifest_is_named(folder, content, message):
+    (folder / "tiny/manifest.json").write_text(content)
+    with pytest.raises(ArtifactError, match=message) as refused:
+        load("tiny", Settings(artifacts=folder))
+    assert refused.value.message.startswith("model 'tiny': manifest.json is not a manifest: ")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"pooling": "max"}, "pooling is 'max' and this version knows mean, cls"),
+        ({"dimensions": "32"}, "'dimensions' is missing or not a int"),
+        ({"files": {}}, "not those of schema 1: 'model.onnx'"),
+        ({"files": {"model.onnx": 3}}, "not those of schema 1"),
+        ({"surprise": 1}, "not those of schema 1.*'surprise'"),
+    ],
+)
+def test_a_manifest_with_wrong_fields_is_refused(folder, change, message):
+    path = folder / "tiny/manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(ArtifactError, match=message):
+        load("tiny", Settings(artifacts=folder))

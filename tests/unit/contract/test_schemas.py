@@ -1,0 +1,118 @@
+import json
+
+import pytest
+
+from handler.contract.schemas import MAX_INPUTS, EmbeddingRequest
+from handler.errors import RequestError
+
+
+def parse(**fields: object) -> EmbeddingRequest:
+    return EmbeddingRequest.parse(json.dumps({"model": "m", "input": "a", **fields}).encode())
+
+
+@pytest.mark.parametrize(
+    ("given", "inputs"),
+    [
+        ("a", ["a"]),
+        (" ", [" "]),
+        (["a", "b"], ["a", "b"]),
+        ([1, 2], [[1, 2]]),
+        ([[1], [2, 3]], [[1], [2, 3]]),
+        (["a"] * MAX_INPUTS, ["a"] * MAX_INPUTS),
+        ([1] * (MAX_INPUTS + 1), [[1] * (MAX_INPUTS + 1)]),
+    ],
+)
+def test_the_four_forms_of_input(given, inputs):
+    assert parse(input=given).input == inputs
+
+
+@pytest.mark.parametrize(
+    ("given", "param", "message"),
+    [
+        ("", "input", "empty string"),
+        ([], "input", "empty list"),
+        (["a", ""], "input.1", "empty string"),
+        ([[1], []], "input.1", "empty list of token ids"),
+        (["a", 1], "input.1", "expected a string, like"),
+        (["a", [1]], "input.1", "expected a string, like"),
+        ([1, "a"], "input.1", "expected a token id"),
+        ([[1], "a"], "input.1", "expected a list of token ids, like"),
+        ([[1], [1, "a"]], "input.1.1", "expected a token id"),
+        ([[[1]]], "input.0.0", "expected a token id"),
+        ([1, -1], "input.1", "from 0 to 2147483647"),
+        ([2**31], "input.0", "from 0 to 2147483647"),
+        ([1.5], "input.0", "expected a string or a list"),
+        ([True], "input.0", "expected a string or a list"),
+        ([None], "input.0", "expected a string or a list"),
+        (None, "input", "expected a string, a list"),
+        (3, "input", "expected a string, a list"),
+        ({"a": 1}, "input", "expected a string, a list"),
+        (["a"] * (MAX_INPUTS + 1), "input", "at most 2048"),
+    ],
+)
+def test_other_inputs_are_refused_where_they_are_wrong(given, param, message):
+    with pytest.raises(RequestError, match=message) as refused:
+        parse(input=given)
+    assert refused.value.param == param
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("encoding_format", "hex"),
+        ("dimensions", -1),
+        ("dimensions", "8"),
+        ("dimensions", 1.5),
+        ("model", 3),
+        ("user", 3),
+    ],
+)
+def test_wrong_fields_are_named(field, value):
+    with pytest.raises(RequestError, match=f"Invalid value for '{field}'") as refused:
+        parse(**{field: value})
+    assert refused.value.param == field
+
+
+@pytest.mark.parametrize("field", ["model", "input"])
+def test_missing_fields_are_named(field):
+    body = {"model": "m", "input": "a"}
+    del body[field]
+    with pytest.raises(RequestError, match=f"Missing required parameter: '{field}'"):
+        EmbeddingRequest.parse(json.dumps(body).encode())
+
+
+def test_an_unknown_encoding_format_is_told_the_known_ones():
+    with pytest.raises(RequestError, match="'float' or 'base64'"):
+        parse(encoding_format="hex")
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"\xff", b'{"input": "\\ud800", "model": "m"}', b"[" * 100_000])
+def test_what_is_not_json_is_refused(body):
+    with pytest.raises(RequestError, match="could not parse the JSON body"):
+        EmbeddingRequest.parse(body)
+
+
+@pytest.mark.parametrize("body", [b"[]", b'"a"', b"null"])
+def test_what_is_not_an_object_is_refused(body):
+    with pytest.raises(RequestError, match="must be a JSON object"):
+        EmbeddingRequest.parse(body)
+
+
+def test_optional_fields_may_be_null_and_unknown_ones_are_ignored():
+    request = parse(dimensions=None, encoding_format=None, user=None, truncate="END")
+    assert (request.dimensions, request.encoding_format, request.user) == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("given", "kind"),
+    [
+        ("query", "query"),
+        ("search_query", "query"),
+        ("document", "passage"),
+        ("search_document", "passage"),
+        ("x", None),
+    ],
+)
+def test_input_types_of_several_dialects_name_a_prompt(given, kind):
+    assert parse(input_type=given).prompt_kind == kind
+    assert parse().prompt_kind is None

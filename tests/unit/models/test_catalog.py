@@ -1,0 +1,27 @@
+import pytest
+
+from handler.errors import ModelNotFoundError
+from handler.models.catalog import Catalog
+from handler.settings import Settings
+from tests import tiny
+
+
+def test_a_model_answers_to_its_id_and_aliases_and_the_default_to_the_configured_ones():
+    first, second = (
+        tiny.embedder(1, id="first", aliases=("one",)),
+        tiny.embedder(1, id="second", aliases=("one", "two")),
+    )
+    catalog = Catalog.of([first, second], Settings(aliases=("ada", "second")))
+    assert catalog.default is first
+    assert {name: served.name for name, served in catalog.names().items()} == {
+        "first": "first",
+        "second": "second",
+        "one": "first",
+        "two": "second",
+        "ada": "first",
+    }
+
+
+def test_an_unknown_name_is_told_the_known_ones():
+    with pytest.raises(ModelNotFoundError, match=r"^model not found: 'x' .* served: tiny, someone/tiny"):
+        Catalog.of([tiny.embedder(1)], Settings(aliases=())).get("x")

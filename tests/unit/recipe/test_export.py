@@ -1,0 +1,59 @@
+"""The exported graph against the same encoder written out in float64."""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from handler.embedding.inference import InferenceSession
+from model_artifacts.recipe.export import export
+from model_artifacts.recipe.source import Source
+from tests import tiny
+
+Array = NDArray[np.float64]
+
+
+def layer_norm(value: Array, source: Source, name: str) -> Array:
+    centred = value - value.mean(axis=-1, keepdims=True)
+    scaled = centred / np.sqrt((centred**2).mean(axis=-1, keepdims=True) + source.layer_norm_epsilon)
+    shifted: Array = scaled * source.weights[f"{name}.weight"] + source.weights[f"{name}.bias"]
+    return shifted
+
+
+def encode(source: Source, token_ids: list[int]) -> Array:
+    """Run BERT as its paper has it, with a Softmax and nothing folded or fused."""
+    weights = {name: array.astype(np.float64) for name, array in source.weights.items()}
+
+    def linear(value: Array, name: str) -> Array:
+        return value @ weights[f"{name}.weight"].T + weights[f"{name}.bias"]
+
+    state = weights["embeddings.word_embeddings.weight"][token_ids]
+    state = state + weights["embeddings.position_embeddings.weight"][: len(token_ids)]
+    state = layer_norm(state + weights["embeddings.token_type_embeddings.weight"][0], source, "embeddings.LayerNorm")
+    for index in range(source.layers):
+        layer = f"encoder.layer.{index}"
+        query, key, value = (
+            linear(state, f"{layer}.attention.self.{part}").reshape(len(token_ids), source.heads, -1).swapaxes(0, 1)
+            for part in ("query", "key", "value")
+        )
+        scores = query @ key.swapaxes(1, 2) / math.sqrt(query.shape[-1])
+        shares = np.exp(scores) / np.exp(scores).sum(axis=-1, keepdims=True)
+        context = (shares @ value).swapaxes(0, 1).reshape(len(token_ids), -1)
+        attended = linear(context, f"{layer}.attention.output.dense") + state
+        state = layer_norm(attended, source, f"{layer}.attention.output.LayerNorm")
+        wide = linear(state, f"{layer}.intermediate.dense")
+        wide = wide * (1 + np.vectorize(math.erf)(wide / math.sqrt(2))) / 2
+        state = layer_norm(linear(wide, f"{layer}.output.dense") + state, source, f"{layer}.output.LayerNorm")
+    return state
+
+
+def test_the_graph_computes_the_encoder():
+    source = tiny.source()
+    session = InferenceSession(export(source).SerializeToString())
+    for token_ids in ([2, 3], [2, 4, 5, 6, 7, 3], [2, *range(4, 18), 3]):
+        np.testing.assert_allclose(session.run(np.array([token_ids]).T)[:, 0], encode(source, token_ids), atol=2e-5)
+
+
+def test_exporting_twice_gives_the_same_bytes():
+    first, second = (export(tiny.source()).SerializeToString(deterministic=True) for _ in range(2))
+    assert first == second

@@ -1,0 +1,38 @@
+import json
+from dataclasses import replace
+
+import pytest
+
+from handler.artifacts.manifest import MODEL_FILE, TOKENIZER_FILE
+from handler.artifacts.resolver import load
+from handler.settings import Settings
+from model_artifacts.recipe.seal import describe, seal
+from model_artifacts.recipe.verify import Figures
+from tests import tiny
+
+FILES = {MODEL_FILE: tiny.artifacts().model, TOKENIZER_FILE: tiny.artifacts().tokenizer}
+GOLDEN: dict[str, Figures] = {"golden": {"texts": 4}}
+STS: dict[str, Figures] = {"sts-b-dev": {"texts": 8}}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "tiny").mkdir()
+    return tmp_path / "tiny"
+
+
+def test_the_digest_is_the_manifests_and_sealing_again_gives_the_same(folder):
+    digest = seal(folder, tiny.artifacts().manifest, FILES, GOLDEN)
+    assert load("tiny", Settings(artifacts=folder.parent)).digest == digest
+    assert seal(folder, tiny.artifacts().manifest, FILES, GOLDEN) == digest
+
+
+def test_figures_stay_with_the_bytes_they_were_measured_on(folder):
+    manifest = tiny.artifacts().manifest
+    digest = seal(folder, manifest, FILES, GOLDEN | STS)
+    assert seal(folder, manifest, FILES, GOLDEN) == digest
+    other = {**FILES, MODEL_FILE: b"other"}
+    files = {**manifest.files, MODEL_FILE: describe(b"other")}
+
+    seal(folder, replace(manifest, files=files), other, GOLDEN)
+    assert json.loads((folder / "manifest.json").read_text())["quality"] == GOLDEN

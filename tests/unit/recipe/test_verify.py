@@ -1,0 +1,59 @@
+import gzip
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from handler.embedding.embedder import Embedder
+from handler.settings import Settings
+from model_artifacts.recipe.export import export
+from model_artifacts.recipe.golden import Golden
+from model_artifacts.recipe.verify import VerificationError, read_sts, verify
+from tests import tiny
+
+TEXTS = ["the food was good", "a b c", "z", "foods ."]
+
+
+@pytest.fixture(scope="module")
+def full_precision() -> bytes:
+    return bytes(export(tiny.source()).SerializeToString())
+
+
+@pytest.fixture(scope="module")
+def golden(full_precision) -> Golden:
+
+    exact = Embedder(replace(tiny.artifacts(), model=full_precision), Settings())
+    return Golden(TEXTS, exact.embed(TEXTS).vectors, source_sha256="0" * 64)
+
+
+@pytest.fixture
+def sts(tmp_path):
+    path = tmp_path / "sts.tsv.gz"
+    rows = [f"{score}\t{left}\t{right}" for score, left, right in zip("1234", TEXTS, reversed(TEXTS), strict=True)]
+    path.write_bytes(gzip.compress("\n".join(["score\tsentence1\tsentence2", *rows, ""]).encode()))
+    return path
+
+
+def test_figures_are_measured_through_the_production_path(golden, full_precision, sts):
+    quality = verify(tiny.artifacts(), full_precision, golden, sts, workers=1)
+    assert quality["golden"]["texts"] == 4
+    assert 0.995 < float(quality["golden"]["cosine_mean"]) < 1
+    assert quality["sts-b-dev"]["texts"] == 8
+    assert set(quality["sts-b-dev"]) >= {"sha256", "spearman", "spearman_full_precision"}
+
+
+def test_a_graph_that_is_not_the_sources_is_refused(golden):
+    with pytest.raises(VerificationError, match="not the source's"):
+        verify(tiny.artifacts(), tiny.artifacts().model, golden, None, workers=1)
+
+
+def test_a_model_that_misses_a_bar_is_refused(golden, full_precision, monkeypatch):
+    monkeypatch.setattr("model_artifacts.recipe.verify.LEAST_MEAN_COSINE", 1)
+    with pytest.raises(VerificationError, match=r"golden: cosine_mean is 0\.99\d*, and 1 is the least"):
+        verify(tiny.artifacts(), full_precision, golden, None, workers=1)
+
+
+def test_sts_is_read_as_published(sts):
+    pairs = read_sts(sts)
+    assert (pairs.left[0], pairs.right[0]) == (TEXTS[0], TEXTS[-1])
+    np.testing.assert_array_equal(pairs.scores, [1, 2, 3, 4])

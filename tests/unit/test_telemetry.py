@@ -1,0 +1,159 @@
+import json
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from itertools import chain
+from typing import Any
+
+import pytest
+from mangum import Mangum
+from mangum.types import ASGI
+
+from handler.api.app import create_app, unavailable
+from handler.api.auth import digest_of
+from handler.errors import SettingsError
+from handler.models.catalog import Catalog
+from handler.settings import Settings
+from handler.telemetry import NAMESPACE, Record, Telemetry, process_age, server_timing
+from tests import tiny
+from tests.events import content, context, event
+
+TELEMETRY = Telemetry("function")
+MARKER, KEY, WRONG_KEY = "xyzzymarker", "sk-plughmarker", "sk-wrongplughmarker"
+
+
+@pytest.fixture
+def logging_restored() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    logging.captureWarnings(capture=False)
+    root.handlers, root.level = handlers, level
+
+
+def emitted(capsys) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def metrics(line: dict[str, Any]) -> dict[str, float]:
+    """Return what CloudWatch makes of a line: values by metric."""
+    (directive,) = line["_aws"]["CloudWatchMetrics"]
+    assert directive["Namespace"] == NAMESPACE
+    return {metric["Name"]: line[metric["Name"]][0] for metric in directive["Metrics"]}
+
+
+def dimensions(line: dict[str, Any]) -> list[list[str]]:
+    dimension_sets: list[list[str]] = line["_aws"]["CloudWatchMetrics"][0]["Dimensions"]
+    assert all(name in line for name in chain(*dimension_sets))
+    return dimension_sets
+
+
+def test_server_timing_is_in_milliseconds():
+    assert server_timing({"tokenize": 0.00123, "infer": 1.5}) == "tokenize;dur=1.23, infer;dur=1500.00"
+
+
+def test_a_process_gets_older():
+    assert 0 < process_age() <= process_age() < 86_400
+
+
+def test_a_cold_start_is_counted_with_its_phases(capsys):
+    TELEMETRY.started(0.35, {"artifacts": 0.025, "session": 0.07, "first-run": 0.005})
+    (line,) = emitted(capsys)
+    phases = {"ColdStartArtifacts": 25, "ColdStartSession": 70, "ColdStartFirstRun": 5}
+    assert metrics(line) == {"ColdStarts": 1, "ColdStartImport": 250, **phases}
+    assert dimensions(line) == [["service"]]
+    assert line["service"] == "function"
+
+
+def test_a_request_is_one_line_by_the_name_of_its_key(capsys):
+    record = Record("id", caller="alice", model="tiny", inputs=2, tokens=9, long_inputs=1, timings={"infer": 0.0123})
+    TELEMETRY.answered(record, 200, 0.02)
+    (line,) = emitted(capsys)
+    assert metrics(line) == {"Requests": 1, "Inputs": 2, "Tokens": 9, "LongInputs": 1}
+    assert dimensions(line) == [["service"], ["service", "key"]]
+    assert (line["key"], line["request_id"], line["status"], line["model"]) == ("alice", "id", 200, "tiny")
+    assert line["milliseconds_by_stage"] == {"infer": 12.3}
+
+
+def test_an_error_is_counted_by_its_code(capsys):
+    TELEMETRY.answered(Record("id", error="empty_input"), 400, 0.001)
+    (line,) = emitted(capsys)
+    assert metrics(line) == {"Requests": 1, "Inputs": 0, "Tokens": 0, "Errors": 1}
+    assert dimensions(line) == [["service"], ["service", "code"]]
+    assert line["code"] == "empty_input"
+
+
+@pytest.mark.usefixtures("logging_restored")
+def test_a_failed_start_is_counted_said_once_and_answered(capsys):
+    TELEMETRY.format_log()
+    TELEMETRY.failed_to_start(SettingsError("MODELS is empty"))
+    said, counted = emitted(capsys)
+    assert (said["level"], said["message"]) == ("ERROR", "serverless-embeddings cannot serve: MODELS is empty")
+    assert metrics(counted) == {"FailedStarts": 1}
+    answer = ask(unavailable(TELEMETRY))
+    assert (answer["statusCode"], answer["headers"]["retry-after"]) == (503, "30")
+    assert content(answer)["error"]["code"] == "unavailable"
+    assert metrics(emitted(capsys)[0])["Errors"] == 1
+
+
+@pytest.mark.usefixtures("logging_restored")
+def test_whatever_a_library_logs_is_json(capsys):
+    TELEMETRY.format_log()
+    logging.getLogger("somebody").error("two\nlines")
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.warn("take care", UserWarning, stacklevel=1)
+    error, warning = emitted(capsys)
+    assert error["message"] == "two\nlines"
+    assert "take care" in warning["message"]
+
+
+def ask(app: ASGI, body: str | bytes = "{}", key: str = KEY, method: str = "POST") -> dict[str, Any]:
+    asked = event("http-api-2.0", body, method=method, authorization=f"Bearer {key}")
+    return Mangum(app, lifespan="off")(asked, context())
+
+
+@pytest.mark.usefixtures("logging_restored")
+@pytest.mark.parametrize("status", [200, 400, 401, 404, 405, 500, 503])
+def test_neither_texts_nor_keys_are_in_log_metrics_or_responses(monkeypatch, capsys, status):
+    TELEMETRY.format_log()
+    settings = Settings(token_input="native", api_keys=(("alice", digest_of(KEY)),))
+    embedder = tiny.embedder(settings)
+    catalog = Catalog.of([embedder], settings)
+    method = "POST"
+    text = {"model": "tiny", "input": MARKER, "user": MARKER, "prompt": MARKER}
+    bodies: list[Mapping[str, object] | bytes] = [text]
+    match status:
+        case 400:
+            bodies = [
+                {**text, "input": value} for value in ([MARKER, ""], [MARKER, 1], {MARKER: MARKER}, [[MARKER]], 1)
+            ]
+            bodies += [{**text, "input": [MARKER] * 3000}, {**text, "input": f"{MARKER} " * 50}]
+            bodies += [{**text, "encoding_format": "hex"}, {**text, "dimensions": 999}, {"input": MARKER}]
+            bodies += [f'{{"input": "{MARKER}", "model"'.encode(), MARKER.encode(), f"[{MARKER!r}]".encode()]
+        case 404:
+            bodies = [{**text, "model": "another"}]
+        case 405:
+            method = "DELETE"
+        case 500:
+            monkeypatch.setattr(embedder, "_pool_all", explode)
+        case 503:
+            catalog = Catalog(replace(settings, models=("tiny",)), TELEMETRY.failed_to_start)
+    app = create_app(settings, catalog, TELEMETRY)
+    for body in bodies:
+        payload = body if isinstance(body, bytes) else json.dumps(body)
+        answer = ask(app, payload, WRONG_KEY if status == 401 else KEY, method)
+        assert answer["statusCode"] == status, answer
+        left = json.dumps(answer)
+        output = capsys.readouterr()
+        for line in output.out.splitlines():
+            json.loads(line)
+        left += output.out + output.err
+        assert '"alice"' in left or status == 401
+        for secret in (MARKER, KEY, WRONG_KEY, digest_of(KEY)):
+            assert secret not in left
+
+
+def explode(encodings: object, dimensions: object) -> None:
+    raise ValueError(f"cannot embed '{MARKER}': {encodings} {dimensions}")
