@@ -74,7 +74,7 @@ check: setup ## format, lint and type check
 	$(python) -m mypy
 
 api-key: setup ## make an API key (NAME=alice): shows it once, and the pair to deploy
-	@$(python) -m handler.api.auth "$${NAME:?say whose: make api-key NAME=alice}"
+	@$(python) -m handler.api.keys "$${NAME:?say whose: make api-key NAME=alice}"
 
 # What the function never imports stays out, and a test of the image says what it imports: tokenizers asks for
 # huggingface-hub to download, onnxruntime for the next three to convert, anyio for idna to look up hosts.

@@ -26,8 +26,8 @@ from boto3.s3.transfer import TransferConfig
 
 from benchmarks.cold import PHASES
 from handler.artifacts.manifest import Reference
-from handler.artifacts.resolver import Artifacts, Library, load
-from handler.artifacts.s3 import PART_BYTES, Store, blob_key
+from handler.artifacts.resolver import ArtifactResolver, Artifacts, load
+from handler.artifacts.s3 import PART_BYTES, S3Store, blob_key
 from handler.settings import Settings
 from tests.emulator import ROOT
 from tests.s3 import BUCKET, S3, Exchange, connect, relay, serve
@@ -62,18 +62,18 @@ def variant() -> Artifacts:
     return replace(bundled, model=model.SerializeToString(deterministic=True), tokenizer=bundled.tokenizer + b"\n")
 
 
-def variants(pinned: Reference) -> dict[str, Callable[[Store], bytes]]:
+def variants(pinned: Reference) -> dict[str, Callable[[S3Store], bytes]]:
     """Return the ways to get the model."""
-    manifest = Library(Path(), Store()).open(pinned).manifest
+    manifest = ArtifactResolver(Path(), S3Store()).open(pinned).manifest
     file = manifest.files["model.onnx"]
     key = blob_key(pinned, file.sha256)
 
-    def one_request(store: Store) -> bytes:
+    def one_request(store: S3Store) -> bytes:
         content: bytes = store._client().get_object(Bucket=BUCKET, Key=key)["Body"].read()
         assert hashlib.sha256(content).hexdigest() == file.sha256
         return content
 
-    def to_disk(_: Store) -> bytes:
+    def to_disk(_: S3Store) -> bytes:
         config = TransferConfig(multipart_threshold=PART_BYTES, multipart_chunksize=PART_BYTES)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "model"
@@ -95,10 +95,10 @@ def client(url: str) -> Any:
     return connect(url)
 
 
-def median(fetch: Callable[[Store], bytes], url: str) -> float:
+def median(fetch: Callable[[S3Store], bytes], url: str) -> float:
     """Return the median milliseconds of a fetch, the client made beforehand."""
     os.environ["AWS_ENDPOINT_URL"] = url
-    store, times = Store(), []
+    store, times = S3Store(), []
     for _ in range(ROUNDS + 1):
         started = time.perf_counter()
         fetch(store)
@@ -124,10 +124,10 @@ def memory(pinned: Reference) -> float:
     """Return by how many MB the peak of a process rises while it loads, boto3 and the session not counted."""
     script = f"""
 from handler.artifacts.manifest import Reference
-from handler.artifacts.resolver import Library
-from handler.artifacts.s3 import Store
+from handler.artifacts.resolver import ArtifactResolver
+from handler.artifacts.s3 import S3Store
 from pathlib import Path
-library = Library(Path("nothing"), Store())
+library = ArtifactResolver(Path("nothing"), S3Store())
 sealed = library.open(Reference.parse({str(pinned)!r}))
 def peak():
     (line,) = [line for line in open("/proc/self/status") if line.startswith("VmHWM")]

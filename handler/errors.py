@@ -1,14 +1,14 @@
-"""Everything that can go wrong, the one table that knows HTTP, and the envelope that clients read.
+"""The error tree, the HTTP status of each error, and the error envelope that clients read.
 
-ServiceError                 base: a message for the person who can act on it
-├── SettingsError            the environment is not usable: the service does not start
-├── ArtifactError            a model's files cannot be had, or are not what its manifest says
-├── UnavailableError         what a request needs is not there now; says when to ask again
-└── RequestError             the request cannot be served as it is; names the parameter
-    ├── ModelNotFoundError   the request names a model that is not served
-    ├── AuthenticationError  the caller may not use the service
-    ├── BodyTooLargeError    there is more of its body than is ever read
-    └── HeadTooLargeError    there is more of its line and headers than is ever read
+ServiceError                  base: a message for the person who can act on it
+├── SettingsError             a setting is invalid: the service does not start
+├── ArtifactError             a model's files are unavailable, or are not what its manifest says
+├── UnavailableError          what a request needs is unavailable now; says when to retry
+└── RequestError              the request cannot be served as it is; names the parameter
+    ├── ModelNotFoundError    the request names a model that is not served
+    ├── AuthenticationError   the caller may not use the service
+    ├── BodyTooLargeError     its body is too large
+    └── HeadersTooLargeError its request line and headers are too large
 """
 
 import json
@@ -33,7 +33,7 @@ class ServiceError(Exception):
 
 
 class SettingsError(ServiceError):
-    """The environment holds a value that cannot be used."""
+    """A setting has an invalid value."""
 
 
 class ArtifactError(ServiceError):
@@ -41,7 +41,7 @@ class ArtifactError(ServiceError):
 
 
 class UnavailableError(ServiceError):
-    """What a request needs is not there now; `retry_after` is in seconds."""
+    """What a request needs is unavailable now; `retry_after` is in seconds."""
 
     def __init__(self, message: str, retry_after: float) -> None:
         super().__init__(message)
@@ -51,7 +51,7 @@ class UnavailableError(ServiceError):
 class RequestError(ServiceError):
     """The request cannot be served as it is.
 
-    `param` is where, in OpenAI's dotted form (`input.3`); `code` is for programs.
+    `param` names the field in OpenAI's dotted form (`input.3`); `code` is for programs.
     """
 
     def __init__(self, message: str, *, param: str | None = None, code: str | None = None) -> None:
@@ -74,7 +74,7 @@ class ModelNotFoundError(RequestError):
 
 
 class AuthenticationError(RequestError):
-    """The caller has not shown a key, or anything else, that lets them in."""
+    """The request carries no valid credentials."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, code="invalid_api_key")
@@ -89,7 +89,7 @@ class BodyTooLargeError(RequestError):
         )
 
 
-class HeadTooLargeError(RequestError):
+class HeadersTooLargeError(RequestError):
     """The request line and the headers have more than `limit` bytes."""
 
     def __init__(self, limit: int) -> None:
@@ -101,13 +101,13 @@ STATUS: dict[type[RequestError], HTTPStatus] = {
     ModelNotFoundError: HTTPStatus.NOT_FOUND,
     AuthenticationError: HTTPStatus.UNAUTHORIZED,
     BodyTooLargeError: HTTPStatus(413),  # whose name differs between Python 3.11 and 3.13
-    HeadTooLargeError: HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+    HeadersTooLargeError: HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
 }
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorBody:
-    """OpenAI's error object: the same four keys for every status; and `plain`, all that ERROR_FORMAT=plain says."""
+    """OpenAI's error object: the same four keys for every status; `plain` is the whole of ERROR_FORMAT=plain's."""
 
     message: str
     type: str
@@ -124,15 +124,13 @@ class ErrorBody:
         body = self.envelope() if error_format == "openai" else {"error": self.plain or self.message}
         try:
             return orjson.dumps(body)
-        except orjson.JSONEncodeError:  # half a surrogate pair, from an event's path: JSON has a way to write it
+        except orjson.JSONEncodeError:  # a lone surrogate, from an event's path: json escapes it
             return json.dumps(body).encode()
 
 
 UNEXPECTED = ErrorBody("Unexpected internal server error occurred", type="server_error", code="internal_error")
-# The cause is for the operator, in the log: it may name buckets and folders.
-UNAVAILABLE = ErrorBody(
-    "The model is not available now; the service's log says why.", "server_error", code="unavailable"
-)
+# The cause goes to the log, for the operator: it may name buckets and folders.
+UNAVAILABLE = ErrorBody("The model is unavailable now; the service's log says why.", "server_error", code="unavailable")
 
 
 def describe(error: RequestError) -> ErrorBody:
@@ -141,11 +139,11 @@ def describe(error: RequestError) -> ErrorBody:
 
 
 def describe_http(status: int, method: str, path: str) -> ErrorBody:
-    """Return the body for a refusal of the framework's own, such as an unknown path."""
+    """Return the body for an HTTP error of the framework's own, such as an unknown path."""
     code = HTTPStatus(status).phrase.lower().replace(" ", "_")
     match status:
         case HTTPStatus.NOT_FOUND:
-            message = f"Invalid URL ({method} {path}): see GET /openapi.json for what is served"
+            message = f"Invalid URL ({method} {path}): see GET /openapi.json for the available endpoints"
         case HTTPStatus.METHOD_NOT_ALLOWED:
             message = f"Not allowed to {method} on {path}"
         case _:
@@ -154,7 +152,7 @@ def describe_http(status: int, method: str, path: str) -> ErrorBody:
 
 
 def from_validation(error: "ValidationError") -> RequestError:
-    """Map pydantic's first complaint to a RequestError in OpenAI's words."""
+    """Map pydantic's first error to a RequestError in OpenAI's words."""
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     param = ".".join(str(part) for part in first["loc"]) or None
     match first["type"]:

@@ -33,7 +33,7 @@ def main() -> None:
 
 
 def _catalog() -> "Catalog":
-    """Return the catalog, its default loaded; what stands in the way is in the log, which is on the screen here."""
+    """Return the catalog with its default model loaded; a failure is in the log, which is on the screen here."""
     from handler.main import catalog
 
     with suppress(UnavailableError):
@@ -43,8 +43,8 @@ def _catalog() -> "Catalog":
 
 
 def serve(port: int) -> None:
-    """Serve on loopback, after a line to paste."""
-    # asyncio turns Nagle's algorithm off only for a socket that names its protocol: 40 ms a response otherwise
+    """Serve on loopback, after printing a command to try."""
+    # asyncio disables Nagle's algorithm only for a socket that names its protocol: 40 ms per response otherwise
     listener = socket.socket(proto=socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -56,7 +56,7 @@ def serve(port: int) -> None:
     from handler.api.app import create_app
     from handler.main import settings
 
-    # Only this machine can call: no key is asked for unless there is one to ask for.
+    # Only this machine can call, so a key is required only if one is configured.
     app = create_app(settings if settings.api_keys else replace(settings, auth_mode="none"), catalog)
     default, address = catalog.default, f"http://{HOST}:{listener.getsockname()[1]}"
     body = f'{{"model": "{default.manifest.id}", "input": "{EXAMPLE}"}}'

@@ -1,5 +1,5 @@
-"""Composition root: what Lambda (`lambda_handler`) and any ASGI server (`app`) import."""
-# ruff: noqa: E402 - what stands before an import makes it faster, or runs beside it; the figures are in benchmarks/README
+"""Composition root: `lambda_handler` for Lambda, `app` for any ASGI server."""
+# ruff: noqa: E402 - the code before an import makes it faster or runs beside it; benchmarks/README.md has the figures
 
 import gc
 import os
@@ -8,33 +8,33 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 
-gc.disable()  # what is imported stays, so looking for garbage in it is lost time
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # NumPy starts threads for products of matrices: there are none here
-os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # it would look for them in every installed package
+gc.disable()  # imported modules stay, so collecting garbage among them is wasted time
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # NumPy starts threads for matrix products: there are none here
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # it would look for plugins in every installed package
 
 from handler.errors import ServiceError, SettingsError, UnavailableError
 from handler.models.catalog import Catalog
 from handler.settings import Settings
 
-reporting: Future[Callable[[ServiceError], None]] = Future()
+failure_log: Future[Callable[[ServiceError], None]] = Future()
 
 
 def report(error: ServiceError) -> None:
-    """Say why something cannot be served, once there is a log to say it in."""
-    reporting.result()(error)
+    """Log a failure, once logging is configured."""
+    failure_log.result()(error)
 
 
-catalog, failure = None, None
+catalog, settings_error = None, None
 try:
     settings = Settings.from_env(os.environ)
-    # A bundled model loads from here on, beside the imports below: that is ONNX Runtime's own work, without Python's.
+    # A bundled model loads from here on, beside the imports below: ONNX Runtime does that without Python's lock.
     catalog = Catalog(settings, report)
 except SettingsError as error:
-    failure = error
+    settings_error = error
 
 from pydantic import BaseModel
 
-BaseModel.model_config["defer_build"] = True  # FastAPI's models of the OpenAPI document are for who asks for it
+BaseModel.model_config["defer_build"] = True  # FastAPI's models of an OpenAPI document are built when first needed
 
 from mangum.types import ASGI
 
@@ -45,21 +45,21 @@ from handler.telemetry import Telemetry, log_failure, process_age
 function = os.environ.get("AWS_LAMBDA_FUNCTION_NAME")
 telemetry = Telemetry(function) if function else None
 if telemetry:
-    telemetry.format_log()
-reporting.set_result(telemetry.failed_to_start if telemetry else log_failure)
-if failure:
-    report(failure)
+    telemetry.configure_logging()
+failure_log.set_result(telemetry.log_load_failure if telemetry else log_failure)
+if settings_error:
+    report(settings_error)
     if not telemetry:
         sys.exit(1)
 
-# Lambda would start a process that exits again and again, and its callers would see a bare 502.
+# On Lambda, a process that exits would be restarted again and again, and callers would see a bare 502.
 app: ASGI = create_app(settings, catalog, telemetry) if catalog else unavailable(telemetry)
 if catalog:
     catalog.start()
-    with suppress(UnavailableError):  # reported where it happened; until it is mended, requests are answered 503
-        loading = catalog.default.loading
+    with suppress(UnavailableError):  # logged where it happened; requests get 503 until the model has loaded
+        load_timings = catalog.default.load_timings
         if telemetry:
-            telemetry.started(process_age(), loading)
+            telemetry.log_cold_start(process_age(), load_timings)
 
 gc.freeze()
 gc.enable()

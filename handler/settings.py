@@ -24,19 +24,19 @@ BUNDLED = Path(__file__).parent.parent / "model_artifacts"
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What an operator may decide.
+    """The operator's settings.
 
     models        MODELS         references of the models to serve, comma-separated; the first is the default
-    aliases       MODEL_ALIASES  names that clients hard-code, answered by the default model; empty for none
+    aliases       MODEL_ALIASES  names that clients hard-code, served by the default model; empty for none
     token_input   TOKEN_INPUT    token ids are cl100k_base's (decode), the model's own (native), or refused (reject)
-    long_input    LONG_INPUT     too long inputs are refused (error), cut (truncate) or read in pieces (window)
+    long_input    LONG_INPUT     too long inputs are refused (error), truncated (truncate) or read in windows (window)
     error_format  ERROR_FORMAT   OpenAI's envelope (openai), or a string (plain)
     cors_origins  CORS_ORIGINS   origins of web pages that may call, comma-separated, or *; none by default
-    auth_mode     AUTH_MODE      callers show one of API_KEYS (api-key), or API Gateway checks them (iam, jwt), or
-                                 nobody does (none)
-    api_keys      API_KEYS       name:sha256 pairs, comma-separated; a name may stand twice while its key is replaced
-    workers                      derived: texts embedded at once, one per vCPU
-    model_memory                 derived: bytes of models that may be loaded at once, None for any number
+    auth_mode     AUTH_MODE      callers send one of API_KEYS (api-key), API Gateway authenticates them (iam, jwt), or
+                                 nothing does (none)
+    api_keys      API_KEYS       name:sha256 pairs, comma-separated; a name may occur twice while its key is replaced
+    workers                      derived: number of embedding threads, one per vCPU
+    model_memory                 derived: bytes of models that may be loaded at once, None for no limit
     artifacts                    the folder that holds the bundled models
     """
 
@@ -57,7 +57,7 @@ class Settings:
         """Read the settings.
 
         Raises:
-            SettingsError: a variable holds a value that cannot be used.
+            SettingsError: a variable has an invalid value.
         """
         default = cls()
         models = _names(environ, "MODELS", default.models)
@@ -92,15 +92,15 @@ def _choice(environ: Mapping[str, str], variable: str, choices: tuple[Any, ...])
 
 
 def _key(pair: str) -> tuple[str, str]:
-    """Split a pair; what is wrong with it is said without showing it, since it may be the key itself."""
+    """Split a pair; an error does not show the pair, since it may contain the key itself."""
     if not re.fullmatch(f"{KEY_NAME}:[0-9a-f]{{64}}", pair):
-        raise SettingsError("API_KEYS holds something else than name:sha256 pairs: make api-key NAME=... prints one")
+        raise SettingsError("API_KEYS must be comma-separated name:sha256 pairs: make api-key NAME=... prints one")
     name, _, digest = pair.partition(":")
     return name, digest
 
 
 def _model_memory(environ: Mapping[str, str]) -> int | None:
-    """Return half of the function's memory, in bytes: ONNX Runtime keeps a model once, and needs as much to load it."""
+    """Return half of the function's memory, in bytes: ONNX Runtime needs a model's size again while it loads it."""
     memory = environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE")
     return None if memory is None else int(memory) * 1024 * 1024 // 2
 

@@ -1,9 +1,9 @@
-"""Attempts on a service with one key, and the status that each is answered.
+"""BackgroundLoader on a service with one key, and the status that each is answered.
 
 Every attempt is made by somebody who has no key, but for those that say KEY.
 """
 
-from handler.api.auth import digest_of
+from handler.api.keys import digest_of
 from tests import wire
 
 KEY = "sk-plughmarker"

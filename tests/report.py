@@ -36,7 +36,7 @@ def main() -> None:
         f"{sum(tried.values()):,} generated ones: no 5xx, no NaN, nothing uncaught.",
         f"{modules['test_bounds']} tests of limits: one below, at, and one above each.",
         table(["property", "inputs"], [[name[5:].replace("_", " "), f"{count:,}"] for name, count in tried.items()]),
-        "## Attempts to get in",
+        "## BackgroundLoader to get in",
         f"{len(attempts)} over loopback; those of headers and routes again in the events of three kinds of gateway.",
         "KEY is the one that is configured.",
         table(["attempt", "answer"], attempts),

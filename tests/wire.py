@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from http.client import HTTPResponse
 from urllib.parse import urlsplit
 
-PATIENCE_SECONDS = 10
+LOAD_TIMEOUT_SECONDS = 10
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Answer:
 def connect(url: str) -> socket.socket:
     """Return a connection to a server."""
     address = urlsplit(url)
-    return socket.create_connection((address.hostname, address.port), PATIENCE_SECONDS)
+    return socket.create_connection((address.hostname, address.port), LOAD_TIMEOUT_SECONDS)
 
 
 def send(url: str, content: bytes | Iterable[bytes], method: str = "GET") -> Answer:

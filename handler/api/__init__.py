@@ -2,10 +2,14 @@
 
     app.py              create_app(settings, catalog): routes, middleware and error handlers, declared in one place
     openapi.py          the OpenAPI document, built from the routes and schemas when first requested
-    auth.py             AuthenticationMiddleware: API keys, or API Gateway's authorizer
-    limits.py           how large a request may be
-    cors.py             cross-origin requests
     routes.py           POST /v1/embeddings, GET /v1/models, GET /v1/models/{id}, GET /health
+    paths.py            PathNormalizationMiddleware: every usual spelling of the base URL
+    auth.py             AuthenticationMiddleware: API keys, or API Gateway's authorizer
+    keys.py             API keys: making one, and its SHA-256
+    limits.py           request size, response size and time
+    cors.py             CORSMiddleware: cross-origin requests
+    middleware.py       RequestLogMiddleware and ServerErrorMiddleware, the outermost
+    error_responses.py  errors -> HTTP responses
 
 To add an endpoint, add a route to routes.py and its response schema to the table in openapi.py.
 """

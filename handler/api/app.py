@@ -1,7 +1,6 @@
 """The FastAPI application: routes, middleware and error handlers, declared in one place."""
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -9,17 +8,20 @@ from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
 from handler.api import openapi
-from handler.api.auth import Authenticate
-from handler.api.limits import Bounded
-from handler.api.routes import CanonicalPath, router
-from handler.errors import UNAVAILABLE, ErrorBody, RequestError, UnavailableError, describe_http
+from handler.api.auth import AuthenticationMiddleware
+from handler.api.error_responses import error_response, request_error_response
+from handler.api.limits import RequestSizeLimitMiddleware
+from handler.api.middleware import RequestLogMiddleware, ServerErrorMiddleware
+from handler.api.paths import PathNormalizationMiddleware
+from handler.api.routes import router
+from handler.errors import UNAVAILABLE, RequestError, UnavailableError, describe_http
 from handler.models.catalog import Catalog
 from handler.settings import Settings
-from handler.telemetry import LastResort, Observe, Telemetry, refusal, refuse
+from handler.telemetry import Telemetry
 
 
 class EmbeddingsApi(FastAPI):
-    """The application; its OpenAPI document is built when it is first asked for."""
+    """The application; its OpenAPI document is built when first requested."""
 
     def openapi(self) -> dict[str, Any]:
         """Return the OpenAPI document."""
@@ -28,48 +30,48 @@ class EmbeddingsApi(FastAPI):
 
 
 def create_app(settings: Settings, catalog: Catalog, telemetry: Telemetry | None = None) -> FastAPI:
-    """Build the application that serves a catalog of models; without telemetry, requests leave no line."""
+    """Build the application that serves a catalog of models; without telemetry, requests are not logged."""
     app = EmbeddingsApi(title="serverless-embeddings", docs_url=None, redoc_url=None, redirect_slashes=False)
     app.state.settings = settings
     app.state.catalog = catalog
     app.include_router(router)
-    app.exception_handler(RequestError)(_refuse)
-    app.exception_handler(HTTPException)(_refuse_http)
-    app.exception_handler(UnavailableError)(_put_off)
-    app.add_middleware(Authenticate, settings=settings)  # innermost first
-    app.add_middleware(CanonicalPath)
-    app.add_middleware(Bounded, error_format=settings.error_format)
-    app.add_middleware(LastResort, error_format=settings.error_format)
+    app.exception_handler(RequestError)(_request_error)
+    app.exception_handler(HTTPException)(_http_exception)
+    app.exception_handler(UnavailableError)(_service_unavailable)
+    app.add_middleware(AuthenticationMiddleware, settings=settings)  # innermost first
+    app.add_middleware(PathNormalizationMiddleware)
+    app.add_middleware(RequestSizeLimitMiddleware, error_format=settings.error_format)
+    app.add_middleware(ServerErrorMiddleware, error_format=settings.error_format)
     if settings.cors_origins:
-        from handler.api.cors import CrossOrigin  # here: most deployments have none
+        from handler.api.cors import CORSMiddleware  # not at the top: most deployments allow no other origin
 
-        app.add_middleware(CrossOrigin, origins=settings.cors_origins, error_format=settings.error_format)
-    app.add_middleware(Observe, telemetry=telemetry)
+        app.add_middleware(CORSMiddleware, origins=settings.cors_origins, error_format=settings.error_format)
+    app.add_middleware(RequestLogMiddleware, telemetry=telemetry)
     return app
 
 
-def unavailable(telemetry: Telemetry | None) -> Observe:
-    """Build what answers when the service could not start: 503 to everything."""
+def unavailable(telemetry: Telemetry | None) -> RequestLogMiddleware:
+    """Build the application for a service whose settings are invalid: it responds 503 to every request."""
 
-    async def put_off(scope: Scope, receive: Receive, send: Send) -> None:
-        response = refusal(scope, 503, UNAVAILABLE, "openai", {"retry-after": "30"})
+    async def respond(scope: Scope, receive: Receive, send: Send) -> None:
+        response = error_response(scope, 503, UNAVAILABLE, "openai", {"retry-after": "30"})
         await response(scope, receive, send)
 
-    return Observe(put_off, telemetry)
+    return RequestLogMiddleware(respond, telemetry)
 
 
-async def _refuse(request: Request, error: RequestError) -> Response:
-    return refuse(request.scope, error, request.app.state.settings.error_format)
+async def _request_error(request: Request, error: RequestError) -> Response:
+    return request_error_response(request.scope, error, request.app.state.settings.error_format)
 
 
-async def _refuse_http(request: Request, error: HTTPException) -> Response:
-    body = describe_http(error.status_code, request.method, request.scope["path"])  # not .url, which reads the host too
-    return _answer(request, error.status_code, body, error.headers)
+async def _http_exception(request: Request, error: HTTPException) -> Response:
+    # scope["path"], not request.url, whose construction depends on the Host header
+    body = describe_http(error.status_code, request.method, request.scope["path"])
+    return error_response(
+        request.scope, error.status_code, body, request.app.state.settings.error_format, error.headers
+    )
 
 
-async def _put_off(request: Request, error: UnavailableError) -> Response:
-    return _answer(request, 503, UNAVAILABLE, {"retry-after": f"{math.ceil(error.retry_after)}"})
-
-
-def _answer(request: Request, status: int, body: ErrorBody, headers: Mapping[str, str] | None = None) -> Response:
-    return refusal(request.scope, status, body, request.app.state.settings.error_format, headers)
+async def _service_unavailable(request: Request, error: UnavailableError) -> Response:
+    headers = {"retry-after": f"{math.ceil(error.retry_after)}"}
+    return error_response(request.scope, 503, UNAVAILABLE, request.app.state.settings.error_format, headers)

@@ -1,32 +1,27 @@
-"""Who may call: API keys, known here only by their SHA-256, or API Gateway's word for it.
+"""Authentication: API keys, recognized by their SHA-256, or API Gateway's authorizer."""
 
-`python -m handler.api.auth NAME` makes a key.
-"""
-
-import hashlib
-import re
-import secrets
-import sys
 from hmac import compare_digest
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from handler.api.error_responses import request_error_response
+from handler.api.keys import digest_of
 from handler.errors import AuthenticationError
-from handler.settings import KEY_NAME, Settings
-from handler.telemetry import gateway_context, refuse
+from handler.lambda_events import gateway_context
+from handler.settings import Settings
 
-OPEN = ("/health",)
-UNKNOWN_KEY = "Incorrect API key: it is none of those that are configured."
-BLANKS = " \t"  # HTTP's, not Unicode's, which str.strip would take
-HOW = "send it as the header 'Authorization: Bearer <key>'"
+PUBLIC_PATHS = ("/health",)
+UNKNOWN_KEY = "Incorrect API key: it is not one of the configured keys."
+HTTP_WHITESPACE = " \t"  # str.strip would remove Unicode's as well
+AUTH_HINT = "send it as the header 'Authorization: Bearer <key>'"
 
 
-class Authenticate:
-    """ASGI middleware: nobody gets further without a key, but to /health.
+class AuthenticationMiddleware:
+    """ASGI middleware: responds 401 to a request without a valid key, except for PUBLIC_PATHS.
 
-    With AUTH_MODE `iam` or `jwt`, API Gateway or the function's URL has checked the caller before the function was
-    invoked, and its event says so; one that does not is refused, so that a route without its authorizer is not open.
+    With AUTH_MODE `iam` or `jwt`, API Gateway or the function URL has authenticated the caller before it invoked the
+    function, and its event says so. An event that does not is refused: a route that lost its authorizer is not open.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
@@ -34,21 +29,22 @@ class Authenticate:
         self.settings = settings
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Run the application for a caller with a key; answer 401 to any other."""
-        if scope["type"] == "http" and scope["path"] not in OPEN:
+        """Run the application for an authenticated caller; respond 401 to any other."""
+        if scope["type"] == "http" and scope["path"] not in PUBLIC_PATHS:
             try:
-                scope["record"].caller = self._identify(scope)
+                scope["record"].caller = self._authenticate(scope)
             except AuthenticationError as error:
-                response = refuse(scope, error, self.settings.error_format, {"www-authenticate": "Bearer"})
+                headers = {"www-authenticate": "Bearer"}
+                response = request_error_response(scope, error, self.settings.error_format, headers)
                 await response(scope, receive, send)
                 return
         await self.app(scope, receive, send)
 
-    def _identify(self, scope: Scope) -> str | None:
-        """Return the name of the caller's key; None if it was for another to check.
+    def _authenticate(self, scope: Scope) -> str | None:
+        """Return the name of the caller's key; None if the caller is not identified by a key.
 
         Raises:
-            AuthenticationError: the caller may not pass.
+            AuthenticationError: the caller may not use the service.
         """
         match self.settings.auth_mode:
             case "none":
@@ -56,7 +52,7 @@ class Authenticate:
             case "api-key":
                 return self._key_name(Headers(scope=scope).getlist("authorization"))
             case mode:
-                if _checked_by_gateway(scope, mode):
+                if _authorized_by_gateway(scope, mode):
                     return None
                 raise AuthenticationError(f"AUTH_MODE is '{mode}', and no authorizer has checked this request.")
 
@@ -67,38 +63,19 @@ class Authenticate:
                 "deploy the pair it prints as API_KEYS (the template's parameter ApiKeys)."
             )
         if not headers:
-            raise AuthenticationError(f"No API key: {HOW}.")
-        scheme, _, key = headers[0].strip(BLANKS).partition(" ")
+            raise AuthenticationError(f"No API key: {AUTH_HINT}.")
+        scheme, _, key = headers[0].strip(HTTP_WHITESPACE).partition(" ")
         if len(headers) > 1 or scheme.lower() != "bearer":
-            raise AuthenticationError(f"Incorrect API key: {HOW}, once.")
-        digest = digest_of(key.strip(BLANKS))
-        # Every key is compared, and to its end: the time tells nothing about any of them.
+            raise AuthenticationError(f"Incorrect API key: {AUTH_HINT}, once.")
+        digest = digest_of(key.strip(HTTP_WHITESPACE))
+        # Every configured key is compared, and to its end, so the time taken reveals nothing about any of them.
         names = [name for name, expected in self.settings.api_keys if compare_digest(digest, expected)]
         if not names:
             raise AuthenticationError(UNKNOWN_KEY)
         return names[0]
 
 
-def _checked_by_gateway(scope: Scope, mode: str) -> bool:
-    """Say whether the event names the caller that an authorizer of that kind has let in."""
+def _authorized_by_gateway(scope: Scope, mode: str) -> bool:
+    """Return whether the event carries the caller that an authorizer of that mode has accepted."""
     authorizer = gateway_context(scope).get("authorizer")
     return isinstance(authorizer, dict) and bool(authorizer.get(mode))
-
-
-def digest_of(key: str) -> str:
-    """Return a key's SHA-256 in hex. Keys are 256 random bits, so neither salt nor stretching would add anything."""
-    return hashlib.sha256(key.encode()).hexdigest()
-
-
-def main() -> None:
-    """Print a new key, once, and the pair that lets its holder in."""
-    name = sys.argv[1]
-    if not re.fullmatch(KEY_NAME, name):
-        sys.exit(f"'{name}' cannot name a key: use letters, digits, '-', '_' and '.', 64 at most")
-    key = f"sk-{secrets.token_urlsafe(32)}"
-    print(f"The key, shown this once:   {key}")
-    print(f"To deploy, in ApiKeys:      {name}:{digest_of(key)}")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,33 +1,33 @@
-"""Web pages that call from elsewhere: their browsers ask before they send."""
+"""Cross-origin requests of web pages, and the preflight requests of their browsers."""
 
 from starlette.datastructures import Headers
-from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware import cors
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from handler.api.error_responses import request_error_response
 from handler.errors import ErrorFormat, RequestError
-from handler.telemetry import refuse
 
 
-class CrossOrigin(CORSMiddleware):
-    """Starlette's middleware, but for the body of its refusals: answers preflights, names the origin on responses."""
+class CORSMiddleware(cors.CORSMiddleware):
+    """Starlette's middleware, with refused preflights in the error envelope."""
 
     def __init__(self, app: ASGIApp, origins: tuple[str, ...], error_format: ErrorFormat) -> None:
         super().__init__(
             app,
             allow_origins=origins,
             allow_methods=("GET", "POST"),
-            allow_headers=("*",),  # whatever is asked for: authorization and the x-stainless-* family
+            allow_headers=("*",),  # any that a browser asks for: authorization and the x-stainless-* family
             expose_headers=("server-timing", "x-long-inputs", "x-model-digest", "x-request-id"),
         )
         self.error_format = error_format
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a preflight, or run the application."""
+        """Respond to a preflight, or run the application."""
         if not self._refuses(scope):
             await super().__call__(scope, receive, send)
             return
         error = RequestError("Pages of this origin may not send this method here.", code="origin_not_allowed")
-        response = refuse(scope, error, self.error_format, {"vary": "Origin"})
+        response = request_error_response(scope, error, self.error_format, {"vary": "Origin"})
         await response(scope, receive, send)
 
     def _refuses(self, scope: Scope) -> bool:
@@ -36,5 +36,5 @@ class CrossOrigin(CORSMiddleware):
         headers = Headers(scope=scope)
         origin, method = headers.get("origin"), headers.get("access-control-request-method")
         if origin is None or method is None:
-            return False  # no preflight
+            return False  # not a preflight
         return not self.is_allowed_origin(origin) or method not in self.allow_methods

@@ -1,21 +1,35 @@
-"""How large a request may be: what is larger is refused before it is read, let alone understood.
+"""How large a request and its response may be, and how long a request may take.
 
-What is inside a body has its limits in schemas.py.
+The limits on a body's fields are in contract/schemas.py.
 """
+
+import math
+import time
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from handler.errors import BodyTooLargeError, ErrorFormat, HeadTooLargeError
-from handler.telemetry import refuse
+from handler.api.error_responses import request_error_response
+from handler.contract.responses import EncodingFormat
+from handler.embedding.deadline import Deadline
+from handler.errors import BodyTooLargeError, ErrorFormat, HeadersTooLargeError, RequestError
+from handler.lambda_events import gateway_context
 
-# Lambda takes 6 MB of event, and the gateway may put a body in base64 there, which is a third larger.
+# Lambda accepts events of 6 MB, and API Gateway may encode a body in base64, which makes it a third larger.
 MAX_BODY_BYTES = 4 << 20
-# API Gateway takes 10,240 bytes of line and headers, and adds its own.
-MAX_HEAD_BYTES = 16 << 10
+# API Gateway accepts 10,240 bytes of request line and headers, and adds its own.
+MAX_HEADERS_BYTES = 16 << 10
+# For a synchronous invocation, including headers and the escapes of the body's quotes
+# (docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html: 6 MB; the runtime refuses above 6,291,556 bytes).
+MAX_RESPONSE_BYTES = 6_291_556
+ENVELOPE_BYTES = 2_048
+ROW_BYTES = 64
+# API Gateway ends an invocation after 30 seconds (REST APIs: 29); a function URL waits as long as the function runs.
+GATEWAY_SECONDS = 29.0
+RESPONSE_MARGIN_SECONDS = 1.0  # to encode the response and return it
 
 
-class Bounded:
-    """ASGI middleware: 431 for a head that is too large, 413 for a body, when somebody begins to read it."""
+class RequestSizeLimitMiddleware:
+    """ASGI middleware: 431 for headers that are too large, 413 for a body when the application starts to read it."""
 
     def __init__(self, app: ASGIApp, error_format: ErrorFormat) -> None:
         self.app = app
@@ -26,15 +40,15 @@ class Bounded:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        if _head_bytes(scope) > MAX_HEAD_BYTES:
-            response = refuse(scope, HeadTooLargeError(MAX_HEAD_BYTES), self.error_format)
+        if _headers_bytes(scope) > MAX_HEADERS_BYTES:
+            response = request_error_response(scope, HeadersTooLargeError(MAX_HEADERS_BYTES), self.error_format)
             await response(scope, receive, send)
             return
-        announced, received = _announced(scope), 0
+        content_length, received = _content_length(scope), 0
 
-        async def receive_within_bounds() -> Message:
+        async def receive_limited() -> Message:
             nonlocal received
-            if announced > MAX_BODY_BYTES:
+            if content_length > MAX_BODY_BYTES:
                 raise BodyTooLargeError(MAX_BODY_BYTES)
             message = await receive()
             received += len(message.get("body", b""))
@@ -42,16 +56,54 @@ class Bounded:
                 raise BodyTooLargeError(MAX_BODY_BYTES)
             return message
 
-        await self.app(scope, receive_within_bounds, send)
+        await self.app(scope, receive_limited, send)
 
 
-def _head_bytes(scope: Scope) -> int:
-    """Count the bytes of path, query and headers; what separates them is not counted."""
+def _headers_bytes(scope: Scope) -> int:
+    """Count the bytes of path, query and headers, without separators."""
     headers = sum(len(name) + len(value) for name, value in scope["headers"])
     return len(scope["path"].encode(errors="replace")) + len(scope["query_string"]) + headers
 
 
-def _announced(scope: Scope) -> int:
-    """Return the body's length as its header has it; 0 where that says nothing, for then the bytes are counted."""
+def _content_length(scope: Scope) -> int:
+    """Return the Content-Length header, or 0 if it is absent or invalid: the received bytes are counted as well."""
     length: bytes = dict(scope["headers"]).get(b"content-length", b"")
     return int(length) if length.isdigit() and len(length) <= len(str(1 << 64)) else 0
+
+
+def check_response_size(inputs: int, dimensions: int, encoding_format: EncodingFormat) -> None:
+    """Refuse, before any work is done, a request whose response Lambda could not return.
+
+    Raises:
+        RequestError: the response would be too large; the message says how many vectors fit.
+    """
+    fitting = _max_vectors(dimensions, encoding_format)
+    if inputs > fitting:
+        raise RequestError(
+            f"{inputs} vectors of {dimensions} dimensions as {encoding_format} exceed a response's "
+            f"{MAX_RESPONSE_BYTES:,} bytes: {fitting} fit, or {_max_vectors(dimensions, 'base64')} with "
+            "encoding_format 'base64'; send fewer inputs in a request, or ask for fewer dimensions.",
+            param="input",
+            code="response_too_large",
+        )
+
+
+def _max_vectors(dimensions: int, encoding_format: EncodingFormat) -> int:
+    if encoding_format == "base64":
+        vector_bytes = -(-4 * dimensions // 3) * 4.0
+    else:
+        # A component as text, with its comma: 12.24 bytes were measured on average at 384 dimensions; every further
+        # leading zero is a byte, and components shrink with the square root of their number.
+        vector_bytes = dimensions * (12.3 + max(0, math.log10(dimensions / 384) / 2))
+    return int((MAX_RESPONSE_BYTES - ENVELOPE_BYTES) / (ROW_BYTES + vector_bytes))
+
+
+def request_deadline(scope: Scope) -> Deadline:
+    """Return a request's deadline: what is left of its invocation, but not more than API Gateway's timeout."""
+    start, invocation = time.monotonic(), scope.get("aws.context")
+    if invocation is None:
+        return Deadline(start)
+    remaining = invocation.get_remaining_time_in_millis() / 1000
+    if ".lambda-url." not in str(gateway_context(scope).get("domainName")):
+        remaining = min(remaining, GATEWAY_SECONDS)
+    return Deadline(start, start + remaining - RESPONSE_MARGIN_SECONDS)

@@ -8,8 +8,8 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from handler.api.auth import OPEN, UNKNOWN_KEY
-from handler.api.limits import MAX_BODY_BYTES, MAX_HEAD_BYTES
+from handler.api.auth import PUBLIC_PATHS, UNKNOWN_KEY
+from handler.api.limits import MAX_BODY_BYTES, MAX_HEADERS_BYTES
 from handler.contract.schemas import EmbeddingRequest, EmbeddingResponse, ErrorResponse, Health, Model, ModelList
 from handler.errors import (
     STATUS,
@@ -17,7 +17,7 @@ from handler.errors import (
     UNEXPECTED,
     AuthenticationError,
     BodyTooLargeError,
-    HeadTooLargeError,
+    HeadersTooLargeError,
     ModelNotFoundError,
     RequestError,
     describe,
@@ -32,17 +32,17 @@ SUCCESS: dict[tuple[str, str], type[BaseModel]] = {
     ("/health", "get"): Health,
 }
 SCHEMAS: tuple[type[BaseModel], ...] = (EmbeddingRequest, ErrorResponse, *SUCCESS.values())
-RESPONSE_HEADERS = {"x-request-id": "The request's id, to quote when something is wrong."}
+RESPONSE_HEADERS = {"x-request-id": "The request's ID, to quote in a report."}
 MODEL = {"name": "model", "in": "path", "required": True, "schema": {"type": "string", "title": "Model"}}
 EMBEDDING_HEADERS = {
-    "x-model-digest": "The SHA-256 of the model's manifest: vectors of two digests do not mix.",
+    "x-model-digest": "The SHA-256 of the model's manifest: do not mix vectors of two digests.",
     "server-timing": "Milliseconds by stage: tokenize, infer, encode.",
-    "x-long-inputs": "How many inputs were too long, and what was done (LONG_INPUT).",
+    "x-long-inputs": "How many inputs were too long, and how they were read (LONG_INPUT).",
 }
 
 
 def build(app: FastAPI) -> dict[str, Any]:
-    """Build the document from the application's routes; with API keys, they and their refusal are part of it."""
+    """Build the document from the application's routes, and from its authentication if that is by API key."""
     keys = app.state.settings.auth_mode == "api-key"
     document = get_openapi(
         title=app.title,
@@ -58,8 +58,8 @@ def build(app: FastAPI) -> dict[str, Any]:
         operation = paths[path][method]
         headers = RESPONSE_HEADERS | (EMBEDDING_HEADERS if model is EmbeddingResponse else {})
         operation["responses"] = {"200": _response("Success", model.__name__, headers)}
-        operation["responses"] |= _errors(method, path, keys=keys and path not in OPEN)
-        if keys and path in OPEN:
+        operation["responses"] |= _errors(method, path, keys=keys and path not in PUBLIC_PATHS)
+        if keys and path in PUBLIC_PATHS:
             operation["security"] = []
     paths["/v1/embeddings"]["post"]["requestBody"] = {
         "required": True,
@@ -73,10 +73,10 @@ def build(app: FastAPI) -> dict[str, Any]:
 
 
 def _errors(method: str, path: str, *, keys: bool) -> dict[str, Any]:
-    """Describe every refusal of an operation, each with an example."""
+    """Describe every error response of an operation, each with an example."""
     errors = {
         HTTPStatus.INTERNAL_SERVER_ERROR: UNEXPECTED,
-        STATUS[HeadTooLargeError]: describe(HeadTooLargeError(MAX_HEAD_BYTES)),
+        STATUS[HeadersTooLargeError]: describe(HeadersTooLargeError(MAX_HEADERS_BYTES)),
     }
     if keys:
         errors[HTTPStatus.UNAUTHORIZED] = describe(AuthenticationError(UNKNOWN_KEY))
@@ -89,7 +89,7 @@ def _errors(method: str, path: str, *, keys: bool) -> dict[str, Any]:
         errors[HTTPStatus.BAD_REQUEST] = describe(empty)
         errors[STATUS[BodyTooLargeError]] = describe(BodyTooLargeError(MAX_BODY_BYTES))
     errors[HTTPStatus.METHOD_NOT_ALLOWED] = describe_http(HTTPStatus.METHOD_NOT_ALLOWED, "DELETE", path)
-    retry = {"retry-after": "In how many seconds to ask again."}
+    retry = {"retry-after": "Seconds after which to retry."}
     return {
         str(status.value): _response(
             status.phrase, "ErrorResponse", RESPONSE_HEADERS | (retry if body is UNAVAILABLE else {}), body.envelope()

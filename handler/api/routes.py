@@ -1,22 +1,20 @@
-"""The HTTP surface."""
+"""The endpoints."""
 
 import asyncio
-import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TypeVar
 
 from fastapi import APIRouter, Request, Response
-from starlette.types import ASGIApp, Receive, Scope, Send
 
-from handler.artifacts.resolver import Sealed
-from handler.contract.responses import EncodingFormat, check_fits, encode_response
+from handler.api.limits import check_response_size, request_deadline
+from handler.artifacts.resolver import VerifiedManifest
+from handler.contract.responses import EncodingFormat, encode_response
 from handler.contract.schemas import EmbeddingRequest, Model, ModelList
 from handler.embedding.deadline import Deadline
 from handler.embedding.embedder import Embedder, Embeddings
 from handler.models.catalog import Catalog
-from handler.telemetry import Record, gateway_context, server_timing
 
 router = APIRouter()
 Result = TypeVar("Result")
@@ -27,18 +25,18 @@ async def create_embeddings(request: Request) -> Response:
     """Create an embedding vector for a text, or for each of up to 2048."""
     body = EmbeddingRequest.parse(await request.body())
     encoding_format = body.encoding_format or "float"
-    deadline = Deadline.of(request.scope.get("aws.context"), gateway_context(request.scope))
-    embedder, embeddings = await _aside(request, partial(_embed, _catalog(request), body, encoding_format, deadline))
+    work = partial(_embed, _catalog(request), body, encoding_format, request_deadline(request.scope))
+    embedder, embeddings = await _run_in_thread(request, work)
     started = time.perf_counter()
     content = encode_response(
         embeddings.vectors, model=embedder.manifest.id, tokens=embeddings.tokens, encoding_format=encoding_format
     )
-    timings = {**embedder.loading, **embeddings.timings, "encode": time.perf_counter() - started}
-    embedder.loading = {}
+    timings = {**embedder.load_timings, **embeddings.timings, "encode": time.perf_counter() - started}
+    embedder.load_timings = {}
     headers = {"x-model-digest": f"sha256:{embedder.digest}", "server-timing": server_timing(timings)}
     if embeddings.long_inputs:
         headers["x-long-inputs"] = f"{request.app.state.settings.long_input}; count={embeddings.long_inputs}"
-    record: Record = request.scope["record"]
+    record = request.scope["record"]
     record.model, record.inputs, record.tokens = embedder.manifest.id, len(body.input), embeddings.tokens
     record.long_inputs, record.timings = embeddings.long_inputs, timings
     return Response(content, media_type="application/json", headers=headers)
@@ -47,17 +45,17 @@ async def create_embeddings(request: Request) -> Response:
 def _embed(
     catalog: Catalog, body: EmbeddingRequest, encoding_format: EncodingFormat, deadline: Deadline
 ) -> tuple[Embedder, Embeddings]:
-    """Embed a request's inputs, if the answer can be sent, loading the model if it must be."""
+    """Load the model if necessary, check that the response will fit, and embed the inputs."""
     embedder = catalog.get(body.model)
-    check_fits(len(body.input), embedder.check_dimensions(body.dimensions), encoding_format)
-    return embedder, embedder.embed(body.input, body.dimensions, body.prompt_kind, deadline)
+    check_response_size(len(body.input), embedder.check_dimensions(body.dimensions), encoding_format)
+    return embedder, embedder.embed(body.input, body.dimensions, body.prompt_name, deadline)
 
 
 @router.get("/v1/models")
 async def list_models(request: Request) -> Response:
     """List every name that a request's `model` may carry, of the models whose manifest could be read."""
-    opened = await _aside(request, _catalog(request).opened)
-    return _json(ModelList(data=[_describe(name, sealed) for name, sealed in opened.items()]))
+    manifests = await _run_in_thread(request, _catalog(request).manifests)
+    return _json(ModelList(data=[_describe(name, verified) for name, verified in manifests.items()]))
 
 
 # `:path` because ids may hold a slash, as in sentence-transformers/all-MiniLM-L6-v2
@@ -65,45 +63,22 @@ async def list_models(request: Request) -> Response:
 async def get_model(request: Request) -> Response:
     """Describe one model, by id or alias."""
     model: str = request.path_params["model"]
-    return _json(_describe(model, await _aside(request, partial(_catalog(request).open, model))))
+    return _json(_describe(model, await _run_in_thread(request, partial(_catalog(request).manifest, model))))
 
 
 @router.get("/health")
 async def health() -> Response:
-    """Answer while the service can."""
+    """Respond as long as the service runs."""
     return Response(b'{"status":"ok"}', media_type="application/json")
 
 
-class CanonicalPath:
-    """ASGI middleware: whatever base URL a client was given, the route is the one under /v1, without a redirect.
-
-    `/embeddings`, `/v1/v1/embeddings`, `/v1/embeddings/`, and `/<stage>/v1/embeddings` behind API Gateway's stages.
-    """
-
-    ROUTE = re.compile(r"/*(?:v1/+)*((?:embeddings|models)(?:/.+)?)")
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Rewrite the path of an HTTP request."""
-        if scope["type"] == "http":
-            path, stage = scope["path"], _stage(scope)
-            if path.startswith(f"{stage}/"):
-                path = path.removeprefix(stage)
-            route = self.ROUTE.fullmatch(path.rstrip("/"))
-            scope = {**scope, "path": f"/v1/{route[1]}" if route else path}
-        await self.app(scope, receive, send)
+def server_timing(seconds: Mapping[str, float]) -> str:
+    """Format stage timings as a Server-Timing header (www.w3.org/TR/server-timing), in milliseconds."""
+    return ", ".join(f"{stage};dur={duration * 1000:.2f}" for stage, duration in seconds.items())
 
 
-def _stage(scope: Scope) -> str:
-    """Return API Gateway's stage as it stands before the path; `$default` does not."""
-    stage = gateway_context(scope).get("stage", "$default")
-    return f"/{stage}" if stage != "$default" else ""
-
-
-async def _aside(request: Request, work: Callable[[], Result]) -> Result:
-    """Do what takes long beside the event loop; but not on Lambda: one event at a time, and a thread costs 0.6 ms."""
+async def _run_in_thread(request: Request, work: Callable[[], Result]) -> Result:
+    """Run slow work outside the event loop; not on Lambda, which sends one event at a time: a thread costs 0.6 ms."""
     return work() if "aws.event" in request.scope else await asyncio.to_thread(work)
 
 
@@ -112,13 +87,13 @@ def _catalog(request: Request) -> Catalog:
     return catalog
 
 
-def _describe(name: str, sealed: Sealed) -> Model:
-    manifest = sealed.manifest
+def _describe(name: str, verified: VerifiedManifest) -> Model:
+    manifest = verified.manifest
     return Model(
         id=name,
         root=manifest.id,
-        created=sealed.created,
-        digest=f"sha256:{sealed.digest}",
+        created=verified.created,
+        digest=f"sha256:{verified.digest}",
         dimensions=manifest.dimensions,
         max_tokens=manifest.max_tokens,
     )

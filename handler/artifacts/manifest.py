@@ -1,4 +1,4 @@
-"""What a model is: its reference, as an operator writes it, and its manifest."""
+"""A model's reference, as an operator writes it, and its manifest."""
 
 import hashlib
 import json
@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal, get_args
 from handler.errors import SettingsError
 
 Pooling = Literal["mean", "cls"]
-SCHEMA = 1
+SCHEMA_VERSION = 1
 MANIFEST_FILE = "manifest.json"
 MODEL_FILE = "model.onnx"
 TOKENIZER_FILE = "tokenizer.json"
@@ -29,7 +29,7 @@ FIELD_TYPES: dict[str, type] = {
 
 
 def sha256_of(content: bytes) -> str:
-    """Return the SHA-256 of a content in hex."""
+    """Return the SHA-256 of `content` in hex."""
     return hashlib.sha256(content).hexdigest()
 
 
@@ -38,9 +38,9 @@ class Reference:
     """Which model: `name`, or `s3://bucket/prefix/name`, and either with `@sha256:<digest>` for exactly one manifest.
 
     name    the model's id, and its folder
-    digest  the SHA-256 that its manifest must have, in hex; None for whichever is there
-    bucket  the bucket it is published in; None for the image
-    prefix  what stands before the name in the bucket, with its slash at the end, or empty
+    digest  the SHA-256 that its manifest must have, in hex; None for any
+    bucket  the bucket in which it is published; None for the image
+    prefix  the key prefix before the name, ending in a slash, or empty
     """
 
     name: str
@@ -55,16 +55,16 @@ class Reference:
 
     @classmethod
     def parse(cls, text: str) -> "Reference":
-        """Read a reference.
+        """Parse a reference.
 
         Raises:
-            SettingsError: it is none.
+            SettingsError: the text is not a reference.
         """
         found = cls.PATTERN.fullmatch(text)
         if not found:
             raise SettingsError(
-                f"MODELS names '{text}', which is no reference: write NAME or NAME@sha256:<64 hex digits>, or either "
-                "after s3://bucket/prefix/"
+                f"MODELS names '{text}', which is not a reference: write NAME or NAME@sha256:<64 hex digits>, or "
+                "either after s3://bucket/prefix/"
             )
         return cls(found["name"], found["digest"], found["bucket"], found["prefix"] or "")
 
@@ -83,18 +83,18 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What a model is. Its own SHA-256 is the model's digest.
+    """The description of a model. Its own SHA-256 is the model's digest.
 
-    id           the name that responses carry
-    aliases      other names it answers to
+    id           the name in responses
+    aliases      other names for it in requests
     dimensions   components of a vector
-    max_tokens   tokens of the longest text it reads, special tokens included
+    max_tokens   the longest sequence it accepts, in tokens, special tokens included
     pooling      'mean' or 'cls'
-    normalize    whether vectors have length one
-    prompts      prefix by kind of input ('query', 'passage'), as the model was trained
+    normalize    whether vectors are scaled to length one
+    prompts      text prefix by prompt name ('query', 'passage'), as in the model's training
     files        name -> File
     provenance   where the weights come from and what built the files
-    quality      measured against full precision, by data set
+    quality      accuracy against full precision, by data set
     """
 
     id: str
@@ -110,17 +110,17 @@ class Manifest:
 
     @classmethod
     def parse(cls, content: bytes) -> "Manifest":
-        """Read a manifest.json.
+        """Parse a manifest.json.
 
         Raises:
             ValueError: it is not JSON, or of another schema, or a field is missing or of the wrong type.
         """
         fields = json.loads(content)
         if not isinstance(fields, dict):
-            raise ValueError("it is not a JSON object")  # noqa: TRY004 - one kind of error for all that is wrong in it
+            raise ValueError("it is not a JSON object")  # noqa: TRY004 - one type of error for all defects
         schema = fields.pop("schema", None)
-        if schema != SCHEMA:
-            raise ValueError(f"its schema is {schema!r} and this version reads {SCHEMA}")
+        if schema != SCHEMA_VERSION:
+            raise ValueError(f"its schema is {schema!r} and this version reads {SCHEMA_VERSION}")
         for name, kind in FIELD_TYPES.items():
             if type(fields.get(name)) is not kind:
                 raise ValueError(f"its field '{name}' is missing or not a {kind.__name__}")
@@ -133,4 +133,4 @@ class Manifest:
             _ = files[MODEL_FILE], files[TOKENIZER_FILE]
             return cls(aliases=tuple(fields.pop("aliases")), files=files, **fields)
         except (KeyError, TypeError) as error:
-            raise ValueError(f"its fields are not those of schema {SCHEMA}: {error}") from error
+            raise ValueError(f"its fields are not those of schema {SCHEMA_VERSION}: {error}") from error

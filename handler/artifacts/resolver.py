@@ -1,4 +1,4 @@
-"""A model's files, from the image or a bucket: what the manifest says they are, and nothing else is ever loaded."""
+"""A model's files, from the image or a bucket, each verified against the manifest before it is used."""
 
 import time
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from handler.artifacts.manifest import MANIFEST_FILE, MODEL_FILE, TOKENIZER_FILE, File, Manifest, Reference, sha256_of
-from handler.artifacts.s3 import Store
+from handler.artifacts.s3 import S3Store
 from handler.errors import ArtifactError
 from handler.settings import Settings
 
@@ -15,10 +15,10 @@ PUBLISH = "publish the model again with make publish"
 
 
 @dataclass(frozen=True, slots=True)
-class Sealed:
-    """A manifest that was read and checked.
+class VerifiedManifest:
+    """A manifest whose digest and content have been checked.
 
-    digest    its SHA-256, which is the model's
+    digest    its SHA-256, which is the model's digest
     created   when it was read, in seconds since 1970
     """
 
@@ -30,7 +30,7 @@ class Sealed:
 
 @dataclass(frozen=True, slots=True)
 class Artifacts:
-    """A model's files in memory: the very bytes whose digests were checked."""
+    """A model's files in memory: the same bytes whose digests were checked."""
 
     manifest: Manifest
     digest: str
@@ -39,57 +39,57 @@ class Artifacts:
 
 
 @dataclass(frozen=True, slots=True)
-class Library:
-    """Where models are had from.
+class ArtifactResolver:
+    """Finds a model's files in the image or in S3.
 
     bundled  the folder of the image that holds models
     store    published models
     """
 
     bundled: Path
-    store: Store
+    store: S3Store
 
-    def bundles(self, reference: Reference) -> bool:
-        """Say whether the image has what is meant, so that no bucket need be asked."""
+    def is_bundled(self, reference: Reference) -> bool:
+        """Return whether the image holds the referenced model, so that no bucket is needed."""
         path = self.bundled / reference.name / MANIFEST_FILE
         return path.is_file() and (not reference.bucket or reference.digest == sha256_of(path.read_bytes()))
 
-    def open(self, reference: Reference) -> Sealed:
-        """Read a model's manifest: the image's, if it is the one that is meant, and otherwise the bucket's.
+    def open(self, reference: Reference) -> VerifiedManifest:
+        """Read a model's manifest: the image's, if it is the referenced one, and otherwise the bucket's.
 
-        Only an unpinned reference to a bucket has to ask the bucket: what is pinned and bundled needs no network.
+        Only an unpinned reference to a bucket needs the bucket: a model that is pinned and bundled needs no network.
 
         Raises:
-            ArtifactError: there is none, or it is not the pinned one, or it is damaged.
+            ArtifactError: it is missing, damaged, or not the pinned one.
         """
         path = self.bundled / reference.name / MANIFEST_FILE
-        if self.bundles(reference):
-            return _seal(reference, path.read_bytes(), remedy=RESTORE)
+        if self.is_bundled(reference):
+            return _verify(reference, path.read_bytes(), remedy=RESTORE)
         if reference.bucket:
-            return _seal(reference, self.store.read_manifest(reference), remedy=PUBLISH)
+            return _verify(reference, self.store.read_manifest(reference), remedy=PUBLISH)
         raise ArtifactError(
-            f"model '{reference}': there is no {path}; name a model of the image, or one of a bucket as "
+            f"model '{reference}': {path} does not exist; name a model of the image, or one in a bucket as "
             "s3://bucket/prefix/name"
         )
 
-    def load(self, sealed: Sealed) -> Artifacts:
-        """Read a model's files: the image's, where it has them, and otherwise the bucket's.
+    def load(self, verified: VerifiedManifest) -> Artifacts:
+        """Read a model's files: the image's, where it holds them, and otherwise the bucket's.
 
         Raises:
             ArtifactError: a file is missing, damaged or unreadable.
         """
-        model, tokenizer = (self._read(sealed, name) for name in (MODEL_FILE, TOKENIZER_FILE))
-        return Artifacts(sealed.manifest, sealed.digest, model, tokenizer)
+        model, tokenizer = (self._read(verified, name) for name in (MODEL_FILE, TOKENIZER_FILE))
+        return Artifacts(verified.manifest, verified.digest, model, tokenizer)
 
-    def _read(self, sealed: Sealed, name: str) -> bytes:
-        reference, file = sealed.reference, sealed.manifest.files[name]
+    def _read(self, verified: VerifiedManifest, name: str) -> bytes:
+        reference, file = verified.reference, verified.manifest.files[name]
         if not reference.bucket:
             return read_checked(self.bundled / reference.name / name, file)
         copy = next(self._bundled_copies(file), None)
         return read_checked(copy, file) if copy else self.store.read_blob(reference, file)
 
     def _bundled_copies(self, file: File) -> Iterator[Path]:
-        """Yield the image's files that are the same as a bucket's."""
+        """Yield the image's files with the same size and SHA-256."""
         for path in self.bundled.glob(f"*/{MANIFEST_FILE}"):
             manifest = Manifest.parse(path.read_bytes())
             yield from (path.parent / name for name, bundled in manifest.files.items() if bundled == file)
@@ -100,13 +100,13 @@ def load(text: str, settings: Settings) -> Artifacts:
 
     Raises:
         ArtifactError: a file is missing, damaged or unreadable, or the manifest is not the pinned one.
-        SettingsError: it is no reference.
+        SettingsError: the text is not a reference.
     """
-    library = Library(settings.artifacts, Store())
-    return library.load(library.open(Reference.parse(text)))
+    resolver = ArtifactResolver(settings.artifacts, S3Store())
+    return resolver.load(resolver.open(Reference.parse(text)))
 
 
-def _seal(reference: Reference, content: bytes, remedy: str) -> Sealed:
+def _verify(reference: Reference, content: bytes, remedy: str) -> VerifiedManifest:
     digest = sha256_of(content)
     if reference.digest and digest != reference.digest:
         raise ArtifactError(
@@ -119,14 +119,14 @@ def _seal(reference: Reference, content: bytes, remedy: str) -> Sealed:
         raise ArtifactError(f"model '{reference}': {MANIFEST_FILE} is not a manifest: {error}; {remedy}") from error
     if manifest.id != reference.name:
         raise ArtifactError(f"model '{reference}': its manifest is that of '{manifest.id}'; {remedy}")
-    return Sealed(reference, manifest, digest, created=int(time.time()))
+    return VerifiedManifest(reference, manifest, digest, created=int(time.time()))
 
 
 def read_checked(path: Path, expected: File) -> bytes:
     """Read a file of the image.
 
     Raises:
-        ArtifactError: it cannot be read, or is not what the manifest says.
+        ArtifactError: it cannot be read, or does not match its manifest.
     """
     try:
         content = path.read_bytes()

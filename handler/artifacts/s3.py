@@ -1,4 +1,4 @@
-"""Published models in S3, read into memory: nothing is written to disk, so nothing is left there.
+"""Published models in S3, read into memory; nothing is written to disk.
 
 A bucket holds, under a prefix, `<name>/manifest.json` (the current manifest), `<name>/manifests/<digest>.json` and
 `blobs/sha256/<digest>`; all but the first never change.
@@ -39,7 +39,7 @@ def blob_key(reference: Reference, sha256: str) -> str:
     return f"{reference.prefix}blobs/sha256/{sha256}"
 
 
-class Store:
+class S3Store:
     """Reads manifests and files of published models."""
 
     def __init__(self) -> None:
@@ -50,23 +50,23 @@ class Store:
         """Read a manifest from its bucket.
 
         Raises:
-            ArtifactError: it cannot be had.
+            ArtifactError: it is unavailable.
         """
         key = manifest_key(reference)
-        with _explained(reference, key):
-            content: bytes = _persist(lambda: self._get(reference, key).read())
+        with _translate_errors(reference, key):
+            content: bytes = _with_retries(lambda: self._get(reference, key).read())
         return content
 
     def read_blob(self, reference: Reference, file: File) -> bytes:
-        """Read a file's content from its bucket: in parts, several at once.
+        """Read a file's content from its bucket, several parts at a time.
 
         Raises:
-            ArtifactError: it cannot be had, or is not what the manifest says.
+            ArtifactError: it is unavailable, or does not match the manifest.
         """
         key, buffer = blob_key(reference, file.sha256), BytesIO()
         buffer.seek(file.size - 1)
         buffer.write(b"\0")
-        with _explained(reference, key), buffer.getbuffer() as view, ThreadPoolExecutor(PARTS_AT_ONCE) as pool:
+        with _translate_errors(reference, key), buffer.getbuffer() as view, ThreadPoolExecutor(PARTS_AT_ONCE) as pool:
             list(pool.map(lambda start: self._read_part(reference, key, view, start), range(0, file.size, PART_BYTES)))
         content = buffer.getvalue()  # the buffer itself, not a copy
         if sha256_of(content) != file.sha256:
@@ -74,7 +74,7 @@ class Store:
         return content
 
     def _read_part(self, reference: Reference, key: str, view: memoryview, start: int) -> None:
-        """Fill a part of the view; what breaks off is asked for again from there."""
+        """Fill a part of the view; a read that breaks off resumes from where it stopped."""
         from botocore.exceptions import IncompleteReadError
 
         end = min(start + PART_BYTES, len(view))
@@ -88,14 +88,14 @@ class Store:
                     raise IncompleteReadError(actual_bytes=start, expected_bytes=end)
                 start += count
 
-        _persist(read_on)
+        _with_retries(read_on)
 
-    def _get(self, reference: Reference, key: str, **asked: str) -> Any:  # noqa: ANN401 - as _client
-        return self._client().get_object(Bucket=reference.bucket, Key=key, **asked)["Body"]
+    def _get(self, reference: Reference, key: str, **options: str) -> Any:  # noqa: ANN401 - as _client
+        return self._client().get_object(Bucket=reference.bucket, Key=key, **options)["Body"]
 
     def _client(self) -> Any:  # noqa: ANN401 - boto3 makes its clients at run time
-        """Return the one client, which threads may share once it is made."""
-        import boto3.session  # here, and below: the bundled model needs no S3
+        """Return the client, which threads may share once it exists."""
+        import boto3.session  # not at the top: a bundled model needs no S3
         from botocore.config import Config
 
         with self._lock:
@@ -105,14 +105,14 @@ class Store:
                     connect_timeout=CONNECT_SECONDS,
                     read_timeout=READ_SECONDS,
                     retries={"mode": "standard", "total_max_attempts": TRIES},
-                    response_checksum_validation="when_required",  # the SHA-256 says more
+                    response_checksum_validation="when_required",  # the SHA-256 covers more
                 ),
             )
             return self._s3
 
 
-def _persist(read: Callable[[], Result]) -> Result:
-    """Read, and read again if a body breaks off; boto3 itself repeats only what fails before it."""
+def _with_retries(read: Callable[[], Result]) -> Result:
+    """Read, and retry if a body breaks off; boto3 itself retries only failures before the body."""
     from botocore.exceptions import BotoCoreError
 
     for attempt in range(1, TRIES):
@@ -124,42 +124,42 @@ def _persist(read: Callable[[], Result]) -> Result:
 
 
 @contextmanager
-def _explained(reference: Reference, key: str) -> Iterator[None]:
+def _translate_errors(reference: Reference, key: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        raise ArtifactError(f"model '{reference}': s3://{reference.bucket}/{key}: {_explain(error)}") from error
+        raise ArtifactError(f"model '{reference}': s3://{reference.bucket}/{key}: {_describe_error(error)}") from error
 
 
-def _explain(error: Exception) -> str:
-    """Say what was wrong, and what helps."""
+def _describe_error(error: Exception) -> str:
+    """Return the failure and its remedy."""
     from botocore.exceptions import ClientError, NoCredentialsError
 
     match error:
         case ClientError():
-            return _explain_refusal(error)
+            return _describe_client_error(error)
         case NoCredentialsError():
             return "there are no AWS credentials; give the function a role, or the process its credentials"
         case _:
-            return f"S3 cannot be read ({type(error).__name__}); see to the network, or wait for S3: it is tried again"
+            return f"S3 cannot be read ({type(error).__name__}); check the network, or wait for S3: the load is retried"
 
 
-def _explain_refusal(error: "ClientError") -> str:
+def _describe_client_error(error: "ClientError") -> str:
     match error.response["Error"]["Code"]:
         case "NoSuchKey" | "404":
-            return "it is not there; publish the model with make publish, or correct MODELS"
+            return "the object does not exist; publish the model with make publish, or correct MODELS"
         case "InvalidRange":
             return f"it is shorter than its manifest says; {REPLACE}"
         case "NoSuchBucket":
-            return "there is no such bucket; correct MODELS"
+            return "the bucket does not exist; correct MODELS"
         case (
             "PermanentRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException" | "301" as code
         ):
             return f"the bucket is in another region ({code}); use a bucket in the function's own"
         case "AccessDenied" | "403" | "InvalidAccessKeyId" | "SignatureDoesNotMatch" | "ExpiredToken" as code:
             return (
-                f"S3 refuses access ({code}); let the function's role read it, and see that it is there: to a role "
-                "that may not list the bucket, what is missing is refused as well"
+                f"S3 refuses access ({code}); allow the function's role to read it, and check that the object exists: "
+                "for a role that may not list the bucket, S3 denies access to missing objects too"
             )
         case code:
-            return f"S3 answers {code}; wait for S3: it is tried again"
+            return f"S3 responds {code}; wait for S3: the load is retried"

@@ -10,13 +10,13 @@ from handler.embedding.cl100k import MAX_CHARACTERS
 from handler.errors import RequestError, from_validation
 
 MAX_INPUTS = 2048
-# OpenAI reads 8192 tokens of an input. Characters are bounded as well, since time and memory go by them: one text of
-# 6 MB became 1.4 GB of tokens, only to be refused.
+# OpenAI accepts 8192 tokens in an input. Characters are limited as well, since time and memory depend on them: one text
+# of 6 MB became 1.4 GB of tokens, only to be refused.
 MAX_TOKEN_IDS = 8192
 MAX_NAME = 256
 MAX_INT32 = 2**31 - 1  # the API document's int32
 
-PROMPT_KINDS = {
+PROMPT_NAMES = {
     "query": "query",
     "search_query": "query",
     "passage": "passage",
@@ -88,7 +88,7 @@ def _checked_tokens(values: object, param: str) -> list[int]:
 
 def _too_long(param: str, has: str, limit: str) -> RequestError:
     return RequestError(
-        f"Invalid '{param}': it has {has}, and at most {limit} are read; send it in pieces.",
+        f"Invalid '{param}': it has {has}, and at most {limit} are accepted; split it.",
         param=param,
         code="input_too_long",
     )
@@ -114,7 +114,7 @@ ANSWER: JsonDict = {
 
 
 class EmbeddingRequest(BaseModel):
-    """Body of POST /v1/embeddings. Fields that other servers know, such as `truncate`, are ignored."""
+    """Body of POST /v1/embeddings. Fields of other servers, such as `truncate`, are ignored."""
 
     model_config = ConfigDict(extra="ignore", strict=True, frozen=True, json_schema_extra={"example": EXAMPLE})
 
@@ -131,19 +131,19 @@ class EmbeddingRequest(BaseModel):
     )
     encoding_format: EncodingFormat | None = Field(None, description="`float` (the default) or `base64`.")
     user: str | None = Field(None, description="Accepted, and neither used nor logged.")
-    input_type: str | None = Field(None, description="`query` or `passage`, where the model knows prompts for them.")
+    input_type: str | None = Field(None, description="`query` or `passage`, where the model has prompts for them.")
 
     @property
-    def prompt_kind(self) -> str | None:
+    def prompt_name(self) -> str | None:
         """The prompt that `input_type` asks for, under the name that sentence-transformers gives it."""
-        return PROMPT_KINDS.get(self.input_type or "")
+        return PROMPT_NAMES.get(self.input_type or "")
 
     @classmethod
     def parse(cls, body: bytes) -> "EmbeddingRequest":
         """Read a request body, whatever content type it came under.
 
         Raises:
-            RequestError: it is not JSON or not a valid request; says what, where, and what would be right.
+            RequestError: it is not JSON or not a valid request; the message says what, where, and what would be right.
         """
         try:
             return cls.model_validate_json(body)
@@ -161,7 +161,7 @@ class ErrorDetail(BaseModel):
 
 
 class ErrorResponse(BaseModel):
-    """Body of every answer that is not a success."""
+    """Body of every error response."""
 
     error: ErrorDetail
 

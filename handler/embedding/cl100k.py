@@ -1,4 +1,4 @@
-"""OpenAI's cl100k_base token ids back to text: what clients send that tokenize before they call (LangChain, Dify)."""
+"""OpenAI's cl100k_base token ids to text, for clients that tokenize before they call (LangChain, Dify)."""
 
 import zlib
 from collections.abc import Sequence
@@ -9,22 +9,22 @@ from pathlib import Path
 from handler.errors import RequestError
 
 VOCABULARY = Path(__file__).with_name("cl100k_base.bin")  # packed by model_artifacts/recipe/cl100k.py
-MAX_CHARACTERS = 65_536  # 8 for each of the 8192 tokens that OpenAI reads of an input
+MAX_CHARACTERS = 65_536  # 8 for each of the 8192 tokens that OpenAI accepts in an input
 SIZE = 100_256  # ids of text; the special tokens above them stand for no text
 
 
 def decode(token_ids: Sequence[int], param: str = "input") -> str:
-    """Return the text of token ids below SIZE; a character that they cut in two becomes U+FFFD.
+    """Return the text of token ids below SIZE; a character that they split becomes U+FFFD.
 
     Raises:
-        RequestError: the text is too long; some ids stand for more than a hundred characters. It names `param`.
+        RequestError: the text is too long: some ids stand for more than a hundred characters. Names `param`.
     """
     content, ends = _vocabulary()
     text = b"".join(content[ends[token_id] : ends[token_id + 1]] for token_id in token_ids).decode(errors="replace")
     if len(text) > MAX_CHARACTERS:
         raise RequestError(
             f"Invalid '{param}': {len(token_ids):,} token ids stand for {len(text):,} characters, and at most "
-            f"{MAX_CHARACTERS:,} are read; send them in pieces.",
+            f"{MAX_CHARACTERS:,} are accepted; split them.",
             param=param,
             code="input_too_long",
         )
@@ -33,6 +33,6 @@ def decode(token_ids: Sequence[int], param: str = "input") -> str:
 
 @cache  # read at the first request that needs it: 11 ms
 def _vocabulary() -> tuple[bytes, list[int]]:
-    """Return the unpacked file and where in it each token ends, the token before it being the start."""
+    """Return the unpacked file and the offset in it at which each token ends; the next one starts there."""
     content = zlib.decompress(VOCABULARY.read_bytes())
     return content, list(accumulate(content[:SIZE], initial=SIZE))

@@ -1,4 +1,4 @@
-"""The spine: inputs to unit vectors. Whoever reads this file knows the system."""
+"""Core pipeline: tokenize, infer, pool, truncate, normalize. The rest of the project serves this file."""
 
 import time
 from collections import deque
@@ -11,26 +11,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handler.artifacts.resolver import Artifacts
-from handler.embedding.deadline import NEVER, Deadline, Progress
+from handler.embedding.deadline import NO_DEADLINE, Deadline, Progress
 from handler.embedding.inference import InferenceSession
 from handler.embedding.pooling import POOLING, Vectors, average_windows, l2_normalize, truncate_dimensions
 from handler.embedding.tokenization import TokenIds, Tokenizer
 from handler.errors import ArtifactError, RequestError
 from handler.settings import Settings
 
-# Enough that the weights, read from memory once a run, are no longer what a short text costs; more gains nothing, as
-# intermediate results leave the caches.
-RUN_TOKENS = 256
+# Large enough that reading the weights, once per run, no longer dominates the cost of a short text; more gains nothing,
+# because intermediate results then leave the caches.
+MAX_BATCH_TOKENS = 256
 
 
 @dataclass(frozen=True, slots=True)
 class Embeddings:
-    """What came of a request's inputs, in their order.
+    """The vectors of a request's inputs, in order.
 
     vectors      float32 (inputs, dimensions)
-    tokens       tokens the model read, special tokens included
-    long_inputs  how many inputs were too long and were truncated or read in windows
-    timings      seconds by stage, in the order they ran
+    tokens       number of tokens the model read, special tokens included
+    long_inputs  number of inputs that were too long and were truncated or read in windows
+    timings      seconds by stage, in the order in which they ran
     """
 
     vectors: NDArray[np.float32]
@@ -42,18 +42,18 @@ class Embeddings:
 class Embedder:
     """One model: tokenizer, session and the way its hidden states become a vector.
 
-    `loading` is what the load took, in seconds by phase, until a request has reported it.
+    `load_timings` is what the load took, in seconds by phase, until a request has reported it.
 
-    Texts share a run only with others of their length, unpadded, and the graph quantizes by constants: a vector is the
-    same bit for bit in any company. With padding and dynamic quantization it is not (microsoft/onnxruntime#10111).
-    Parallelism is over runs, one worker per vCPU.
+    Texts share a micro-batch only with others of their length, unpadded, and the graph quantizes by constants: a vector
+    is the same, bit for bit, whatever else is in the batch. With padding and dynamic quantization it is not
+    (microsoft/onnxruntime#10111). Parallelism is over micro-batches, one worker per vCPU.
     """
 
     def __init__(self, artifacts: Artifacts, settings: Settings) -> None:
         """Load the tokenizer and the session.
 
         Raises:
-            ArtifactError: the files are what the manifest says, but cannot be loaded.
+            ArtifactError: the files match the manifest, but cannot be loaded.
         """
         manifest = artifacts.manifest
         policies = settings.token_input, settings.long_input
@@ -66,27 +66,27 @@ class Embedder:
             ) from error
         self.manifest = manifest
         self.digest = artifacts.digest
-        self.loading: Mapping[str, float] = {}
+        self.load_timings: Mapping[str, float] = {}
         self._pool = POOLING[manifest.pooling]
         self._workers = settings.workers
-        self._helpers = ThreadPoolExecutor(settings.workers, thread_name_prefix="embed")
+        self._executor = ThreadPoolExecutor(settings.workers, thread_name_prefix="embed")
 
     def embed(
         self,
         inputs: Sequence[str | TokenIds],
         dimensions: int | None = None,
-        kind: str | None = None,
-        deadline: Deadline = NEVER,
+        prompt_name: str | None = None,
+        deadline: Deadline = NO_DEADLINE,
     ) -> Embeddings:
-        """Embed texts or token ids; `kind` is a prompt's name in the manifest, such as `query`.
+        """Embed texts or token ids; `prompt_name` is the name of a prompt in the manifest, such as `query`.
 
         Raises:
-            RequestError: an input or the number of dimensions is not one the model can serve, or not in time.
+            RequestError: an input or the number of dimensions is invalid for this model, or the deadline is too near.
             UnavailableError: the time was spent before the work began.
         """
         dimensions = self.check_dimensions(dimensions)
         started = time.perf_counter()
-        encodings = self._tokenizer.encode(inputs, self.manifest.prompts.get(kind or "", ""))
+        encodings = self._tokenizer.encode(inputs, self.manifest.prompts.get(prompt_name or "", ""))
         tokenized = time.perf_counter()
         windows = [window for encoding in encodings for window in encoding.windows]
         pooled = self._pool_all(windows, Progress(deadline, len(inputs)))
@@ -102,52 +102,52 @@ class Embedder:
         )
 
     def _pool_all(self, windows: list[TokenIds], progress: Progress) -> Vectors:
-        """Infer and pool token sequences, equal ones once, by all workers; return (windows, hidden).
+        """Infer and pool token sequences with all workers, equal sequences once; return float32 (windows, hidden).
 
-        Longest first, so that no worker ends up alone with a long one. The calling thread is one of them: waking
-        another for a single text would cost more than its vector.
+        The longest come first, so that no worker is left with a long one at the end. The calling thread is one of the
+        workers: waking another for a single text would cost more than its vector.
         """
         keys = list(map(tuple, windows))
         sequences = sorted(dict.fromkeys(keys), key=len, reverse=True)
         pooled = np.empty((len(sequences), self.manifest.dimensions), np.float32)
         lengths = list(map(len, sequences))
-        runs, tokens = _runs(lengths, self._workers), sum(lengths)
-        queue = iter(runs)
+        batches, tokens = _micro_batches(lengths, self._workers), sum(lengths)
+        queue = iter(batches)
 
         def work() -> None:
             try:
-                for run in queue:  # `next` on a list's iterator is atomic, so workers never take the same run
-                    token_ids = np.array(sequences[run], np.int64)
-                    pooled[run] = self._pool(self._session.run(np.ascontiguousarray(token_ids.T)))
-                    progress.advance(token_ids.size, of=tokens)
+                for batch in queue:  # `next` on a list's iterator is atomic, so no two workers take the same batch
+                    token_ids = np.array(sequences[batch], np.int64)
+                    pooled[batch] = self._pool(self._session.run(np.ascontiguousarray(token_ids.T)))
+                    progress.update(token_ids.size, tokens)
             except BaseException:
-                deque(queue, maxlen=0)  # nobody will read what the others would still do
+                deque(queue, maxlen=0)  # the request has failed, so the other workers can stop
                 raise
 
-        helpers = [self._helpers.submit(work) for _ in range(min(self._workers, len(runs)) - 1)]
+        others = [self._executor.submit(work) for _ in range(min(self._workers, len(batches)) - 1)]
         try:
             work()
         finally:
-            running = [helper for helper in helpers if not helper.cancel()]  # one that has not begun has nothing to do
-            wait(running)
-        for helper in running:
-            helper.result()
+            started = [other for other in others if not other.cancel()]  # the rest would find an empty queue
+            wait(started)
+        for other in started:
+            other.result()  # raises the error of a worker that failed: its rows of `pooled` are uninitialized
         rows = {sequence: row for row, sequence in enumerate(sequences)}
-        everyones: Vectors = pooled[[rows[key] for key in keys]]
-        return everyones
+        per_input: Vectors = pooled[[rows[key] for key in keys]]
+        return per_input
 
     def _finish(self, vectors: Vectors) -> Vectors:
         if self.manifest.normalize or vectors.shape[1] < self.manifest.dimensions:
             return l2_normalize(vectors)
         if not np.isfinite(vectors).all():
-            raise FloatingPointError("a vector holds a NaN or an infinity")
+            raise FloatingPointError("a vector contains a NaN or an infinity")
         return vectors
 
     def check_dimensions(self, dimensions: int | None) -> int:
-        """Return the number of dimensions to serve: absent, null, 0 and the native size all mean the native size.
+        """Return the number of dimensions to serve: None, 0 and the native size all mean the native size.
 
         Raises:
-            RequestError: the model has not so many.
+            RequestError: the model has fewer.
         """
         native = self.manifest.dimensions
         if dimensions is not None and not 0 <= dimensions <= native:
@@ -160,15 +160,15 @@ class Embedder:
         return dimensions or native
 
 
-def _runs(lengths: list[int], workers: int) -> list[slice]:
-    """Cut sequences that are ordered by their length into runs of one length.
+def _micro_batches(lengths: list[int], workers: int) -> list[slice]:
+    """Split sequences, ordered by length, into micro-batches of one length.
 
-    A run has about RUN_TOKENS tokens, but none so many that another worker would have nothing to do.
+    A micro-batch has at most about MAX_BATCH_TOKENS tokens, and fewer where another worker would otherwise be idle.
     """
-    most = min(RUN_TOKENS, -(-sum(lengths) // workers))
-    runs, start = [], 0
+    max_tokens = min(MAX_BATCH_TOKENS, -(-sum(lengths) // workers))
+    batches, start = [], 0
     for length, same in groupby(lengths):
-        end, texts = start + len(list(same)), max(1, most // length)
-        runs += [slice(first, min(first + texts, end)) for first in range(start, end, texts)]
+        end, size = start + len(list(same)), max(1, max_tokens // length)
+        batches += [slice(first, min(first + size, end)) for first in range(start, end, size)]
         start = end
-    return runs
+    return batches

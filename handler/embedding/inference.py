@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from handler.embedding.pooling import HiddenStates
 
-# ONNX Runtime reports on its use to its makers, over the network, unless this stands before it is loaded
+# ONNX Runtime sends usage data to Microsoft unless this is set before it is loaded
 # (microsoft/onnxruntime#27379, since 1.29).
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 import onnxruntime as ort
@@ -18,9 +18,9 @@ LAYOUT = ["tokens", "texts"]
 class InferenceSession:
     """A BERT encoder: `input_ids` int64 (tokens, texts) -> `last_hidden_state` float32 (tokens, texts, hidden).
 
-    The texts of a run are of one length, so none is padded, and every scale in the graph is a constant: a text has the
-    same hidden states, bit for bit, in any company. One thread a run: runs are the unit of parallelism (see
-    embedder.py), and `run` releases the GIL.
+    The texts of a run have one length, so none is padded, and every scale in the graph is a constant: a text has the
+    same hidden states, bit for bit, whatever else is in the batch. A run uses one thread: runs are the unit of
+    parallelism (see embedder.py), and `run` releases the GIL.
     """
 
     def __init__(self, model: bytes) -> None:
@@ -28,7 +28,7 @@ class InferenceSession:
 
         Raises:
             RuntimeError: ONNX Runtime cannot load it.
-            ValueError: it is laid out otherwise, as by a recipe before 0.2.
+            ValueError: its input has another layout, as models of recipes before 0.2 have.
         """
         options = ort.SessionOptions()
         options.intra_op_num_threads = 1
@@ -39,7 +39,7 @@ class InferenceSession:
         self._session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         layout = self._session.get_inputs()[0].shape
         if layout != LAYOUT:
-            raise ValueError(f"its input is laid out as {layout}, and {LAYOUT} is served")
+            raise ValueError(f"its input has the layout {layout}; only {LAYOUT} is supported")
 
     def run(self, token_ids: NDArray[np.int64]) -> HiddenStates:
         """Return the hidden states, float32 (tokens, texts, hidden), of token ids, int64 (tokens, texts)."""

@@ -1,4 +1,4 @@
-"""From hidden states to unit vectors: pure functions of each text's own numbers, so that no text can sway another's."""
+"""Hidden states to unit vectors: pure functions in which no text's numbers depend on another's."""
 
 from collections.abc import Callable
 
@@ -21,7 +21,7 @@ def mean(hidden_states: HiddenStates) -> Vectors:
 
 
 def cls(hidden_states: HiddenStates) -> Vectors:
-    """Take the first token's row of (tokens, texts, hidden), as BGE and GTE models are trained to be read."""
+    """Take the first token's row of (tokens, texts, hidden), as BGE and GTE models are trained."""
     first: Vectors = hidden_states[0]
     return first
 
@@ -47,13 +47,13 @@ def truncate_dimensions(vectors: Vectors, dimensions: int) -> Vectors:
 def l2_normalize(vectors: Vectors) -> Vectors:
     """Scale each of (texts, dimensions) to length one in float32, so that a dot product is the cosine.
 
-    Not by np.dot, whose sum is ordered by the processor's vector width: the last bit would be too.
+    np.dot would sum in an order that depends on the processor's vector width, and so would the last bit.
 
     Raises:
-        FloatingPointError: a vector is zero or holds a NaN or an infinity, so it has no direction.
+        FloatingPointError: a vector is zero or contains a NaN or an infinity, so it has no direction.
     """
     norms = np.sqrt(np.square(vectors).sum(axis=1, keepdims=True))
     if not (np.isfinite(norms) & (norms > 0)).all():
-        raise FloatingPointError("a vector has no direction: it is zero, or holds a NaN or an infinity")
+        raise FloatingPointError("a vector has no direction: it is zero, or contains a NaN or an infinity")
     unit: Vectors = vectors / norms
     return unit

@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from handler.embedding import cl100k
-from handler.embedding.wordpiece import Words
+from handler.embedding.wordpiece import CachedWordPiece
 from handler.errors import RequestError
 from handler.settings import LongInput, TokenInput
 
@@ -22,8 +22,8 @@ GROUP_CHARACTERS = 1 << 16
 class Encoding:
     """One input as the model reads it.
 
-    windows  its token sequence, or those of its pieces
-    long     whether it was too long and was cut or taken to pieces
+    windows  its token sequence, or those of its windows
+    long     whether it was too long and was truncated or split into windows
     """
 
     windows: list[TokenIds]
@@ -35,7 +35,7 @@ class Encoding:
 
 
 class Tokenizer:
-    """A model's own tokenizer, with the policies for foreign token ids and for inputs that are too long."""
+    """A model's own tokenizer, with the policies for token ids as input and for inputs that are too long."""
 
     def __init__(
         self, definition: bytes, max_tokens: int, token_input: TokenInput = "decode", long_input: LongInput = "error"
@@ -46,15 +46,15 @@ class Tokenizer:
             Exception: the definition cannot be read.
         """
         self._definition = definition
-        self._words = Words.of(definition)
-        self._opening, self._closing = self._encode_plain("") or self._tokenizer.encode("").ids
+        self._wordpiece = CachedWordPiece.from_definition(definition)
+        self._opening, self._closing = self._encode_ascii("") or self._tokenizer.encode("").ids
         self._max_tokens = max_tokens
         self._token_input = token_input
         self._long_input = long_input
 
     @cached_property
     def _tokenizer(self) -> "HuggingFaceTokenizer":
-        """The whole tokenizer, loaded for the first text that is not plain: a sixteenth of a cold start."""
+        """The full tokenizer, loaded for the first text that is not ASCII; it is a sixteenth of a cold start."""
         from tokenizers import Tokenizer as HuggingFaceTokenizer
 
         tokenizer = HuggingFaceTokenizer.from_buffer(self._definition)
@@ -81,17 +81,18 @@ class Tokenizer:
         return [self._fit(token_ids, index, special=True) for index, token_ids in enumerate(self._encode(texts))]
 
     def _encode(self, texts: list[str]) -> Iterator[TokenIds]:
-        """Yield the texts' token ids, special tokens included: word by word where that is the same."""
-        plain = list(map(self._encode_plain, texts))
-        others = self._encode_others([text for text, token_ids in zip(texts, plain, strict=True) if token_ids is None])
-        for token_ids in plain:
-            yield token_ids or next(others)
+        """Yield the texts' token ids, special tokens included: from the word cache where that gives the same ids."""
+        ascii_ids = list(map(self._encode_ascii, texts))
+        others = [text for text, token_ids in zip(texts, ascii_ids, strict=True) if token_ids is None]
+        other_ids = self._encode_with_tokenizers(others)
+        for token_ids in ascii_ids:
+            yield token_ids or next(other_ids)
 
-    def _encode_plain(self, text: str) -> TokenIds | None:
-        return None if self._words is None else self._words.encode(text)
+    def _encode_ascii(self, text: str) -> TokenIds | None:
+        return None if self._wordpiece is None else self._wordpiece.encode(text)
 
-    def _encode_others(self, texts: list[str]) -> Iterator[TokenIds]:
-        """Yield texts' token ids, by `tokenizers`, in groups: it takes 230 bytes a character while it works."""
+    def _encode_with_tokenizers(self, texts: list[str]) -> Iterator[TokenIds]:
+        """Yield texts' token ids by `tokenizers`, in groups: it takes 230 bytes per character while it works."""
         start = characters = 0
         for end, text in enumerate(texts, start=1):
             characters += len(text)
@@ -124,8 +125,8 @@ class Tokenizer:
                 code="context_length_exceeded",
             )
         content = token_ids[1:-1] if special else token_ids
-        room = self._max_tokens - (2 if special else 0)
-        pieces = [content[start : start + room] for start in range(0, len(content), room)]
+        window = self._max_tokens - (2 if special else 0)
+        pieces = [content[start : start + window] for start in range(0, len(content), window)]
         if self._long_input == "truncate":
             pieces = pieces[:1]
         return Encoding([[self._opening, *piece, self._closing] if special else piece for piece in pieces], long=True)

@@ -1,28 +1,31 @@
-"""Plain text to token ids, word by word: the ids of `tokenizers` in a tenth of its time, and without loading it."""
+"""ASCII text to WordPiece token ids, word by word: the ids of `tokenizers` in a tenth of its time.
+
+The `tokenizers` package need not be loaded for them.
+"""
 
 import re
 from itertools import chain
 
 import orjson
 
-# ASCII without the control characters that a BERT tokenizer drops, and without the bracket that opens every special
+# ASCII without the control characters that a BERT tokenizer removes, and without the bracket that begins every special
 # token.
-PLAIN = re.compile(r"[\t\n\r -Z\\-~]*")
+ASCII_TEXT = re.compile(r"[\t\n\r -Z\\-~]*")
 WORD = re.compile(r"[a-z0-9]+|[!-/:-@\[-`{-~]")
-MOST_WORDS = 1 << 16  # some 15 MB
+MAX_CACHED_WORDS = 1 << 16  # some 15 MB
 
 
-class Words(dict[str, list[int]]):
-    """Lower-case words, and single punctuation characters, to their token ids; filled as words are met.
+class CachedWordPiece(dict[str, list[int]]):
+    """A cache from lower-case words, and single punctuation characters, to their token ids.
 
-    A BERT tokenizer splits a text at white space and around punctuation, and takes each word apart alone: a text's ids
-    are those of its words. Most words are met again and again.
+    A BERT tokenizer splits a text at white space and around punctuation, and then splits each word independently: a
+    text's ids are those of its words, and most words occur again and again.
     """
 
     def __init__(self, vocabulary: dict[str, int], unknown: int, longest: int, special: tuple[int, int]) -> None:
-        """Keep a vocabulary, in which pieces within a word begin with ##.
+        """Take a vocabulary, in which pieces within a word begin with ##.
 
-        `unknown` stands for a word that has no pieces, or more than `longest` characters; `special` enclose a text.
+        A word that has no pieces, or more than `longest` characters, becomes `unknown`; `special` enclose a text.
         """
         self._vocabulary = vocabulary
         self._unknown = unknown
@@ -30,8 +33,8 @@ class Words(dict[str, list[int]]):
         self._opening, self._closing = special
 
     @classmethod
-    def of(cls, definition: bytes) -> "Words | None":
-        """Read the bytes of a tokenizer.json; None if it is not BERT's, uncased.
+    def from_definition(cls, definition: bytes) -> "CachedWordPiece | None":
+        """Read the bytes of a tokenizer.json; return None unless it is an uncased BERT tokenizer.
 
         Raises:
             ValueError: it is not JSON.
@@ -60,15 +63,15 @@ class Words(dict[str, list[int]]):
                 return None
 
     def encode(self, text: str) -> list[int] | None:
-        """Return a text's ids, special tokens included, or None if it is not plain."""
-        if PLAIN.fullmatch(text) is None:
+        """Return a text's ids, special tokens included, or None if it is not ASCII text."""
+        if ASCII_TEXT.fullmatch(text) is None:
             return None
         words = WORD.findall(text.lower())
         return [self._opening, *chain.from_iterable(map(self.__getitem__, words)), self._closing]
 
     def __missing__(self, word: str) -> list[int]:
-        """Take a word apart, from its start, into the longest pieces there are (Wu et al. 2016, section 4.1)."""
-        if len(self) >= MOST_WORDS:
+        """Split a word, from its start, into the longest pieces of the vocabulary (Wu et al. 2016, section 4.1)."""
+        if len(self) >= MAX_CACHED_WORDS:
             self.clear()
         pieces = self[word] = self._pieces(word)
         return pieces

@@ -1,4 +1,4 @@
-"""A result that takes time and may fail: one attempt at a time, with longer and longer pauses between them."""
+"""Background loading: one attempt at a time, a timeout for those who wait, exponential backoff after a failure."""
 
 import time
 from collections.abc import Callable
@@ -10,71 +10,71 @@ from handler.errors import ServiceError, UnavailableError
 
 Result = TypeVar("Result")
 
-LONGEST_PAUSE = 60.0
+MAX_BACKOFF_SECONDS = 60.0
 
 
-class Attempts(Generic[Result]):
-    """Makes a result in a thread of its own, so that whoever asks waits no longer than they like.
+class BackgroundLoader(Generic[Result]):
+    """Loads a result in a thread of its own, so that a caller waits no longer than its timeout.
 
-    `report` hears of every failed attempt once.
+    `report` is called once for every failed attempt.
     """
 
-    def __init__(self, make: Callable[[], Result], report: Callable[[ServiceError], None]) -> None:
-        self._make = make
+    def __init__(self, load: Callable[[], Result], report: Callable[[ServiceError], None]) -> None:
+        self._load = load
         self._report = report
         self._lock = Lock()
         self._attempt: Future[Result] | None = None
         self._failures = 0
-        self._due = 0.0
+        self._retry_at = 0.0
 
     @classmethod
-    def done_with(cls, result: Result) -> "Attempts[Result]":
-        """Return what needs no attempt any more."""
-        attempts = cls(lambda: result, lambda _: None)
-        attempts._attempt = Future()
-        attempts._attempt.set_result(result)
-        return attempts
+    def completed(cls, result: Result) -> "BackgroundLoader[Result]":
+        """Return a loader whose result is there already."""
+        loader = cls(lambda: result, lambda _: None)
+        loader._attempt = Future()
+        loader._attempt.set_result(result)
+        return loader
 
     @property
     def result(self) -> Result | None:
-        """The result, if it is there."""
+        """The result, or None while there is none."""
         attempt = self._attempt
         return attempt.result() if attempt and attempt.done() and not attempt.exception() else None
 
-    def forget(self) -> None:
-        """Give the result up; who asks next has it made again."""
+    def invalidate(self) -> None:
+        """Drop the result; the next `get` loads it again."""
         with self._lock:
             self._attempt = None
 
     def start(self) -> "Future[Result]":
-        """Begin an attempt, unless one is under way or has succeeded, or has failed and the pause is not over."""
+        """Start an attempt, unless one is running, or has succeeded, or has failed and its backoff is not over."""
         with self._lock:
             attempt = self._attempt
-            if attempt is None or (attempt.done() and attempt.exception() and time.monotonic() >= self._due):
+            if attempt is None or (attempt.done() and attempt.exception() and time.monotonic() >= self._retry_at):
                 attempt = self._attempt = Future()
-                Thread(target=self._try, args=(attempt,), daemon=True).start()
+                Thread(target=self._run, args=(attempt,), daemon=True).start()
             return attempt
 
-    def get(self, patience: float) -> Result:
-        """Return the result, after at most `patience` seconds.
+    def get(self, timeout: float) -> Result:
+        """Return the result, after at most `timeout` seconds.
 
         Raises:
-            UnavailableError: the attempt failed, or goes on for longer; says when to ask again.
+            UnavailableError: the attempt failed, or is still running after the timeout; says when to retry.
         """
         try:
-            return self.start().result(patience)
+            return self.start().result(timeout)
         except TimeoutError:
-            raise UnavailableError(f"not ready after {patience:g} seconds, and under way", retry_after=1) from None
+            raise UnavailableError(f"still loading after {timeout:g} seconds", retry_after=1) from None
         except ServiceError as error:
-            raise UnavailableError(error.message, retry_after=max(1.0, self._due - time.monotonic())) from error
+            raise UnavailableError(error.message, retry_after=max(1.0, self._retry_at - time.monotonic())) from error
 
-    def _try(self, attempt: "Future[Result]") -> None:
+    def _run(self, attempt: "Future[Result]") -> None:
         try:
-            attempt.set_result(self._make())
-        except Exception as error:  # noqa: BLE001 - it is raised where the result is asked for
+            attempt.set_result(self._load())
+        except Exception as error:  # noqa: BLE001 - `get` raises it
             failure = error if isinstance(error, ServiceError) else ServiceError(f"{type(error).__name__}: {error}")
             self._failures += 1
-            self._due = time.monotonic() + min(LONGEST_PAUSE, 2.0**self._failures)
-            if not isinstance(failure, UnavailableError):  # that one has been reported by the attempt it comes from
+            self._retry_at = time.monotonic() + min(MAX_BACKOFF_SECONDS, 2.0**self._failures)
+            if not isinstance(failure, UnavailableError):  # the attempt that it comes from has reported it
                 self._report(failure)
             attempt.set_exception(failure)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from handler.artifacts.manifest import MODEL_FILE, SCHEMA, File, Manifest, sha256_of
+from handler.artifacts.manifest import MODEL_FILE, SCHEMA_VERSION, File, Manifest, sha256_of
 from model_artifacts.recipe.verify import Figures
 
 
@@ -27,6 +27,6 @@ def seal(folder: Path, draft: Manifest, files: Mapping[str, bytes], quality: Map
     path.unlink(missing_ok=True)
     for name, content in files.items():
         (folder / name).write_bytes(content)
-    manifest = {"schema": SCHEMA, **asdict(replace(draft, quality=quality))}
+    manifest = {"schema": SCHEMA_VERSION, **asdict(replace(draft, quality=quality))}
     path.write_text(json.dumps(manifest, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
     return describe(path.read_bytes()).sha256

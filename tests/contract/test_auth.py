@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from mangum import Mangum
 
 from handler.api.app import create_app
-from handler.api.auth import digest_of
+from handler.api.keys import digest_of
 from handler.models.catalog import Catalog
 from handler.settings import Settings
 from tests import tiny
@@ -48,11 +48,11 @@ def test_every_configured_key_lets_its_holder_in(guarded, key, form):
     ("authorization", "message"),
     [
         ([], "No API key: send it as the header 'Authorization: Bearer <key>'."),
-        (["Bearer sk-mallory"], "Incorrect API key: it is none of those that are configured."),
-        (["Bearer"], "Incorrect API key: it is none of those that are configured."),
-        ([f"Bearer {digest_of(ALICE)}"], "Incorrect API key: it is none of those that are configured."),
-        (["Bearer s\xe9cret"], "Incorrect API key: it is none of those that are configured."),
-        ([f"Bearer {ALICE.upper()}"], "Incorrect API key: it is none of those that are configured."),
+        (["Bearer sk-mallory"], "Incorrect API key: it is not one of the configured keys."),
+        (["Bearer"], "Incorrect API key: it is not one of the configured keys."),
+        ([f"Bearer {digest_of(ALICE)}"], "Incorrect API key: it is not one of the configured keys."),
+        (["Bearer s\xe9cret"], "Incorrect API key: it is not one of the configured keys."),
+        ([f"Bearer {ALICE.upper()}"], "Incorrect API key: it is not one of the configured keys."),
         ([f"Basic {ALICE}"], "Incorrect API key: send it as the header 'Authorization: Bearer <key>', once."),
         ([ALICE], "Incorrect API key: send it as the header 'Authorization: Bearer <key>', once."),
         (

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 
 from handler.api import auth
 from handler.api.app import create_app
-from handler.api.auth import digest_of
+from handler.api.keys import digest_of
 from handler.errors import SettingsError
 from handler.lambda_events import LambdaHandler
 from handler.models.catalog import Catalog

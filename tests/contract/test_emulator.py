@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from handler.api.auth import digest_of
+from handler.api.keys import digest_of
 from handler.artifacts.resolver import load
 from handler.embedding.embedder import Embedder
 from handler.settings import Settings
@@ -104,10 +104,10 @@ def test_without_a_key_everybody_is_refused(start):
 @pytest.mark.parametrize(
     ("settings", "cause"),
     [
-        ({"API_KEYS": KEY}, "API_KEYS holds something else than name:sha256 pairs"),
+        ({"API_KEYS": KEY}, "API_KEYS must be comma-separated name:sha256 pairs"),
         ({"MODELS": f"{MODEL}@sha256:{'0' * 64}"}, "not the pinned one"),
-        ({"MODELS": "no-such-model"}, "there is no"),
-        ({"MODELS": "no such reference"}, "which is no reference"),
+        ({"MODELS": "no-such-model"}, "does not exist"),
+        ({"MODELS": "no such reference"}, "which is not a reference"),
     ],
 )
 def test_a_function_that_cannot_start_answers_503_and_says_why_in_its_log(start, settings, cause):
@@ -118,6 +118,6 @@ def test_a_function_that_cannot_start_answers_503_and_says_why_in_its_log(start,
     assert content(answers[0])["error"]["code"] == "unavailable"
     said, counted, *requests = function.records()
     assert cause in said["message"]
-    assert counted["FailedStarts"] == [1]
-    assert [line["code"] for line in requests] == ["unavailable", "unavailable"]
+    assert counted["ModelLoadFailures"] == [1]
+    assert [line["error_code"] for line in requests] == ["unavailable", "unavailable"]
     assert KEY not in function.log_path.read_text()

@@ -63,9 +63,9 @@ def test_the_default_comes_from_the_bucket_and_the_bundled_model_when_it_is_aske
 @pytest.mark.parametrize(
     ("reference", "cause"),
     [
-        (f"s3://{BUCKET}/models/never", "it is not there; publish the model with make publish"),
-        (f"s3://{BUCKET}/models/tiny@sha256:{'0' * 64}", "it is not there"),
-        ("s3://no-such-bucket/models/tiny", "there is no such bucket"),
+        (f"s3://{BUCKET}/models/never", "the object does not exist; publish the model with make publish"),
+        (f"s3://{BUCKET}/models/tiny@sha256:{'0' * 64}", "the object does not exist"),
+        ("s3://no-such-bucket/models/tiny", "the bucket does not exist"),
     ],
 )
 def test_what_cannot_be_had_is_503_one_line_and_a_metric(start, pinned, reference, cause):
@@ -78,7 +78,9 @@ def test_what_cannot_be_had_is_503_one_line_and_a_metric(start, pinned, referenc
     said = [line for line in function.records() if "message" in line]
     assert cause in said[0]["message"]
     assert reference in said[0]["message"]
-    assert [line["FailedStarts"] for line in function.records() if "FailedStarts" in line] == [[1]] * len(said)
+    assert [line["ModelLoadFailures"] for line in function.records() if "ModelLoadFailures" in line] == [[1]] * len(
+        said
+    )
 
 
 def test_with_a_second_model_that_cannot_be_had_the_first_one_serves(start):

@@ -224,6 +224,9 @@ def test_a_service_that_cannot_start_says_so(tmp_path, saw):
         answer = function.invoke(asked(1, "no-such-model"))
     said, counted, line = function.records()
     assert (answer["statusCode"], content(answer)["error"]["code"]) == (503, "unavailable")
-    assert "there is no" in said["message"]
-    assert (counted["FailedStarts"], line["code"]) == ([1], "unavailable")
-    saw("the service cannot start", "503 in the envelope with retry-after; the metric FailedStarts and one line of log")
+    assert "does not exist" in said["message"]
+    assert (counted["ModelLoadFailures"], line["error_code"]) == ([1], "unavailable")
+    saw(
+        "the service cannot start",
+        "503 in the envelope with retry-after; the metric ModelLoadFailures and one line of log",
+    )

@@ -9,8 +9,7 @@ import pytest
 from fastapi import FastAPI
 
 from handler.api.app import create_app
-from handler.api.limits import MAX_BODY_BYTES, MAX_HEAD_BYTES
-from handler.contract.responses import RESPONSE_LIMIT, check_fits
+from handler.api.limits import MAX_BODY_BYTES, MAX_HEADERS_BYTES, MAX_RESPONSE_BYTES, check_response_size
 from handler.contract.schemas import MAX_INPUTS, MAX_NAME, MAX_TOKEN_IDS
 from handler.embedding import cl100k
 from handler.embedding.cl100k import MAX_CHARACTERS
@@ -56,7 +55,7 @@ def test_the_body(url, beyond):
 def test_the_body_of_an_event(app: FastAPI, kind, beyond):
     body = padded(MAX_BODY_BYTES + beyond)
     asked = event(kind, body)
-    assert len(json.dumps(asked)) < RESPONSE_LIMIT  # which is the limit of events, too: base64 always fits
+    assert len(json.dumps(asked)) < MAX_RESPONSE_BYTES  # which is the limit of events, too: base64 always fits
     for each in (asked, event(kind, body.decode())):
         answer = LambdaHandler(app)(each, CONTEXT)
         assert answer["statusCode"] == (413 if beyond > 0 else 200)
@@ -90,7 +89,7 @@ def test_the_head(url, beyond, where):
     empty = (
         b"host" + b"here" + b"content-length" + b"0" + b"/health" + {"header": b"x", "query": b"", "path": b"/"}[where]
     )
-    room = "x" * (MAX_HEAD_BYTES + beyond - len(empty))
+    room = "x" * (MAX_HEADERS_BYTES + beyond - len(empty))
     sent = {
         "header": wire.request("GET", "/health", f"x: {room}"),
         "query": wire.request("GET", f"/health?{room}"),
@@ -185,7 +184,7 @@ def test_numbers_however_large(url, digits):
 
 @pytest.mark.parametrize("encoding_format", ["float", "base64"])
 def test_the_answer(encoding_format):
-    low, high = 1, RESPONSE_LIMIT
+    low, high = 1, MAX_RESPONSE_BYTES
     while low < high:  # the most vectors that fit
         middle = (low + high + 1) // 2
         low, high = (middle, high) if fits(middle, encoding_format) else (low, middle - 1)
@@ -195,7 +194,7 @@ def test_the_answer(encoding_format):
 
 def fits(inputs: int, encoding_format: Any) -> bool:
     try:
-        check_fits(inputs, 1_024, encoding_format)
+        check_response_size(inputs, 1_024, encoding_format)
     except RequestError as error:
         return error.code != "response_too_large"
     return True

@@ -116,11 +116,11 @@ def test_a_fault_that_passes_is_not_noticed(relay, pinned, image, fault, times):
         (servers.reset, "S3 cannot be read"),
         (servers.truncate, "S3 cannot be read"),
         (servers.stall, "S3 cannot be read"),
-        (servers.error(500, "InternalError"), "S3 answers InternalError; wait for S3"),
-        (servers.error(503, "SlowDown"), "S3 answers SlowDown; wait for S3"),
+        (servers.error(500, "InternalError"), "S3 responds InternalError; wait for S3"),
+        (servers.error(503, "SlowDown"), "S3 responds SlowDown; wait for S3"),
         (servers.flip, "is damaged; delete it from the bucket, and publish the model again"),
-        (servers.error(403, "AccessDenied"), "refuses access .AccessDenied.; let the function's role read it"),
-        (servers.error(404, "NoSuchKey"), "it is not there; publish the model with make publish"),
+        (servers.error(403, "AccessDenied"), "refuses access .AccessDenied.; allow the function's role to read it"),
+        (servers.error(404, "NoSuchKey"), "the object does not exist; publish the model with make publish"),
         (servers.error(400, "AuthorizationHeaderMalformed", Region="eu-west-1"), "the bucket is in another region"),
         (servers.error(301, "PermanentRedirect"), "the bucket is in another region"),
     ],
@@ -137,12 +137,12 @@ def test_a_fault_that_stays_is_one_line_with_reference_cause_and_remedy(relay, p
 
 
 def test_a_bucket_that_is_not_there_and_a_server_that_is_not(relay, image, monkeypatch):
-    with pytest.raises(ArtifactError, match="there is no such bucket; correct MODELS"):
+    with pytest.raises(ArtifactError, match="the bucket does not exist; correct MODELS"):
         load_tiny(image, "s3://no-such-bucket/models/tiny")
-    with pytest.raises(ArtifactError, match="it is not there; publish the model"):
+    with pytest.raises(ArtifactError, match="the object does not exist; publish the model"):
         load_tiny(image, f"s3://{BUCKET}/models/never")
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
-    with pytest.raises(ArtifactError, match=r"S3 cannot be read .EndpointConnectionError.; see to the network"):
+    with pytest.raises(ArtifactError, match=r"S3 cannot be read .EndpointConnectionError.; check the network"):
         load_tiny(image)
     assert relay.requests
 
@@ -176,7 +176,7 @@ def test_a_manifest_under_another_models_name_is_refused(image, s3):
         load_tiny(image, f"s3://{BUCKET}/models/impostor")
 
 
-class Served:
+class ServedModel:
     """The app over models of the bucket, and what was reported."""
 
     def __init__(self, http: httpx2.Client, reports: list[ServiceError]) -> None:
@@ -189,14 +189,14 @@ class Served:
 @pytest.fixture
 def served(relay, image, monkeypatch) -> Iterator[Callable[..., Any]]:
     assert relay.url
-    monkeypatch.setattr("handler.models.catalog.PATIENCE_SECONDS", 2)
+    monkeypatch.setattr("handler.models.catalog.LOAD_TIMEOUT_SECONDS", 2)
     with ExitStack() as opened:
 
-        def start(*models: str, **more: Any) -> Served:
+        def start(*models: str, **more: Any) -> ServedModel:
             settings = Settings(models=models, artifacts=image, auth_mode="none", token_input="native", **more)
             reports: list[ServiceError] = []
             url = opened.enter_context(serve(create_app(settings, Catalog(settings, reports.append))))
-            return Served(opened.enter_context(httpx2.Client(base_url=url, timeout=20)), reports)
+            return ServedModel(opened.enter_context(httpx2.Client(base_url=url, timeout=20)), reports)
 
         yield start
 

@@ -78,7 +78,13 @@ def test_the_bucket_is_closed_but_to_the_account_over_tls(stack):
 def test_alarms_take_a_version_back_and_tell_their_topic():
     stack = translate(AlarmTopic="arn:aws:sns:eu-central-1:123456789012:alarms")
     alarms = stack.of("AWS::CloudWatch::Alarm")
-    assert set(alarms) == {"ServerErrorsAlarm", "CrashesAlarm", "FailedStartsAlarm", "SlowAlarm", "ThrottlesAlarm"}
+    assert set(alarms) == {
+        "ServerErrorsAlarm",
+        "InvocationErrorsAlarm",
+        "ModelLoadFailuresAlarm",
+        "LatencyAlarm",
+        "ThrottlesAlarm",
+    }
     for alarm in alarms.values():
         assert alarm["AlarmActions"] == ["arn:aws:sns:eu-central-1:123456789012:alarms"]
     group = stack.only("AWS::CodeDeploy::DeploymentGroup")
@@ -116,7 +122,7 @@ def test_the_function_is_what_the_parameters_say():
 def version(stack):
     """Return what decides on a new version: its logical id, and the content whose number is in its description."""
     ((name, properties),) = stack.of("AWS::Lambda::Version").items()
-    assert properties["Description"] == {"Fn::Sub": "configuration ${Configuration.VersionNumber}"}
+    assert properties["Description"] == {"Fn::Sub": "configuration ${ConfigurationRevision.VersionNumber}"}
     return name, stack.only("AWS::AppConfig::HostedConfigurationVersion")["Content"]["Fn::Sub"]
 
 
@@ -130,7 +136,7 @@ def test_a_change_in_the_template_is_a_new_version():
 
 
 def test_sam_itself_does_not_see_that_a_parameter_changed():
-    """The reason for the resource Configuration: once this fails, SAM has mended it, and the resource can go."""
+    """The reason for the resource ConfigurationRevision: once this fails, SAM has mended it, and the resource can go."""
     assert version(translate())[0] == version(translate(Models="another"))[0]
 
 
@@ -139,7 +145,7 @@ def test_every_parameter_that_reaches_a_version_is_in_its_configuration():
     (function,) = (each for each in stack.translated["Resources"].values() if each["Type"] == "AWS::Lambda::Function")
     parameters = set(stack.translated["Parameters"])
     reaching = references(function) & parameters - UNVERSIONED
-    configuration = stack.translated["Resources"]["Configuration"]["Properties"]["Content"]
+    configuration = stack.translated["Resources"]["ConfigurationRevision"]["Properties"]["Content"]
     assert {"Models", "ApiKeys", "MemorySize", "AuthMode"} < reaching
     # Both ways: a number that changes without the function would ask Lambda for a version it already has.
     assert references(configuration) & parameters == reaching
@@ -202,7 +208,7 @@ def test_a_function_url_is_made_when_asked_for_and_never_past_an_authorizer(over
     assert [url["AuthType"] for url in stack.of("AWS::Lambda::Url").values()] == ([auth_type] if auth_type else [])
     permissions = stack.of("AWS::Lambda::Permission").values()
     assert any(each["Principal"] == "*" for each in permissions) == public
-    assert ("LongRequestsBaseUrl" in stack.outputs) == bool(auth_type)
+    assert ("FunctionUrlBaseUrl" in stack.outputs) == bool(auth_type)
 
 
 def test_rules_refuse_what_could_not_work():
@@ -228,7 +234,7 @@ def test_logs_are_kept_for_as_long_as_asked():
 def test_the_dashboard_is_json_and_shows_what_the_function_emits(stack):
     body = stack.only("AWS::CloudWatch::Dashboard")["DashboardBody"]["Fn::Sub"][0]
     dashboard = json.dumps(json.loads(body))
-    for metric in ("Requests", "Inputs", "Tokens", "Errors", "ColdStarts", "FailedStarts", "ColdStartFirstRun"):
+    for metric in ("Requests", "Inputs", "Tokens", "Errors", "ColdStarts", "ModelLoadFailures", "ColdStartFirstRun"):
         assert metric in dashboard
         assert f'"{metric}"' in (ROOT / "handler/telemetry.py").read_text() or metric.startswith("ColdStart")
 

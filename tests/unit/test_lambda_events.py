@@ -47,7 +47,7 @@ def test_what_no_gateway_sends_is_a_400_in_the_envelope_and_one_line(app: FastAP
     assert headers(answer)["x-request-id"]
     out = capsys.readouterr().out
     assert "xyzzymarker" not in out + json.dumps(answer)
-    assert [json.loads(line)["code"] for line in out.splitlines()] in ([content(answer)["error"]["code"]], [])
+    assert [json.loads(line)["error_code"] for line in out.splitlines()] in ([content(answer)["error"]["code"]], [])
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -55,6 +55,6 @@ def test_api_keys_are_pairs_and_a_name_may_stand_twice():
     "pair", ["sk-secret", "alice:sk-secret", "alice:" + "F" * 64, ":" + "f" * 64, "a b:" + "f" * 64]
 )
 def test_what_is_no_pair_is_refused_without_being_shown(pair):
-    with pytest.raises(SettingsError, match="API_KEYS holds something else than name:sha256 pairs") as refused:
+    with pytest.raises(SettingsError, match="API_KEYS must be comma-separated name:sha256 pairs") as refused:
         Settings.from_env({"API_KEYS": f"alice:{'0' * 64},{pair}"})
     assert pair not in str(refused.value)

@@ -11,11 +11,11 @@ from mangum import Mangum
 from mangum.types import ASGI
 
 from handler.api.app import create_app, unavailable
-from handler.api.auth import digest_of
+from handler.api.keys import digest_of
 from handler.errors import SettingsError
 from handler.models.catalog import Catalog
 from handler.settings import Settings
-from handler.telemetry import NAMESPACE, Record, Telemetry, process_age, server_timing
+from handler.telemetry import NAMESPACE, RequestRecord, Telemetry, process_age
 from tests import tiny
 from tests.events import content, context, event
 
@@ -49,16 +49,12 @@ def dimensions(line: dict[str, Any]) -> list[list[str]]:
     return dimension_sets
 
 
-def test_server_timing_is_in_milliseconds():
-    assert server_timing({"tokenize": 0.00123, "infer": 1.5}) == "tokenize;dur=1.23, infer;dur=1500.00"
-
-
 def test_a_process_gets_older():
     assert 0 < process_age() <= process_age() < 86_400
 
 
 def test_a_cold_start_is_counted_with_its_phases(capsys):
-    TELEMETRY.started(0.35, {"artifacts": 0.025, "session": 0.07, "first-run": 0.005})
+    TELEMETRY.log_cold_start(0.35, {"artifacts": 0.025, "session": 0.07, "first-run": 0.005})
     (line,) = emitted(capsys)
     phases = {"ColdStartArtifacts": 25, "ColdStartSession": 70, "ColdStartFirstRun": 5}
     assert metrics(line) == {"ColdStarts": 1, "ColdStartImport": 250, **phases}
@@ -67,30 +63,32 @@ def test_a_cold_start_is_counted_with_its_phases(capsys):
 
 
 def test_a_request_is_one_line_by_the_name_of_its_key(capsys):
-    record = Record("id", caller="alice", model="tiny", inputs=2, tokens=9, long_inputs=1, timings={"infer": 0.0123})
-    TELEMETRY.answered(record, 200, 0.02)
+    record = RequestRecord(
+        "id", caller="alice", model="tiny", inputs=2, tokens=9, long_inputs=1, timings={"infer": 0.0123}
+    )
+    TELEMETRY.log_request(record, 200, 0.02)
     (line,) = emitted(capsys)
     assert metrics(line) == {"Requests": 1, "Inputs": 2, "Tokens": 9, "LongInputs": 1}
     assert dimensions(line) == [["service"], ["service", "key"]]
     assert (line["key"], line["request_id"], line["status"], line["model"]) == ("alice", "id", 200, "tiny")
-    assert line["milliseconds_by_stage"] == {"infer": 12.3}
+    assert line["stage_ms"] == {"infer": 12.3}
 
 
 def test_an_error_is_counted_by_its_code(capsys):
-    TELEMETRY.answered(Record("id", error="empty_input"), 400, 0.001)
+    TELEMETRY.log_request(RequestRecord("id", error="empty_input"), 400, 0.001)
     (line,) = emitted(capsys)
     assert metrics(line) == {"Requests": 1, "Inputs": 0, "Tokens": 0, "Errors": 1}
-    assert dimensions(line) == [["service"], ["service", "code"]]
-    assert line["code"] == "empty_input"
+    assert dimensions(line) == [["service"], ["service", "error_code"]]
+    assert line["error_code"] == "empty_input"
 
 
 @pytest.mark.usefixtures("logging_restored")
 def test_a_failed_start_is_counted_said_once_and_answered(capsys):
-    TELEMETRY.format_log()
-    TELEMETRY.failed_to_start(SettingsError("MODELS is empty"))
+    TELEMETRY.configure_logging()
+    TELEMETRY.log_load_failure(SettingsError("MODELS is empty"))
     said, counted = emitted(capsys)
     assert (said["level"], said["message"]) == ("ERROR", "serverless-embeddings cannot serve: MODELS is empty")
-    assert metrics(counted) == {"FailedStarts": 1}
+    assert metrics(counted) == {"ModelLoadFailures": 1}
     answer = ask(unavailable(TELEMETRY))
     assert (answer["statusCode"], answer["headers"]["retry-after"]) == (503, "30")
     assert content(answer)["error"]["code"] == "unavailable"
@@ -99,7 +97,7 @@ def test_a_failed_start_is_counted_said_once_and_answered(capsys):
 
 @pytest.mark.usefixtures("logging_restored")
 def test_whatever_a_library_logs_is_json(capsys):
-    TELEMETRY.format_log()
+    TELEMETRY.configure_logging()
     logging.getLogger("somebody").error("two\nlines")
     with warnings.catch_warnings():
         warnings.simplefilter("always")
@@ -117,7 +115,7 @@ def ask(app: ASGI, body: str | bytes = "{}", key: str = KEY, method: str = "POST
 @pytest.mark.usefixtures("logging_restored")
 @pytest.mark.parametrize("status", [200, 400, 401, 404, 405, 500, 503])
 def test_neither_texts_nor_keys_are_in_log_metrics_or_responses(monkeypatch, capsys, status):
-    TELEMETRY.format_log()
+    TELEMETRY.configure_logging()
     settings = Settings(token_input="native", api_keys=(("alice", digest_of(KEY)),))
     embedder = tiny.embedder(settings)
     catalog = Catalog.of([embedder], settings)
@@ -139,7 +137,7 @@ def test_neither_texts_nor_keys_are_in_log_metrics_or_responses(monkeypatch, cap
         case 500:
             monkeypatch.setattr(embedder, "_pool_all", explode)
         case 503:
-            catalog = Catalog(replace(settings, models=("tiny",)), TELEMETRY.failed_to_start)
+            catalog = Catalog(replace(settings, models=("tiny",)), TELEMETRY.log_load_failure)
     app = create_app(settings, catalog, TELEMETRY)
     for body in bodies:
         payload = body if isinstance(body, bytes) else json.dumps(body)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from handler.artifacts.manifest import MODEL_FILE, SCHEMA, TOKENIZER_FILE
+from handler.artifacts.manifest import MODEL_FILE, SCHEMA_VERSION, TOKENIZER_FILE
 from handler.artifacts.resolver import load
 from handler.errors import ArtifactError
 from handler.settings import Settings
@@ -58,8 +58,11 @@ def test_a_damaged_file_is_named_and_never_loaded(folder, name, damage, message)
     [
         ("{", "not a manifest"),
         ("[]", "not a JSON object"),
-        (json.dumps({"schema": SCHEMA + 1}), f"schema is {SCHEMA + 1} and this version reads {SCHEMA}"),
-        (json.dumps({"schema": SCHEMA, "id": "tiny"}), "its field 'aliases' is missing or not a list"),
+        (
+            json.dumps({"schema": SCHEMA_VERSION + 1}),
+            f"schema is {SCHEMA_VERSION + 1} and this version reads {SCHEMA_VERSION}",
+        ),
+        (json.dumps({"schema": SCHEMA_VERSION, "id": "tiny"}), "its field 'aliases' is missing or not a list"),
     ],
 )
 def test_a_damaged_manifest_is_named(folder, content, message):

@@ -3,10 +3,8 @@ import json
 import math
 
 import numpy as np
-import pytest
 
-from handler.contract.responses import RESPONSE_LIMIT, check_fits, encode_response
-from handler.errors import RequestError
+from handler.contract.responses import encode_response
 
 VECTORS = np.array([[0.1, -1.5, 3e-8], [1 / 3, 0, 1]], np.float32)
 
@@ -37,19 +35,3 @@ def test_a_truncated_vector_encodes_its_own_components_only():
     (first, _) = json.loads(encode_response(view, model="m", tokens=1, encoding_format="base64"))["data"]
     assert len(base64.b64decode(first["embedding"])) == 8
     assert math.isclose(np.frombuffer(base64.b64decode(first["embedding"]), "<f4")[1], -1.5)
-
-
-@pytest.mark.parametrize("dimensions", [2, 384, 1024])
-@pytest.mark.parametrize("encoding_format", ["float", "base64"])
-def test_as_many_vectors_are_promised_as_lambda_can_return(dimensions, encoding_format):
-    with pytest.raises(RequestError, match=r"\d+ fit") as refused:
-        check_fits(10**6, dimensions, encoding_format)
-    fitting = int(refused.value.message.split(" fit")[0].rsplit(" ", 1)[1])
-    check_fits(fitting, dimensions, encoding_format)
-    with pytest.raises(RequestError):
-        check_fits(fitting + 1, dimensions, encoding_format)
-    vectors = np.random.default_rng(0).normal(size=(fitting, dimensions)).astype(np.float32)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    body = encode_response(vectors, model="m" * 100, tokens=10**9, encoding_format=encoding_format)
-    response = json.dumps({"statusCode": 200, "headers": {"x": "y" * 1000}, "body": body.decode()})
-    assert 0.5 * RESPONSE_LIMIT < len(response) <= RESPONSE_LIMIT

@@ -114,5 +114,5 @@ def test_optional_fields_may_be_null_and_unknown_ones_are_ignored():
     ],
 )
 def test_input_types_of_several_dialects_name_a_prompt(given, kind):
-    assert parse(input_type=given).prompt_kind == kind
-    assert parse().prompt_kind is None
+    assert parse(input_type=given).prompt_name == kind
+    assert parse().prompt_name is None

@@ -1,10 +1,7 @@
-import math
-
 import pytest
 
 from handler.embedding.deadline import Deadline, Progress
 from handler.errors import RequestError, UnavailableError
-from tests.events import KINDS, context, event
 
 
 @pytest.fixture
@@ -15,38 +12,26 @@ def clock(monkeypatch):
     return now
 
 
-def test_beside_lambda_there_is_no_deadline():
-    assert Deadline.of(None, {}).ends == math.inf
-
-
-@pytest.mark.parametrize(("kind", "seconds"), list(zip(KINDS, (28, 28, 119), strict=True)))
-def test_a_deadline_is_what_is_left_of_the_invocation_and_of_the_gateways_patience(clock, kind, seconds):
-    gateway = event(kind)["requestContext"]
-    deadline = Deadline.of(context(120), gateway)
-    assert (deadline.arrived, deadline.ends) == (clock[0], clock[0] + seconds)
-    assert Deadline.of(context(5), gateway).ends == clock[0] + 4
-
-
 def test_work_that_keeps_pace_is_left_alone(clock):
     progress = Progress(Deadline(clock[0], clock[0] + 10), inputs=10)
     for _ in range(10):
         clock[0] += 0.9
-        progress.advance(100, of=1000)
+        progress.update(100, total=1000)
 
 
 def test_the_last_word_is_never_thrown_away(clock):
     progress = Progress(Deadline(clock[0], clock[0] + 10), inputs=10)
     clock[0] += 20
-    progress.advance(1000, of=1000)
+    progress.update(1000, total=1000)
 
 
 def test_hopeless_work_ends_early_and_says_how_many_inputs_fit(clock):
     progress = Progress(Deadline(clock[0], clock[0] + 10), inputs=2048)
     clock[0] += 0.4
-    progress.advance(1000, of=100_000)  # too early to tell
+    progress.update(1000, total=100_000)  # too early to tell
     clock[0] += 0.4
     with pytest.raises(RequestError, match=r"2048 inputs of 100000 tokens .* 10 seconds .* about 409 of") as refused:
-        progress.advance(1000, of=100_000)
+        progress.update(1000, total=100_000)
     assert (refused.value.param, refused.value.code) == ("input", "request_too_long")
 
 
@@ -54,7 +39,7 @@ def test_one_input_that_takes_too_long_should_be_shorter(clock):
     progress = Progress(Deadline(clock[0], clock[0] + 10), inputs=1)
     clock[0] += 1
     with pytest.raises(RequestError, match="shorten"):
-        progress.advance(1000, of=100_000)
+        progress.update(1000, total=100_000)
 
 
 def test_what_a_slow_load_left_too_little_time_for_is_put_off(clock):
@@ -63,13 +48,13 @@ def test_what_a_slow_load_left_too_little_time_for_is_put_off(clock):
     progress = Progress(deadline, inputs=10)
     clock[0] += 1
     with pytest.raises(UnavailableError, match="loading"):
-        progress.advance(100, of=700)
+        progress.update(100, total=700)
 
 
 def test_work_that_slows_down_ends_with_the_deadline(clock):
     progress = Progress(Deadline(clock[0], clock[0] + 10), inputs=10)
     clock[0] += 7
-    progress.advance(900, of=1000)
+    progress.update(900, total=1000)
     clock[0] += 4
     with pytest.raises(RequestError):
-        progress.advance(50, of=1000)
+        progress.update(50, total=1000)

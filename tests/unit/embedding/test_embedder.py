@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from handler.embedding.embedder import Embedder, _runs
+from handler.embedding.embedder import Embedder, _micro_batches
 from handler.embedding.pooling import HiddenStates
 from handler.errors import ArtifactError, RequestError
 from handler.settings import Settings
@@ -47,7 +47,7 @@ def test_a_vector_never_depends_on_the_others_of_its_run(tokens, workers):
     ],
 )
 def test_runs_are_of_one_length_and_share_the_work(lengths, workers, runs):
-    slices = _runs(lengths, workers)
+    slices = _micro_batches(lengths, workers)
     assert [part.stop - part.start for part in slices] == runs
     assert [index for part in slices for index in range(part.start, part.stop)] == list(range(len(lengths)))
 
@@ -142,7 +142,7 @@ def test_files_that_cannot_be_loaded_are_one_clear_error():
 
 def test_a_graph_of_another_layout_is_refused():
     texts_first = tiny.artifacts().model.replace(b"\n\x08\x12\x06tokens", b"\n\x08\x12\x06tokenz")
-    with pytest.raises(ArtifactError, match=r"'tiny' cannot be loaded: its input is laid out as .*make model"):
+    with pytest.raises(ArtifactError, match=r"'tiny' cannot be loaded: its input has the layout .*make model"):
         Embedder(replace(tiny.artifacts(), model=texts_first), Settings())
 
 
@@ -161,7 +161,8 @@ def test_windows_are_averaged_by_their_tokens():
 
 def test_the_kind_of_input_chooses_the_models_prompt():
     embedder = tiny.embedder(1, prompts={"query": "the "})
-    asked, plain = embedder.embed(["food"], kind="query").vectors, embedder.embed(["the food"]).vectors
+    asked, plain = embedder.embed(["food"], prompt_name="query").vectors, embedder.embed(["the food"]).vectors
     np.testing.assert_array_equal(asked, plain)
-    for kind in (None, "passage"):
-        np.testing.assert_array_equal(embedder.embed(["food"], kind=kind).vectors, embedder.embed(["food"]).vectors)
+    unprompted = embedder.embed(["food"]).vectors
+    for name in (None, "passage"):
+        np.testing.assert_array_equal(embedder.embed(["food"], prompt_name=name).vectors, unprompted)

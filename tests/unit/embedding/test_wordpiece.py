@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from handler.embedding.wordpiece import Words
+from handler.embedding.wordpiece import CachedWordPiece
 from model_artifacts.recipe.golden import Golden
 
 FOLDER = Path(__file__).parents[3] / "model_artifacts/all-MiniLM-L6-v2"
@@ -18,8 +18,8 @@ TOKENIZER.no_padding()
 DEFINITION = (FOLDER / "tokenizer.json").read_bytes()
 
 
-def read() -> Words:
-    found = Words.of(DEFINITION)
+def read() -> CachedWordPiece:
+    found = CachedWordPiece.from_definition(DEFINITION)
     assert found is not None  # an empty table is false
     return found
 
@@ -71,7 +71,7 @@ def test_what_is_not_plain_is_left_to_the_tokenizer(text):
 
 
 def test_the_table_stays_bounded(monkeypatch):
-    monkeypatch.setattr("handler.embedding.wordpiece.MOST_WORDS", 10)
+    monkeypatch.setattr("handler.embedding.wordpiece.MAX_CACHED_WORDS", 10)
     table = read()
     for number in range(100):
         assert table.encode(f"word{number}") == expected(f"word{number}")
@@ -80,8 +80,10 @@ def test_the_table_stays_bounded(monkeypatch):
 
 def test_words_with_no_pieces_are_unknown():
     for word in ("x" * 101, "\u00e9", "a" * 99):
-        assert Words({"[UNK]": 7, "a": 1}, 7, 100, (0, 9)).encode(word) == ([0, 7, 9] if word.isascii() else None)
-    assert Words({"[UNK]": 7, "a": 1, "##a": 2}, 7, 100, (0, 9)).encode("aaa b") == [0, 1, 2, 2, 7, 9]
+        assert CachedWordPiece({"[UNK]": 7, "a": 1}, 7, 100, (0, 9)).encode(word) == (
+            [0, 7, 9] if word.isascii() else None
+        )
+    assert CachedWordPiece({"[UNK]": 7, "a": 1, "##a": 2}, 7, 100, (0, 9)).encode("aaa b") == [0, 1, 2, 2, 7, 9]
 
 
 @pytest.mark.parametrize(
@@ -95,4 +97,4 @@ def test_words_with_no_pieces_are_unknown():
     ],
 )
 def test_only_an_uncased_bert_tokenizer_is_read_word_by_word(part, other):
-    assert Words.of(orjson.dumps({**orjson.loads(DEFINITION), part: other})) is None
+    assert CachedWordPiece.from_definition(orjson.dumps({**orjson.loads(DEFINITION), part: other})) is None

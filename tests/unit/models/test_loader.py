@@ -4,7 +4,7 @@ import time
 import pytest
 
 from handler.errors import ArtifactError, ServiceError, UnavailableError
-from handler.models.loader import Attempts
+from handler.models.loader import BackgroundLoader
 
 
 class Maker:
@@ -24,7 +24,7 @@ class Maker:
 def test_a_result_is_made_once():
     maker = Maker()
     reports: list[ServiceError] = []
-    attempts = Attempts(maker, reports.append)
+    attempts = BackgroundLoader(maker, reports.append)
     assert attempts.result is None
     assert [attempts.get(5), attempts.get(5), attempts.result] == ["made"] * 3
     assert (maker.calls, reports) == (1, [])
@@ -33,7 +33,7 @@ def test_a_result_is_made_once():
 def test_those_who_ask_at_once_share_an_attempt():
     gate = threading.Event()
     maker = Maker()
-    attempts = Attempts(lambda: gate.wait(5) and maker(), lambda _: None)
+    attempts = BackgroundLoader(lambda: gate.wait(5) and maker(), lambda _: None)
     first, second = attempts.start(), attempts.start()
     gate.set()
     assert first is second
@@ -45,7 +45,7 @@ def test_a_failure_is_reported_once_and_kept_until_the_pause_is_over(monkeypatch
     monkeypatch.setattr(time, "monotonic", lambda: now)
     maker = Maker(ArtifactError("no"), ArtifactError("no again"), ArtifactError("never"))
     reports: list[ServiceError] = []
-    attempts = Attempts(maker, reports.append)
+    attempts = BackgroundLoader(maker, reports.append)
     for message, pause in (("no", 2), ("no again", 4), ("never", 8)):
         for elapsed in (0.0, 0.5):
             now += elapsed
@@ -60,7 +60,7 @@ def test_a_failure_is_reported_once_and_kept_until_the_pause_is_over(monkeypatch
 
 def test_pauses_are_a_minute_at_most(monkeypatch):
     monkeypatch.setattr(time, "monotonic", lambda: 0.0)
-    attempts = Attempts(Maker(ArtifactError("no")), lambda _: None)
+    attempts = BackgroundLoader(Maker(ArtifactError("no")), lambda _: None)
     attempts._failures = 1000
     with pytest.raises(UnavailableError) as failed:
         attempts.get(5)
@@ -69,8 +69,8 @@ def test_pauses_are_a_minute_at_most(monkeypatch):
 
 def test_nobody_waits_longer_than_they_like():
     gate = threading.Event()
-    attempts = Attempts(lambda: gate.wait(5), lambda _: None)
-    with pytest.raises(UnavailableError, match=r"not ready after 0\.01 seconds") as failed:
+    attempts = BackgroundLoader(lambda: gate.wait(5), lambda _: None)
+    with pytest.raises(UnavailableError, match=r"still loading after 0\.01 seconds") as failed:
         attempts.get(0.01)
     assert failed.value.retry_after == 1
     gate.set()
@@ -80,12 +80,12 @@ def test_nobody_waits_longer_than_they_like():
 def test_what_nobody_expected_is_a_failure_too():
     reports: list[ServiceError] = []
     with pytest.raises(UnavailableError, match="MemoryError: too much"):
-        Attempts(Maker(MemoryError("too much")), reports.append).get(5)
+        BackgroundLoader(Maker(MemoryError("too much")), reports.append).get(5)
     assert [report.message for report in reports] == ["MemoryError: too much"]
 
 
 def test_what_was_reported_further_in_is_not_reported_again():
     reports: list[ServiceError] = []
     with pytest.raises(UnavailableError, match="inner"):
-        Attempts(Maker(UnavailableError("inner", 3)), reports.append).get(5)
+        BackgroundLoader(Maker(UnavailableError("inner", 3)), reports.append).get(5)
     assert reports == []

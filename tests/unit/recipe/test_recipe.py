@@ -41,7 +41,7 @@ def test_a_directory_becomes_a_model_that_is_served_as_its_files_say(directory, 
     assert (loaded.manifest.pooling, loaded.manifest.max_tokens, loaded.manifest.dimensions) == ("cls", 12, tiny.HIDDEN)
     assert loaded.manifest.provenance["weights_sha256"] == source.sha256(directory / "model.safetensors")
     assert loaded.manifest.quality["golden"]["texts"] == len(TEXTS)
-    assert Embedder(loaded, Settings()).embed(["the food"], kind="query").tokens > 4
+    assert Embedder(loaded, Settings()).embed(["the food"], prompt_name="query").tokens > 4
     build(directory, sts=None)
     assert load("tiny-bert", Settings(artifacts=tmp_path / "models")).digest == loaded.digest
 

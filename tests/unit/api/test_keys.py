@@ -4,12 +4,12 @@ import sys
 
 import pytest
 
-from handler.api.auth import digest_of, main
+from handler.api.keys import digest_of, main
 from handler.settings import Settings
 
 
 def test_a_new_key_comes_with_the_pair_that_lets_it_in(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["auth", "alice"])
+    monkeypatch.setattr(sys, "argv", ["keys", "alice"])
     main()
     found = re.fullmatch(
         r"The key, shown this once: +(sk-[\w-]{43})\nTo deploy, in ApiKeys: +(\S+)\n", capsys.readouterr().out
@@ -22,6 +22,6 @@ def test_a_new_key_comes_with_the_pair_that_lets_it_in(monkeypatch, capsys):
 
 @pytest.mark.parametrize("name", ["", "two words", "a:b", "a,b", "n" * 65])
 def test_a_name_that_could_not_be_configured_is_refused(monkeypatch, name):
-    monkeypatch.setattr(sys, "argv", ["auth", name])
+    monkeypatch.setattr(sys, "argv", ["keys", name])
     with pytest.raises(SystemExit, match="cannot name a key: use letters, digits"):
         main()

@@ -1,0 +1,95 @@
+"""The outermost middleware: the request's ID and log line, and a response to any unexpected error."""
+
+import logging
+import re
+import time
+import traceback
+import uuid
+
+from starlette.datastructures import MutableHeaders
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from handler.api.error_responses import error_response
+from handler.errors import UNEXPECTED, ErrorFormat
+from handler.lambda_events import gateway_context
+from handler.telemetry import RequestRecord, Telemetry
+
+REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")  # it becomes a header
+
+logger = logging.getLogger("handler")
+
+
+class RequestLogMiddleware:
+    """ASGI middleware: gives every response an x-request-id, inner layers a RequestRecord, and logs the request."""
+
+    def __init__(self, app: ASGIApp, telemetry: Telemetry | None) -> None:
+        self.app = app
+        self.telemetry = telemetry
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the application with a record, and log the record afterwards."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started, status, record = time.perf_counter(), 0, RequestRecord(_request_id(scope))
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)["x-request-id"] = record.request_id
+            await send(message)
+
+        try:
+            await self.app({**scope, "record": record}, receive, send_with_id)
+        finally:
+            if self.telemetry:
+                self.telemetry.log_request(record, status, time.perf_counter() - started)
+
+
+class ServerErrorMiddleware:
+    """ASGI middleware: responds 500 in the error envelope when the application raises an unexpected error."""
+
+    def __init__(self, app: ASGIApp, error_format: ErrorFormat) -> None:
+        self.app = app
+        self.error_format = error_format
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the application; respond 500 if it raises before its response has started."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        response_started = False
+
+        async def send_and_note(message: Message) -> None:
+            nonlocal response_started
+            response_started = True
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_and_note)
+        except ClientDisconnect:
+            return  # the request is incomplete and there is no client left to respond to
+        except Exception as error:
+            # The same request would fail again: OpenAI's clients retry a 500 unless told not to.
+            response = error_response(scope, 500, UNEXPECTED, self.error_format, {"x-should-retry": "false"})
+            request_id, kind = scope["record"].request_id, type(error).__name__
+            # Not `exception`, which logs the message too: it may quote the text that was to be embedded.
+            logger.error("request %s failed: %s at %s", request_id, kind, _frames(error))  # noqa: TRY400 - as above
+            if response_started:
+                raise
+            await response(scope, receive, send)
+
+
+def _request_id(scope: Scope) -> str:
+    """Return the gateway's own ID, so that a response leads to its log lines, or a new one where there is none."""
+    gateway_id, context = gateway_context(scope).get("requestId"), scope.get("aws.context")
+    if isinstance(gateway_id, str) and REQUEST_ID.fullmatch(gateway_id):
+        return gateway_id
+    return context.aws_request_id if context else str(uuid.uuid4())
+
+
+def _frames(error: Exception) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    return ", ".join(f"{frame.filename}:{frame.lineno} {frame.name}" for frame in reversed(frames))

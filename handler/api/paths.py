@@ -1,0 +1,36 @@
+"""Request paths: every usual spelling of the base URL reaches the same route, without a redirect."""
+
+import re
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from handler.lambda_events import gateway_context
+
+ROUTE = re.compile(r"/*(?:v1/+)*((?:embeddings|models)(?:/.+)?)")
+
+
+class PathNormalizationMiddleware:
+    """ASGI middleware: rewrites a path to the route under /v1 that it means.
+
+    `/embeddings`, `/v1/v1/embeddings`, `/v1/embeddings/`, and `/<stage>/v1/embeddings` behind API Gateway's stages all
+    mean `/v1/embeddings`.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Rewrite the path of an HTTP request."""
+        if scope["type"] == "http":
+            path, stage = scope["path"], _stage(scope)
+            if path.startswith(f"{stage}/"):
+                path = path.removeprefix(stage)
+            route = ROUTE.fullmatch(path.rstrip("/"))
+            scope = {**scope, "path": f"/v1/{route[1]}" if route else path}
+        await self.app(scope, receive, send)
+
+
+def _stage(scope: Scope) -> str:
+    """Return API Gateway's stage as it stands before the path; `$default` does not."""
+    stage = gateway_context(scope).get("stage", "$default")
+    return f"/{stage}" if stage != "$default" else ""
