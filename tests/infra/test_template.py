@@ -136,7 +136,7 @@ def test_a_change_in_the_template_is_a_new_version():
 
 
 def test_sam_itself_does_not_see_that_a_parameter_changed():
-    """The reason for the resource ConfigurationRevision: once this fails, SAM has mended it, and the resource can go."""
+    """The reason for ConfigurationRevision: once this fails, SAM has fixed it, and the resource can go."""
     assert version(translate())[0] == version(translate(Models="another"))[0]
 
 
