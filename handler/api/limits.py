@@ -5,6 +5,8 @@ The limits on a body's fields are in contract/schemas.py.
 
 import math
 import time
+from collections.abc import Mapping
+from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -99,11 +101,21 @@ def _max_vectors(dimensions: int, encoding_format: EncodingFormat) -> int:
 
 
 def request_deadline(scope: Scope) -> Deadline:
-    """Return a request's deadline: what is left of its invocation, but not more than API Gateway's timeout."""
-    start, invocation = time.monotonic(), scope.get("aws.context")
+    """Return a request's deadline: the end of its invocation, or API Gateway's timeout if that comes first.
+
+    The gateway counts from when it received the request, and a cold start may have passed since then.
+    """
+    now, invocation, gateway = time.monotonic(), scope.get("aws.context"), gateway_context(scope)
     if invocation is None:
-        return Deadline(start)
-    remaining = invocation.get_remaining_time_in_millis() / 1000
-    if ".lambda-url." not in str(gateway_context(scope).get("domainName")):
-        remaining = min(remaining, GATEWAY_SECONDS)
-    return Deadline(start, start + remaining - RESPONSE_MARGIN_SECONDS)
+        return Deadline(now)
+    arrived, ends = now - _age(gateway), now + invocation.get_remaining_time_in_millis() / 1000
+    if ".lambda-url." not in str(gateway.get("domainName")):
+        ends = min(ends, arrived + GATEWAY_SECONDS)
+    return Deadline(arrived, ends - RESPONSE_MARGIN_SECONDS)
+
+
+def _age(gateway: Mapping[str, Any]) -> float:
+    """Return the seconds since the gateway received the request; 0 where its clock says nothing plausible."""
+    epoch = gateway.get("timeEpoch", gateway.get("requestTimeEpoch"))  # in milliseconds
+    age = time.time() - epoch / 1000 if type(epoch) is int and epoch < 1 << 53 else 0.0
+    return age if 0 < age < GATEWAY_SECONDS else 0.0

@@ -1,7 +1,9 @@
+import orjson
 import pytest
 
+from handler.embedding.deadline import Deadline
 from handler.embedding.tokenization import Encoding, Tokenizer
-from handler.errors import RequestError
+from handler.errors import RequestError, UnavailableError
 from handler.settings import LongInput, TokenInput
 from tests import tiny
 
@@ -17,7 +19,7 @@ def test_texts_become_ids_between_the_special_tokens(tokenizer):
 
 
 def test_sequences_are_not_padded_to_one_length(tokenizer):
-    assert list(map(len, tokenizer.encode(["a", "a b c", " "]))) == [3, 5, 2]
+    assert [len(encoding.windows[0]) for encoding in tokenizer.encode(["a", "a b c", " "])] == [3, 5, 2]
 
 
 def test_token_ids_are_used_as_they_are(tokenizer):
@@ -35,7 +37,7 @@ def test_an_id_outside_the_vocabulary_is_refused_where_it_is(tokenizer):
 def test_a_text_that_is_too_long_is_refused_where_it_is(tokenizer, inputs):
     assert tokenizer.encode(["a b c d e f"])
     with pytest.raises(
-        RequestError, match="maximum context length is 8 tokens, however you requested 9 tokens"
+        RequestError, match="maximum context length is 8 tokens, however you requested at least 9 tokens"
     ) as refused:
         tokenizer.encode(inputs)
     assert refused.value.param == "input.1"
@@ -78,7 +80,7 @@ def test_a_long_text_may_be_read_in_windows_that_lose_nothing():
     assert encoding.long
     assert [window[1:-1] for window in encoding.windows] == [LETTERS[:6], LETTERS[6:12], LETTERS[12:]]
     assert all((window[0], window[-1]) == (tiny.OPENING, tiny.CLOSING) for window in encoding.windows)
-    assert len(encoding) == 8 + 8 + 3
+    assert list(map(len, encoding.windows)) == [8, 8, 3]
 
 
 def test_long_token_ids_of_the_models_own_are_cut_without_special_tokens():
@@ -90,10 +92,57 @@ def test_a_prompt_goes_before_every_text():
     assert tokenizer_with().encode(["b", "c"], prompt="a ") == tokenizer_with().encode(["a b", "a c"])
 
 
-@pytest.mark.parametrize("characters", [1, 3, 1000])
-def test_texts_keep_their_order_whatever_groups_they_are_read_in(monkeypatch, characters):
+def test_texts_keep_their_order():
     texts = ["\u00e9 a", "b", "\u00e9 c", "\u00e9 d", "e", "\u00e9"]
-    expected = tokenizer_with().encode(texts)
-    monkeypatch.setattr("handler.embedding.tokenization.GROUP_CHARACTERS", characters)
-    assert tokenizer_with().encode(texts) == expected
-    assert [encoding.windows[0][-2] for encoding in expected[:5]] == [LETTERS[i] for i in range(5)]
+    assert [encoding.windows[0][-2] for encoding in tokenizer_with().encode(texts)[:5]] == [
+        LETTERS[i] for i in range(5)
+    ]
+
+
+def test_the_first_text_that_is_too_long_ends_the_request(monkeypatch):
+    tokenizer = tokenizer_with()
+    read: list[str] = []
+    assert tokenizer._wordpiece is not None
+    encode = tokenizer._wordpiece.encode
+
+    def note(text: str, limit: int) -> list[int]:
+        read.append(text)
+        return encode(text, limit)
+
+    monkeypatch.setattr(tokenizer._wordpiece, "encode", note)
+    with pytest.raises(RequestError):
+        tokenizer.encode(["a", "b " * 9, "c"])
+    assert read == ["a", "b " * 9]
+
+
+def test_decoded_texts_and_tokens_are_bounded_for_the_whole_request(monkeypatch):
+    monkeypatch.setattr("handler.embedding.tokenization.MAX_REQUEST_CHARACTERS", 10)
+    assert tokenizer_with().encode([[64]] * 10)
+    with pytest.raises(RequestError, match=r"up to 'input\.10' have more than 10 characters") as refused:
+        tokenizer_with().encode([[64]] * 20)
+    assert (refused.value.param, refused.value.code) == ("input", "request_too_large")
+    monkeypatch.setattr("handler.embedding.tokenization.MAX_REQUEST_TOKENS", 8)
+    assert tokenizer_with().encode(["a", "b c d"])
+    inputs: list[list[str] | list[list[int]]] = [["a", "b c d e"], [[4] * 8, [4]]]
+    for each in inputs:
+        with pytest.raises(RequestError, match=r"up to 'input\.1' have more than 8 tokens"):
+            tokenizer_with(token_input="native").encode(each)
+
+
+def test_no_text_is_read_after_the_deadline(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("handler.embedding.deadline.time.monotonic", lambda: now[0])
+    deadline = Deadline(0, 1)
+    assert tokenizer_with().encode(["a"], deadline=deadline)
+    now[0] = 2
+    with pytest.raises(UnavailableError, match="too little time"):
+        tokenizer_with().encode(["a", "b"], deadline=deadline)
+
+
+def test_a_tokenizer_of_another_kind_is_read_by_tokenizers():
+    definition = orjson.loads(tiny.tokenizer_definition())
+    definition["pre_tokenizer"] = {"type": "WhitespaceSplit"}
+    tokenizer = Tokenizer(orjson.dumps(definition), 8, long_input="truncate")
+    assert tokenizer._wordpiece is None
+    assert tokenizer.encode(["a b"]) == tokenizer_with().encode(["a b"])
+    assert tokenizer.encode(["a b c d e f g h"]) == tokenizer_with(long_input="truncate").encode(["a b c d e f g h"])

@@ -1,5 +1,6 @@
 """Word by word or all at once: the token ids are those of `tokenizers`."""
 
+import tracemalloc
 from pathlib import Path
 
 import orjson
@@ -19,12 +20,13 @@ DEFINITION = (FOLDER / "tokenizer.json").read_bytes()
 
 
 def read() -> CachedWordPiece:
-    found = CachedWordPiece.from_definition(DEFINITION)
-    assert found is not None  # an empty table is false
-    return found
+    wordpiece = CachedWordPiece.from_definition(orjson.loads(DEFINITION))
+    assert wordpiece is not None  # an empty cache is false
+    return wordpiece
 
 
-WORDS = read()
+WORDPIECE = read()
+NO_LIMIT = 1 << 30
 
 SEPARATORS = st.sampled_from([" ", "\t", "\n", "\r\n", "", "-", "...", "'", "_", "\\", "^", "`", "~", "@", "[", "]"])
 PIECES = st.sampled_from(
@@ -32,69 +34,110 @@ PIECES = st.sampled_from(
 )
 
 
+ALPHABETS = (
+    st.characters(max_codepoint=127)
+    | st.characters()
+    | st.sampled_from("\u0301\u4e2d\ufdfa\u00a0\u200b\u2014\U0001f600\u0130")
+)
+
+
 def expected(text: str) -> list[int]:
-    ids: list[int] = TOKENIZER.encode(text).ids
+    ids: list[int] = TOKENIZER.encode(text, add_special_tokens=False).ids
     return ids
 
 
-@given(st.text(st.characters(max_codepoint=127), max_size=200) | st.text(max_size=50))
+@given(st.text(st.characters(max_codepoint=127), max_size=200) | st.text(ALPHABETS, max_size=100))
 @settings(max_examples=1000, deadline=None)
-def test_any_text_has_the_tokenizers_own_ids_or_none(text):
-    assert WORDS.encode(text) in (None, expected(text))
+def test_any_text_has_the_ids_of_tokenizers(text):
+    assert WORDPIECE.encode(text, NO_LIMIT) == expected(text)
 
 
 @given(st.lists(st.tuples(PIECES, SEPARATORS), max_size=30))
 @settings(max_examples=500, deadline=None)
-def test_words_punctuation_and_white_space_are_split_as_the_tokenizer_does(pieces):
+def test_words_punctuation_and_white_space_are_split_as_by_tokenizers(pieces):
     text = "".join(word + separator for word, separator in pieces)
-    ids = WORDS.encode(text)
-    assert (ids is None) == ("[" in text)
-    assert ids in (None, expected(text))
+    assert WORDPIECE.encode(text, NO_LIMIT) == expected(text)
 
 
-def test_the_golden_texts_have_the_tokenizers_own_ids():
-    texts = Golden.read(FOLDER / "golden.json").texts
-    found = [WORDS.encode(text) for text in texts]
-    assert all(ids in (None, expected(text)) for ids, text in zip(found, texts, strict=True))
-    assert sum(ids is not None for ids in found) > len(texts) / 2
+@given(st.text(ALPHABETS, max_size=100), st.integers(0, 40))
+def test_a_text_over_the_limit_ends_early_and_is_still_over_it(text, limit):
+    ids, whole = WORDPIECE.encode(text, limit), expected(text)
+    assert ids == whole[: len(ids)]
+    assert len(ids) == len(whole) or len(ids) > limit
 
 
-@pytest.mark.parametrize("character", range(256))
-def test_every_byte_between_words(character):
-    text = f"one{chr(character)}two {chr(character)} three"
-    assert WORDS.encode(text) in (None, expected(text))
+def test_the_golden_texts_have_the_ids_of_tokenizers():
+    for text in Golden.read(FOLDER / "golden.json").texts:
+        assert WORDPIECE.encode(text, NO_LIMIT) == expected(text)
 
 
-@pytest.mark.parametrize("text", ["[CLS] a", "caf\u00e9", "a\x00b", "a\x7fb", "\u4e2d", "a\u200bb", "a\x0bb"])
-def test_what_is_not_plain_is_left_to_the_tokenizer(text):
-    assert WORDS.encode(text) is None
+@pytest.mark.parametrize("start", range(0, 0x110000, 0x1000))
+def test_every_character_within_and_between_words(start):
+    """Four thousand characters at a time; surrogates are not text."""
+    characters = [chr(code) for code in range(start, start + 0x1000) if not 0xD800 <= code < 0xE000]
+    text = "".join(f"one{character}two {character} three\n" for character in characters)
+    assert WORDPIECE.encode(text, NO_LIMIT) == expected(text)
 
 
-def test_the_table_stays_bounded(monkeypatch):
-    monkeypatch.setattr("handler.embedding.wordpiece.MAX_CACHED_WORDS", 10)
-    table = read()
-    for number in range(100):
-        assert table.encode(f"word{number}") == expected(f"word{number}")
-        assert len(table) <= 10
+@pytest.mark.parametrize(
+    "text", ["[CLS] a", "a[MASK]b", "[[SEP]]", "[cls]", "[MASK][MASK]", "[MAS", "\u00e9[PAD]\u00e9"]
+)
+def test_special_tokens_in_a_text_are_found(text):
+    assert WORDPIECE.encode(text, NO_LIMIT) == expected(text)
 
 
-def test_words_with_no_pieces_are_unknown():
-    for word in ("x" * 101, "\u00e9", "a" * 99):
-        assert CachedWordPiece({"[UNK]": 7, "a": 1}, 7, 100, (0, 9)).encode(word) == (
-            [0, 7, 9] if word.isascii() else None
-        )
-    assert CachedWordPiece({"[UNK]": 7, "a": 1, "##a": 2}, 7, 100, (0, 9)).encode("aaa b") == [0, 1, 2, 2, 7, 9]
+def test_a_long_text_is_not_read_to_its_end():
+    word = "ab1" * 30
+    WORDPIECE.clear()
+    assert len(WORDPIECE.encode(" ".join(f"{number}z" for number in range(10_000)), 100)) < 110
+    assert len(WORDPIECE) < 110
+    assert len(WORDPIECE.encode(f"{word} " * 700, 254)) < 400
+
+
+def test_the_cache_is_bounded_in_bytes_and_holds_no_word_longer_than_any_entry(monkeypatch):
+    monkeypatch.setattr("handler.embedding.wordpiece.MAX_CACHE_BYTES", 1 << 20)
+    wordpiece = read()
+    longest = max(map(len, TOKENIZER.get_vocab()))
+    tracemalloc.start()
+    before, _ = tracemalloc.get_traced_memory()
+    for number in range(20_000):
+        wordpiece.encode(f"{number:0{longest}}", NO_LIMIT)  # as long as may be, and a token for each two digits or so
+        wordpiece.encode("\U0001f600" * (longest - 5) + f"{number:05}", NO_LIMIT)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert 0 < len(wordpiece) < 20_000
+    assert peak - before < 1.1 * (1 << 20)
+    wordpiece.clear()
+    wordpiece.encode("x" * (longest + 1) + " " + "y" * 65_000, NO_LIMIT)
+    assert not wordpiece
+
+
+def test_a_word_without_pieces_is_unknown():
+    assert CachedWordPiece({"[UNK]": 7, "a": 1}, "[UNK]", 100).encode("x" * 101, 9) == [7]
+    assert CachedWordPiece({"[UNK]": 7, "a": 1}, "[UNK]", 100).encode("a" * 99 + " \u00e9", 9) == [7, 7]
+    assert CachedWordPiece({"[UNK]": 7, "a": 1, "##a": 2}, "[UNK]", 100).encode("aaa b", 9) == [1, 2, 2, 7]
+
+
+def test_a_cased_tokenizer_keeps_upper_case():
+    definition = orjson.loads(DEFINITION)
+    definition["normalizer"]["lowercase"] = False
+    cased = Tokenizer.from_str(orjson.dumps(definition).decode())
+    cased.no_truncation()
+    cased.no_padding()
+    wordpiece = CachedWordPiece.from_definition(definition)
+    assert wordpiece is not None
+    for text in ("Hello World", "caf\u00c9 HELLO [CLS]"):
+        assert wordpiece.encode(text, NO_LIMIT) == cased.encode(text, add_special_tokens=False).ids
 
 
 @pytest.mark.parametrize(
     ("part", "other"),
     [
         ("normalizer", {"type": "Lowercase"}),
-        ("normalizer", {"type": "BertNormalizer", "lowercase": False}),
+        ("normalizer", {"type": "BertNormalizer", "clean_text": False}),
         ("pre_tokenizer", {"type": "Whitespace"}),
-        ("post_processor", None),
-        ("added_tokens", [{"content": "new york"}]),
+        ("added_tokens", [{"content": "new york", "normalized": True}]),
     ],
 )
-def test_only_an_uncased_bert_tokenizer_is_read_word_by_word(part, other):
-    assert CachedWordPiece.from_definition(orjson.dumps({**orjson.loads(DEFINITION), part: other})) is None
+def test_another_tokenizer_is_not_supported(part, other):
+    assert CachedWordPiece.from_definition({**orjson.loads(DEFINITION), part: other}) is None
