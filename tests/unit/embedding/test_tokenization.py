@@ -121,11 +121,11 @@ def test_decoded_texts_and_tokens_are_bounded_for_the_whole_request(monkeypatch)
     with pytest.raises(RequestError, match=r"up to 'input\.10' have more than 10 characters") as refused:
         tokenizer_with().encode([[64]] * 20)
     assert (refused.value.param, refused.value.code) == ("input", "request_too_large")
-    monkeypatch.setattr("handler.embedding.tokenization.MAX_REQUEST_TOKENS", 8)
+    monkeypatch.setattr("handler.embedding.tokenization.MAX_REQUEST_TOKENS", 4)
     assert tokenizer_with().encode(["a", "b c d"])
-    inputs: list[list[str] | list[list[int]]] = [["a", "b c d e"], [[4] * 8, [4]]]
+    inputs: list[list[str] | list[list[int]]] = [["a", "b c d e"], [[4] * 4, [4]]]
     for each in inputs:
-        with pytest.raises(RequestError, match=r"up to 'input\.1' have more than 8 tokens"):
+        with pytest.raises(RequestError, match=r"up to 'input\.1' have more than 4 tokens"):
             tokenizer_with(token_input="native").encode(each)
 
 
