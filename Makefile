@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup run embed test test-clients test-infra test-image test-models check api-key layers publish models sbom audit report test-processors fuzz soak model golden vocabulary bench bench-cold bench-instructions
+.PHONY: help setup run embed test test-clients test-infra test-image test-models check api-key layers publish models sbom audit report test-processors fuzz soak worst model golden vocabulary bench bench-cold bench-instructions
 SHELL := bash
 export UV_PYTHON_DOWNLOADS := never
 # The service does without the Makefile; this is for the commands beside it.
@@ -60,6 +60,9 @@ test-processors: setup ## the golden texts on an emulated Haswell (QEMU, or root
 
 fuzz: setup ## try every property on thousands of generated inputs (FUZZ_SECONDS=60 for each)
 	FUZZ_SECONDS=$(or $(FUZZ_SECONDS),60) $(python) -m pytest tests/fuzz -v -s --hypothesis-profile fuzz
+
+worst: setup ## search for the request that takes the most CPU or memory (WORST_SECONDS=60 for each mode and each of the two)
+	$(python) -m benchmarks.worst --seconds $(or $(WORST_SECONDS),60)
 
 soak: setup ## thousands of mixed requests over loopback and through Lambda's emulator; memory, files and threads flat
 	$(python) -m pytest tests/soak -v -s --soak 3000

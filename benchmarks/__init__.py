@@ -10,6 +10,7 @@ overhead.py      the path around the model
 cold.py          make bench-cold: cold starts, beside a typical implementation and a baseline
 instructions.py  make bench-instructions: instruction counts, by callgrind
 s3.py            models from S3
+worst.py         make worst: the request that takes the most CPU or memory
 peers/           the other implementations, each in an environment or process of its own
 report/          results as records, as JSON, as the README's table and as a plot
 """
