@@ -29,8 +29,8 @@ lap("first answer")
 """
 WAYS = {
     "ours": f"from handler.main import lambda_handler\nlap('imports and model')\n{ANSWER}",
-    "naive": f"from benchmarks.peers.typical import lambda_handler\nlap('imports and model')\n{ANSWER}",
-    "floor": """
+    "typical": f"from benchmarks.peers.typical import lambda_handler\nlap('imports and model')\n{ANSWER}",
+    "baseline": """
 import numpy as np
 lap("numpy")
 import onnxruntime as ort
@@ -115,7 +115,7 @@ def measure() -> ColdStarts:
     return ColdStarts(
         medians=medians(times),
         minima={way: min(each) for way, each in times.items()},
-        ratios={way: ratio(times["ours"], times[way]) for way in ("naive", "floor")},
+        ratios={way: ratio(times["ours"], times[way]) for way in ("typical", "baseline")},
         phases={way: medians(each) for way, each in phases.items()},
         imports=imports(),
     )

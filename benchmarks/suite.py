@@ -20,7 +20,7 @@ from benchmarks.texts import Texts
 from benchmarks.throughput import OURS, OURS_ALONE, Throughput
 
 MAX_TOKENS = 256
-SAID = {OURS: f"{THREADS} workers", OURS_ALONE: OURS_ALONE}
+LABELS = {OURS: f"{THREADS} workers", OURS_ALONE: OURS_ALONE}
 
 
 def main() -> None:
@@ -31,10 +31,10 @@ def main() -> None:
     results = Results.read()  # as rounded there
     readme.write(results)
     for claim in results.claims:
-        verdict = "" if claim.bar is None else "met" if claim.met else "MISSED"
-        print(f"{claim.what:66}{claim.figure:>10}{claim.limit:>10}  {verdict:8}{claim.detail}")
+        verdict = "" if claim.target is None else "met" if claim.met else "MISSED"
+        print(f"{claim.what:76}{claim.figure:>10}{claim.limit:>10}  {verdict:8}{claim.detail}")
     for name, value in results.figures.items():
-        print(f"{name:66}{value:10.2f}")
+        print(f"{name:76}{value:10.2f}")
 
 
 def measure(texts: Texts) -> Results:
@@ -64,9 +64,9 @@ def measure(texts: Texts) -> Results:
         cold_ms=starts.medians,
         prices=_prices(process, texts.mean_tokens(), one, many),
         figures={
-            "served graph to the plain one, time of a text of 14 tokens": times.plain[14],
-            "served graph to the plain one, time of a text of 110 tokens": times.plain[110],
-            "32 texts of 110 tokens to the same products, DynamicQuantizeMatMul": times.dynamic,
+            "time of a text of 14 tokens, served graph relative to the plain graph": times.plain[14],
+            "time of a text of 110 tokens, served graph relative to the plain graph": times.plain[110],
+            "time of 32 texts of 110 tokens, relative to DynamicQuantizeMatMul products": times.dynamic,
             "parse, validate and encode 1 text, ms": one.contract_ms,
             "parse, validate and encode 2048 texts, ms": many.contract_ms,
         },
@@ -77,10 +77,10 @@ def _in_process(process: Throughput) -> list[Claim]:
     measured = process.sentences
     middle = medians(measured)
 
-    def claim(peer: str, bar: float | None, ours: str = OURS) -> Claim:
-        detail = f"{middle[ours]:.0f} and {middle[peer]:.0f} texts/s"
+    def claim(peer: str, target: float | None, ours: str = OURS) -> Claim:
+        detail = f"{middle[ours]:.0f} vs. {middle[peer]:.0f} texts/s"
         value = ratio(measured[ours], measured[peer])
-        return Claim(f"texts a second, {SAID[ours]}, to {peer}", value, "x", "≥", bar, detail)
+        return Claim(f"texts per second, {LABELS[ours]}, relative to {peer}", value, "x", "≥", target, detail)
 
     return [
         claim(throughput.FASTEMBED, 4),
@@ -95,38 +95,47 @@ def _over_http(http: Service) -> list[Claim]:
     ours, theirs = service.OURS, INFINITY
     return [
         Claim(
-            f"texts a second over HTTP, batches of {service.BATCH}, to {theirs}",
+            f"texts per second over HTTP, batches of {service.BATCH}, relative to {theirs}",
             ratio(http.batches[ours], http.batches[theirs]),
             "x",
             "≥",
             4,
-            f"{rates[ours]:.0f} and {rates[theirs]:.0f} texts/s",
+            f"{rates[ours]:.0f} vs. {rates[theirs]:.0f} texts/s",
         ),
         Claim(
-            f"one short text over HTTP, p50, to {theirs}",
+            f"latency of one short text over HTTP, p50, relative to {theirs}",
             ratio(http.single[ours], http.single[theirs]),
             "x",
             "≤",
             0.25,
-            f"{single[ours] * 1000:.1f} and {single[theirs] * 1000:.1f} ms",
+            f"{single[ours] * 1000:.1f} vs. {single[theirs] * 1000:.1f} ms",
         ),
     ]
 
 
 def _cold(starts: cold.ColdStarts) -> list[Claim]:
-    def claim(way: str, said: str, bar: float) -> Claim:
-        detail = f"{starts.medians['ours']:.0f} and {starts.medians[way]:.0f} ms"
-        return Claim(f"cold start to first answer, to {said}", starts.ratios[way], "x", "≤", bar, detail)
+    def claim(variant: str, label: str, target: float) -> Claim:
+        detail = f"{starts.medians['ours']:.0f} vs. {starts.medians[variant]:.0f} ms"
+        return Claim(
+            f"cold start to first response, relative to {label}", starts.ratios[variant], "x", "≤", target, detail
+        )
 
-    return [claim("naive", "one written as is common", 0.45), claim("floor", "the least there is", 2)]
+    return [claim("typical", "a typical implementation", 0.45), claim("baseline", "the baseline", 2)]
 
 
 def _work(times: GraphTimes, one: Around, many: Around) -> list[Claim]:
-    detail = f"{times.embed_ms:.0f} and {times.products_ms:.0f} ms"
+    detail = f"{times.embed_ms:.0f} vs. {times.products_ms:.0f} ms"
     return [
-        Claim("32 texts of 110 tokens, to their int8 products alone", times.products, "x", "≤", 1.35, detail),
-        Claim("Lambda event to answer, 1 text, all but the model, p50", one.path_ms, " ms", "≤", 1, "lambda_handler"),
-        Claim("the same, 2048 texts of 100 characters as base64", many.path_ms, " ms", "≤", 60, "lambda_handler"),
+        Claim(
+            "time of 32 texts of 110 tokens, relative to their int8 products alone",
+            times.products,
+            "x",
+            "≤",
+            1.35,
+            detail,
+        ),
+        Claim("Lambda event to response without the model, 1 text, p50", one.path_ms, " ms", "≤", 1, "lambda_handler"),
+        Claim("the same for 2048 texts of 100 characters, as base64", many.path_ms, " ms", "≤", 60, "lambda_handler"),
     ]
 
 

@@ -37,11 +37,11 @@ class Texts:
         if sts:
             pairs = read_sts(sts)
             self.sentences = list(dict.fromkeys([*pairs.left, *pairs.right]))
-            self.origin = "the sentences of STS-B's dev split"
+            self.origin = "sentences of the STS-B dev split"
         else:
             lengths = np.interp(self._random.random(SYNTHETIC), np.linspace(0, 1, len(QUANTILES)), QUANTILES)
             self.sentences = [self.of_length(int(length)) for length in lengths]
-            self.origin = "random words, as long as the sentences of STS-B's dev split"
+            self.origin = "random words in texts as long as the sentences of the STS-B dev split"
         self._random.shuffle(self.sentences)
 
     def of_length(self, tokens: int) -> str:

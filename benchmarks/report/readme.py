@@ -57,7 +57,7 @@ def _claims(results: Results) -> str:
     lines = [
         context,
         "",
-        "| | measured | bar | |",
+        "| | measured | target | |",
         "|---|---|---|---|",
     ]
     lines += [

@@ -15,34 +15,34 @@ PACKAGES = ("onnxruntime", "tokenizers", "numpy", "fastapi", "mangum")
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A figure and the bar it is held against.
+    """A figure and its target.
 
-    sense   whether the bar is the least or the most that the figure may be
-    bar     None for a figure that is only told
-    detail  the figures behind a ratio, or what was measured
+    sense   whether the target is a minimum (≥) or a maximum (≤)
+    target  None for a figure that is reported without a target
+    detail  the two figures behind a ratio, or what was measured
     """
 
     what: str
     value: float
     unit: str
     sense: Literal["≥", "≤"]
-    bar: float | None
+    target: float | None
     detail: str
 
     @property
     def met(self) -> bool:
-        """Whether the figure is on the right side of the bar."""
-        return self.bar is None or (self.value >= self.bar if self.sense == "≥" else self.value <= self.bar)
+        """Whether the figure meets its target; always true without one."""
+        return self.target is None or (self.value >= self.target if self.sense == "≥" else self.value <= self.target)
 
     @property
     def figure(self) -> str:
-        """The figure as people read it."""
+        """The figure, formatted with its unit."""
         return f"{self.value:.{0 if self.value >= 20 else 2}f}{self.unit}"
 
     @property
     def limit(self) -> str:
-        """The bar as people read it."""
-        return "" if self.bar is None else f"{self.sense} {self.bar:g}{self.unit}"
+        """The target, formatted with its sense and unit; empty without one."""
+        return "" if self.target is None else f"{self.sense} {self.target:g}{self.unit}"
 
 
 @dataclass(frozen=True, slots=True)
