@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from benchmarks.peers import server
-from benchmarks.peers.contender import PATIENCE, check_same
+from benchmarks.peers.embedder_process import PATIENCE, check_same
 from benchmarks.peers.server import Server
 from benchmarks.report.results import RequestSize
 from benchmarks.rounds import Measurements, best, medians, take_turns

@@ -10,7 +10,7 @@ from pathlib import Path
 from benchmarks import cold, graph, overhead, service, throughput
 from benchmarks.graph import GraphTimes
 from benchmarks.overhead import Around
-from benchmarks.peers.contender import PEERS, THREADS
+from benchmarks.peers.embedder_process import PEERS, THREADS
 from benchmarks.peers.plain_graph import lay_out
 from benchmarks.report import cost, readme
 from benchmarks.report.results import Claim, Machine, Price, Results

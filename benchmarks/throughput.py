@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.peers.contender import PATIENCE, THREADS, Contender, Running, check_same
+from benchmarks.peers.embedder_process import PATIENCE, THREADS, Contender, Running, check_same
 from benchmarks.rounds import Measurements, best, take_turns
 from benchmarks.texts import Texts
 from handler.settings import Settings

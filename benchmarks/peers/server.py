@@ -17,7 +17,7 @@ from typing import IO
 
 import numpy as np
 
-from benchmarks.peers.contender import PATIENCE, PEERS, QUIET, python_of
+from benchmarks.peers.embedder_process import PATIENCE, PEERS, QUIET, python_of
 from handler.embedding.pooling import Vectors
 from model_artifacts.recipe.source import default_directory
 from tests.emulator import ROOT, free_port
