@@ -1,4 +1,4 @@
-"""A contender as a process that stays: in an environment of its own, asked over its standard input."""
+"""An embedder as a long-running process in its own environment, driven over standard input."""
 
 import json
 import os
@@ -16,36 +16,41 @@ from handler.embedding.pooling import Vectors
 from tests.emulator import ROOT
 
 PEERS = ROOT / "build/peers"  # where make bench installs them
-# Nobody measured here has to look anything up, and nobody needs to hear of it.
-QUIET = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "DO_NOT_TRACK": "1", "INFINITY_ANONYMOUS_USAGE_STATS": "0"}
+# The models are local files: nothing has to be downloaded, and no usage is reported.
+OFFLINE = {
+    "HF_HUB_OFFLINE": "1",
+    "TRANSFORMERS_OFFLINE": "1",
+    "DO_NOT_TRACK": "1",
+    "INFINITY_ANONYMOUS_USAGE_STATS": "0",
+}
 THREADS = len(os.sched_getaffinity(0))
-# PyTorch's threads wait for each other busily: best on a quiet machine, a tenth of that where somebody else has a core
-# (503 and 46 sentences a second). Told to sleep they do 410 to 430 on both. So PyTorch runs in both ways, and the
-# better one of a round counts.
-PATIENCE: dict[str, dict[str, str]] = {"as it comes": {}, "patient": {"OMP_WAIT_POLICY": "PASSIVE"}}
-SAME = 0.9  # cosine with our vector: int8 and full precision of one model are closer, other models far away
+# By default PyTorch's OpenMP threads busy-wait for each other. That is fastest on an idle machine, and a tenth as fast
+# on one where another process uses a core (503 and 46 sentences per second); with the passive policy it is 410 to 430
+# on both. So PyTorch runs with both policies, and the faster one in each round counts.
+WAIT_POLICIES: dict[str, dict[str, str]] = {"default": {}, "passive": {"OMP_WAIT_POLICY": "PASSIVE"}}
+MIN_COSINE = 0.9  # int8 and full precision of one model are closer than this, other models are far away
 
 
 @dataclass(frozen=True, slots=True)
-class Contender:
-    """Who takes part.
+class EmbedderProcess:
+    """An embedder that can be started.
 
-    kind      what benchmarks/peers/worker.py calls it
-    folder    the model it reads
-    peer      whose environment it runs in; the project's own if nobody's
-    patience  how its threads wait
-    threads   how many it may use
+    kind         a key of KINDS in benchmarks/peers/worker.py
+    folder       the model's directory
+    peer         whose environment it runs in; None for the project's own
+    wait_policy  a key of WAIT_POLICIES
+    threads      the number of threads it may use
     """
 
     kind: str
     folder: Path
     peer: str | None = None
-    patience: str = "as it comes"
+    wait_policy: str = "default"
     threads: int = THREADS
 
     @contextmanager
-    def start(self) -> Iterator["Running"]:
-        """Run it until the block ends; what it says goes to a log, shown if it fails."""
+    def start(self) -> Iterator["RunningEmbedder"]:
+        """Run the process until the block ends. Its output goes to a log, which is printed if it fails."""
         python = python_of(self.peer) if self.peer else sys.executable
         command = [python, "-m", "benchmarks.peers.worker", self.kind, str(self.folder), str(self.threads)]
         pipe = subprocess.PIPE
@@ -54,7 +59,7 @@ class Contender:
             subprocess.Popen(
                 command,
                 cwd=ROOT,
-                env=os.environ | QUIET | PATIENCE[self.patience],
+                env=os.environ | OFFLINE | WAIT_POLICIES[self.wait_policy],
                 stdin=pipe,
                 stdout=pipe,
                 stderr=log,
@@ -62,7 +67,7 @@ class Contender:
             ) as process,
         ):
             try:
-                yield Running(process)
+                yield RunningEmbedder(process)
             except EOFError:
                 log.seek(0)
                 sys.exit(f"{self.kind} has failed:\n{log.read()}")
@@ -71,26 +76,26 @@ class Contender:
 
 
 @dataclass(frozen=True, slots=True)
-class Running:
-    """A contender at work."""
+class RunningEmbedder:
+    """A started embedder."""
 
     process: "subprocess.Popen[str]"
 
     def embed(self, texts: list[str]) -> tuple[float, Vectors]:
-        """Return the seconds it took, by its own clock, and the first text's vector.
+        """Return the seconds that embedding took, by the worker's clock, and the first text's vector.
 
         Raises:
-            EOFError: it has ended.
+            EOFError: the process has ended.
         """
         assert self.process.stdin
         assert self.process.stdout
         self.process.stdin.write(json.dumps(texts) + "\n")
         self.process.stdin.flush()
-        answer = self.process.stdout.readline()
-        if not answer:
+        line = self.process.stdout.readline()
+        if not line:
             raise EOFError
-        parsed = json.loads(answer)
-        return parsed["seconds"], np.array(parsed["vector"], np.float32)
+        result = json.loads(line)
+        return result["seconds"], np.array(result["vector"], np.float32)
 
 
 def python_of(peer: str) -> str:
@@ -101,8 +106,8 @@ def python_of(peer: str) -> str:
     return str(path)
 
 
-def check_same(name: str, vector: Vectors, ours: Vectors) -> None:
-    """Make sure that a contender does the same work."""
+def check_same_model(name: str, vector: Vectors, ours: Vectors) -> None:
+    """Exit if the vectors of the same text show that an embedder uses another model than ours."""
     cosine = float(vector @ ours)
-    if cosine < SAME:
+    if cosine < MIN_COSINE:
         sys.exit(f"{name} does not embed with the same model: its first vector's cosine with ours is {cosine:.3f}")

@@ -19,7 +19,7 @@ BARS = {
     "ours": ("serverless-\nembeddings", COLOURS[throughput.OURS]),
     "typical": ("typical\nfunction", GREY),
 }
-LINES = 22  # of labels that fit beside the curves
+MAX_LABELS = 22  # lines of text in the height of the panel
 
 
 def draw(results: Results, path: Path) -> None:
@@ -53,12 +53,12 @@ def _draw_rates(axes: Any, results: Results) -> None:
 
 
 def _spread(ends: dict[str, float], height: float) -> dict[str, float]:
-    """Move labels up until none covers another: the lowest stays at its line's end. `height` is in powers of ten."""
+    """Return label positions that do not overlap, moved up from the ends of the curves; `height` is in decades."""
     placed: dict[str, float] = {}
-    floor = 0.0
+    lowest = 0.0
     for name, value in sorted(ends.items(), key=lambda item: item[1]):
-        placed[name] = max(value, floor)
-        floor = placed[name] * 10 ** (height / LINES)
+        placed[name] = max(value, lowest)
+        lowest = placed[name] * 10 ** (height / MAX_LABELS)
     return placed
 
 

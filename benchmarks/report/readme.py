@@ -83,7 +83,7 @@ def _rates(results: Results) -> str:
 def _label(name: str, results: Results) -> str:
     if name == throughput.OURS:
         return f"{name}, {results.machine.cores} workers"
-    return f"{throughput.OURS}, {name}" if name == throughput.OURS_ALONE else name
+    return f"{throughput.OURS}, {name}" if name == throughput.OURS_ONE_WORKER else name
 
 
 def _requests(results: Results) -> str:

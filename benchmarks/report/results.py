@@ -1,4 +1,4 @@
-"""What `make bench` found out: frozen records, and benchmarks/report/results.json."""
+"""The results of `make bench`: frozen records, stored in benchmarks/report/results.json."""
 
 import json
 import os
@@ -47,7 +47,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class RequestSize:
-    """A request of so many texts: texts a second over HTTP, and the service's peak of memory until then."""
+    """Texts per second over HTTP in requests of this many texts, and the service's peak memory up to that size."""
 
     texts: int
     texts_per_second: float
@@ -56,7 +56,11 @@ class RequestSize:
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """Dollars for a million tokens on one architecture, in texts of so many tokens and requests of so many texts."""
+    """Dollars per million tokens on one architecture.
+
+    tokens  per text
+    texts   per request
+    """
 
     architecture: str
     tokens: float
@@ -66,7 +70,7 @@ class Price:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """Where it was measured, and how busy it was before (`load`, the average of five minutes)."""
+    """The machine that measured; `load` is its five-minute load average before the run."""
 
     processor: str
     cores: int
@@ -93,9 +97,12 @@ class Machine:
 class Results:
     """One run of the suite.
 
-    rates    texts a second in process, by contender
-    lengths  the same by contender, then by tokens of a text
-    figures  what was measured beside the claims, by its name and unit
+    texts     describes the sentences that were embedded
+    rates     texts per second in process, by embedder
+    lengths   the same by embedder, then by tokens per text
+    requests  our service over HTTP, by request size
+    cold_ms   median cold start, by implementation
+    figures   measurements without a target, by name and unit
     """
 
     date: str
@@ -110,7 +117,7 @@ class Results:
     figures: dict[str, float]
 
     def write(self) -> None:
-        """Write the file, figures to four digits: more would be noise."""
+        """Write the file with four significant digits; more would be noise."""
         PATH.write_text(json.dumps(_rounded(asdict(self)), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
     @classmethod
