@@ -64,9 +64,9 @@ fuzz: setup ## test every property with thousands of generated inputs (FUZZ_SECO
 soak: setup ## send thousands of requests over loopback and through Lambda's emulator; check memory, files and threads
 	$(python) -m pytest tests/soak -v -s --soak 3000
 
-report: setup ## attack, break, fuzz and soak it, and write what happened to docs/hardening.md
+report: setup ## run the attack, fault, fuzz and soak tests, and write every attempt and its outcome to build/hardening.md
 	FUZZ_SECONDS=$(or $(FUZZ_SECONDS),10) $(python) -m pytest tests/contract/test_auth_attacks.py tests/contract/test_limits.py tests/contract/test_faults.py tests/fuzz tests/soak --hypothesis-profile fuzz --soak 3000 --override-ini junit_family=xunit1 --junitxml build/hardening.xml
-	$(python) -m tests.report build/hardening.xml > docs/hardening.md
+	$(python) -m tests.report build/hardening.xml > build/hardening.md
 
 check: setup ## check formatting, lint and types
 	$(python) -m ruff format --check .
