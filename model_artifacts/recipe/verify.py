@@ -80,8 +80,8 @@ def _measure_sts(served: Embedder, exported: Embedder, path: Path) -> Figures:
     return {
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         **_cosines(ours, full),
-        "spearman": _spearman(ours, pairs.scores),
-        "spearman_full_precision": _spearman(full, pairs.scores),
+        "spearman": spearman(ours, pairs.scores),
+        "spearman_full_precision": spearman(full, pairs.scores),
     }
 
 
@@ -100,7 +100,7 @@ def _cosines(ours: Vectors, full: Vectors) -> Figures:
     }
 
 
-def _spearman(vectors: Vectors, scores: NDArray[np.float64]) -> float:
+def spearman(vectors: Vectors, scores: NDArray[np.float64]) -> float:
     """Return the rank correlation of cosine and score; ties share their mean rank (Spearman 1904)."""
     left, right = np.split(vectors, 2)
     cosines = (left * right).sum(axis=1) / np.linalg.norm(left, axis=1) / np.linalg.norm(right, axis=1)
