@@ -114,7 +114,7 @@ def test_a_damaged_file_is_not_published(s3, folder):
 def test_something_else_under_a_digest_is_an_error(s3, folder):
     key = f"models/blobs/sha256/{tiny.artifacts().manifest.files[MODEL_FILE].sha256}"
     s3.client.put_object(Bucket=BUCKET, Key=key, Body=b"half")
-    with pytest.raises(PublishError, match="holds something else than its name says; delete it"):
+    with pytest.raises(PublishError, match="does not match the digest in its name; delete it"):
         publish(s3.client, folder, BUCKET)
     assert POINTER not in keys(s3)
 

@@ -5,7 +5,7 @@ import random
 import numpy as np
 import pytest
 
-from model_artifacts.recipe.verify import LEAST_MEAN_COSINE, LEAST_P1_COSINE
+from model_artifacts.recipe.verify import MIN_MEAN_COSINE, MIN_P1_COSINE
 
 EXAMPLE = "The food was delicious and the waiter..."
 
@@ -13,7 +13,7 @@ EXAMPLE = "The food was delicious and the waiter..."
 def test_the_api_documents_example_has_sentence_transformers_vector(embedder, golden):
     expected = golden.vectors[golden.texts.index(EXAMPLE)]
     (vector,) = embedder(1).embed([EXAMPLE]).vectors
-    assert vector @ expected > LEAST_MEAN_COSINE
+    assert vector @ expected > MIN_MEAN_COSINE
 
 
 def test_the_golden_texts_keep_the_quality_that_was_sealed(embedder, golden, artifacts):
@@ -21,8 +21,8 @@ def test_the_golden_texts_keep_the_quality_that_was_sealed(embedder, golden, art
     sealed = artifacts.manifest.quality["golden"]
     assert len(golden.texts) == sealed["texts"]
     assert cosines.mean() == pytest.approx(sealed["cosine_mean"], abs=1e-3)
-    assert cosines.mean() >= LEAST_MEAN_COSINE
-    assert np.percentile(cosines, 1) >= LEAST_P1_COSINE
+    assert cosines.mean() >= MIN_MEAN_COSINE
+    assert np.percentile(cosines, 1) >= MIN_P1_COSINE
 
 
 @pytest.fixture(scope="module")

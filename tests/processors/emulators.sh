@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Makes sure of QEMU's user emulation; with `arm64`, also of Debian's Python and the locked wheels for arm64, unpacked
-# into build/arm64, where nothing of this system changes.
+# Installs QEMU's user-mode emulation. With the argument `arm64`, also unpacks Debian's Python and the locked wheels for
+# arm64 into build/arm64, without changes to the system.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 build=$PWD/build/arm64
-python=3.11 # Debian 12's, for whose libraries the wheels of the lock are built
+python=3.11 # of Debian 12, whose C library the locked wheels support
 
 say() { echo "emulators.sh: $*" >&2; }
 fail() { say "$*"; exit 1; }
@@ -32,9 +32,9 @@ for deb in "$build"/debs/*.deb; do dpkg -x "$deb" "$build/root"; done
 .venv/bin/uv export --frozen --quiet --only-group native --only-group service >"$build/requirements.txt"
 .venv/bin/uv pip install --quiet --no-deps --python-platform aarch64-manylinux_2_28 --python-version "$python" \
   --only-binary :all: --target "$build/wheels" --requirements "$build/requirements.txt"
-# ONNX Runtime asks these files which processor it is on, and crashes (in pytorch/cpuinfo) on the answers of this one.
+# ONNX Runtime reads these files to identify the processor, and crashes (in pytorch/cpuinfo) on those of this machine.
 mkdir -p "$build/root/proc" "$build/root/sys/devices/system/cpu"
-cat >"$build/root/proc/cpuinfo" <<'NEOVERSE_N1' # that of Graviton2
+cat >"$build/root/proc/cpuinfo" <<'NEOVERSE_N1' # the processor of Graviton2
 processor : 0
 Features : fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm lrcpc dcpop asimddp
 CPU implementer : 0x41

@@ -1,12 +1,16 @@
 """The structure of the code: which package imports which, the length of files, and who reads the environment."""
 
 import ast
+import io
 import re
+import tokenize
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-HANDLER = Path(__file__).parents[2] / "handler"
+ROOT = Path(__file__).parents[2]
+HANDLER = ROOT / "handler"
 MODULES = sorted(path for path in HANDLER.rglob("*.py") if path.stem != "__init__")
 PACKAGES = sorted(path.parent for path in HANDLER.glob("*/__init__.py"))
 
@@ -28,7 +32,7 @@ ARROWS = {
 
 
 def imports(path: Path) -> set[str]:
-    """Return the modules a file imports, `from handler import x` and `import handler.x` both as `handler.x`."""
+    """Return the modules a file imports: `from handler import main` and `import handler.main` as `handler.main`."""
     modules = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -102,3 +106,59 @@ def test_the_environment_is_read_in_one_place():
     reading = re.compile(r"getenv|os\.environ(?!\[.*\] = )|\benviron\[(?!.*\] = )")
     readers = {path.stem for path in MODULES if reading.search(path.read_text())}
     assert readers == {"main", "settings"}  # main hands it over, settings reads it
+
+
+CODE = ("handler", "benchmarks", "model_artifacts", "tests", "layers")
+
+
+def prose(source: str) -> Iterator[str]:
+    """Yield the docstrings and comments of a file."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            yield ast.get_docstring(node) or ""
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            yield token.string
+
+
+def mentioned_modules(text: str) -> tuple[set[str], set[str]]:
+    """Return the paths, such as `handler/main.py`, and the dotted names, such as `handler.main`, in a text."""
+    dotted = re.findall(rf"(?<![\w./])(?:{'|'.join(CODE)})(?:\.\w+)+", text)
+    return set(re.findall(r"[\w/-]+\.py\b", text)), set(dotted)
+
+
+def is_module(dotted: str) -> bool:
+    """Return whether a dotted name is a package, a module, or a name that occurs in a module."""
+    path = ROOT
+    for index, part in enumerate(names := dotted.split(".")):
+        path /= part
+        if not path.is_dir():
+            module = path.with_suffix(".py")
+            return module.is_file() and set(names[index + 1 :]) <= set(re.findall(r"\w+", module.read_text()))
+    return True
+
+
+def unknown_modules(path: Path) -> list[str]:
+    """Return the modules that a file mentions and that exist neither in its folder, nor above it, nor in handler/."""
+    folders = [HANDLER, *(folder for folder in path.parents if folder.is_relative_to(ROOT))]
+    unknown = []
+    for text in prose(path.read_text()):
+        paths, dotted = mentioned_modules(text)
+        unknown += [name for name in paths if not any((folder / name).is_file() for folder in folders)]
+        unknown += [name for name in dotted if not is_module(name)]
+    return unknown
+
+
+def test_docstrings_and_comments_mention_only_modules_that_exist():
+    files = [path for folder in CODE for path in (ROOT / folder).rglob("*.py")]
+    own = [path for path in files if not any(part.startswith(".") for part in path.relative_to(ROOT).parts)]
+    assert {str(path): names for path in own if (names := unknown_modules(path))} == {}
+
+
+def test_mentions_in_docstrings_and_comments_are_found():
+    source = '"""See api/gone.py and handler.main."""\n\n\ndef f():\n    """See gone.py."""  # handler.gone\n'
+    found = [mentioned_modules(text) for text in prose(source)]
+    assert found == [({"api/gone.py"}, {"handler.main"}), ({"gone.py"}, set()), (set(), {"handler.gone"})]
+    assert is_module("handler.main.lambda_handler")
+    assert not is_module("handler.main.no_such_name")
+    assert not is_module("handler.gone")

@@ -43,13 +43,13 @@ def test_figures_are_measured_through_the_production_path(golden, full_precision
 
 
 def test_a_graph_that_is_not_the_sources_is_refused(golden):
-    with pytest.raises(VerificationError, match="not the source's"):
+    with pytest.raises(VerificationError, match="differs from the source model"):
         verify(tiny.artifacts(), tiny.artifacts().model, golden, None, workers=1)
 
 
 def test_a_model_that_misses_a_bar_is_refused(golden, full_precision, monkeypatch):
-    monkeypatch.setattr("model_artifacts.recipe.verify.LEAST_MEAN_COSINE", 1)
-    with pytest.raises(VerificationError, match=r"golden: cosine_mean is 0\.99\d*, and 1 is the least"):
+    monkeypatch.setattr("model_artifacts.recipe.verify.MIN_MEAN_COSINE", 1)
+    with pytest.raises(VerificationError, match=r"golden: cosine_mean is 0\.99\d*, below the minimum of 1"):
         verify(tiny.artifacts(), full_precision, golden, None, workers=1)
 
 
