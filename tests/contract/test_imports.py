@@ -6,11 +6,11 @@ import sys
 
 from handler.artifacts.resolver import load
 from handler.settings import Settings
-from tests.unit.test_architecture import HANDLER, MODULES, name_of
+from tests.unit.test_architecture import HANDLER, MODULES, module_name
 
 
 def test_nothing_but_main_has_effects_at_import():
-    modules = [name_of(path) for path in MODULES if path.stem != "main"]
+    modules = [module_name(path) for path in MODULES if path.stem != "main"]
     script = f"""
 import builtins, importlib, threading
 import fastapi, mangum, numpy, onnxruntime, orjson, tokenizers, uvicorn  # their effects are theirs

@@ -1,4 +1,4 @@
-"""Word by word or all at once: the token ids are those of `tokenizers`."""
+"""CachedWordPiece gives the same token ids as the `tokenizers` library."""
 
 from pathlib import Path
 
@@ -18,13 +18,13 @@ TOKENIZER.no_padding()
 DEFINITION = (FOLDER / "tokenizer.json").read_bytes()
 
 
-def read() -> CachedWordPiece:
-    found = CachedWordPiece.from_definition(DEFINITION)
-    assert found is not None  # an empty table is false
-    return found
+def build() -> CachedWordPiece:
+    word_piece = CachedWordPiece.from_definition(DEFINITION)
+    assert word_piece is not None  # while its cache is empty, its truth value is False
+    return word_piece
 
 
-WORDS = read()
+WORD_PIECE = build()
 
 SEPARATORS = st.sampled_from([" ", "\t", "\n", "\r\n", "", "-", "...", "'", "_", "\\", "^", "`", "~", "@", "[", "]"])
 PIECES = st.sampled_from(
@@ -39,46 +39,46 @@ def expected(text: str) -> list[int]:
 
 @given(st.text(st.characters(max_codepoint=127), max_size=200) | st.text(max_size=50))
 @settings(max_examples=1000, deadline=None)
-def test_any_text_has_the_tokenizers_own_ids_or_none(text):
-    assert WORDS.encode(text) in (None, expected(text))
+def test_encode_gives_the_tokenizers_ids_or_none_for_any_text(text):
+    assert WORD_PIECE.encode(text) in (None, expected(text))
 
 
 @given(st.lists(st.tuples(PIECES, SEPARATORS), max_size=30))
 @settings(max_examples=500, deadline=None)
-def test_words_punctuation_and_white_space_are_split_as_the_tokenizer_does(pieces):
+def test_encode_splits_words_punctuation_and_white_space_like_the_tokenizer(pieces):
     text = "".join(word + separator for word, separator in pieces)
-    ids = WORDS.encode(text)
+    ids = WORD_PIECE.encode(text)
     assert (ids is None) == ("[" in text)
     assert ids in (None, expected(text))
 
 
-def test_the_golden_texts_have_the_tokenizers_own_ids():
+def test_encode_gives_the_tokenizers_ids_for_the_golden_texts():
     texts = Golden.read(FOLDER / "golden.json").texts
-    found = [WORDS.encode(text) for text in texts]
+    found = [WORD_PIECE.encode(text) for text in texts]
     assert all(ids in (None, expected(text)) for ids, text in zip(found, texts, strict=True))
     assert sum(ids is not None for ids in found) > len(texts) / 2
 
 
 @pytest.mark.parametrize("character", range(256))
-def test_every_byte_between_words(character):
+def test_encode_gives_the_tokenizers_ids_or_none_for_every_separator(character):
     text = f"one{chr(character)}two {chr(character)} three"
-    assert WORDS.encode(text) in (None, expected(text))
+    assert WORD_PIECE.encode(text) in (None, expected(text))
 
 
 @pytest.mark.parametrize("text", ["[CLS] a", "caf\u00e9", "a\x00b", "a\x7fb", "\u4e2d", "a\u200bb", "a\x0bb"])
-def test_what_is_not_plain_is_left_to_the_tokenizer(text):
-    assert WORDS.encode(text) is None
+def test_encode_leaves_text_outside_plain_ascii_to_the_tokenizer(text):
+    assert WORD_PIECE.encode(text) is None
 
 
-def test_the_table_stays_bounded(monkeypatch):
+def test_cache_size_is_bounded(monkeypatch):
     monkeypatch.setattr("handler.embedding.wordpiece.MAX_CACHED_WORDS", 10)
-    table = read()
+    word_piece = build()
     for number in range(100):
-        assert table.encode(f"word{number}") == expected(f"word{number}")
-        assert len(table) <= 10
+        assert word_piece.encode(f"word{number}") == expected(f"word{number}")
+        assert len(word_piece) <= 10
 
 
-def test_words_with_no_pieces_are_unknown():
+def test_words_without_pieces_become_the_unknown_token():
     for word in ("x" * 101, "\u00e9", "a" * 99):
         assert CachedWordPiece({"[UNK]": 7, "a": 1}, 7, 100, (0, 9)).encode(word) == (
             [0, 7, 9] if word.isascii() else None
@@ -96,5 +96,5 @@ def test_words_with_no_pieces_are_unknown():
         ("added_tokens", [{"content": "new york"}]),
     ],
 )
-def test_only_an_uncased_bert_tokenizer_is_read_word_by_word(part, other):
+def test_from_definition_accepts_only_uncased_bert_tokenizers(part, other):
     assert CachedWordPiece.from_definition(orjson.dumps({**orjson.loads(DEFINITION), part: other})) is None
