@@ -48,7 +48,7 @@ test-image: setup ## build the image and run it under Lambda's emulator and sam 
 	$(uv) sync --project tests/infra --frozen --quiet
 	tests/image/engine.sh
 	tests/infra/.venv/bin/sam build
-	$(python) -m pytest --image function:latest --soak 3000 tests/image tests/contract/test_emulator.py tests/contract/test_emulator_s3.py tests/soak/test_soak.py::test_through_lambdas_emulator
+	$(python) -m pytest --image function:latest --soak 3000 tests/image tests/contract/test_emulator.py tests/contract/test_emulator_s3.py tests/soak/test_soak.py::test_memory_stays_flat_under_lambdas_emulator
 
 test-models: setup ## build the model at full precision, publish it to an S3 server here, and serve it beside the bundled one
 	$(uv) run --frozen --group recipe python -m model_artifacts.recipe --full-precision
