@@ -15,8 +15,8 @@ from handler.errors import SettingsError
 from handler.lambda_events import LambdaHandler
 from handler.models.catalog import Catalog
 from handler.settings import Settings
-from tests import tiny, wire
-from tests.attacks import HEADERS, KEY, RAW, ROUTES
+from tests import raw_http, tiny
+from tests.attacks import HEADERS, KEY, RAW_REQUESTS, ROUTES
 from tests.conftest import serve
 from tests.events import KINDS, content, context, event, headers
 
@@ -60,7 +60,7 @@ def test_authorization_header_gets_its_status_over_loopback(protected_url, attac
     record_property("attempt", f"Authorization: {attack}|{HEADERS[attack][1]}")
     values, expected = HEADERS[attack]
     lines = [b"authorization: " + (value if isinstance(value, bytes) else value.encode()) for value in values]
-    response = wire.send(protected_url, wire.request("POST", "/v1/embeddings", *lines, body=BODY.encode()))
+    response = raw_http.send(protected_url, raw_http.request("POST", "/v1/embeddings", *lines, body=BODY.encode()))
     assert response.status == expected
     if expected != 200:
         check_error(expected, response.headers, response.body)
@@ -82,7 +82,7 @@ def test_authorization_header_gets_its_status_in_events(attack, kind):
 @pytest.mark.parametrize(("method", "path"), ROUTES)
 def test_route_without_a_key_gets_its_status_over_loopback(protected_url, method, path, record_property):
     record_property("attempt", f"`{method} {path}`, no key|{ROUTES[method, path]}")
-    response = wire.send(protected_url, wire.request(method, path), method)
+    response = raw_http.send(protected_url, raw_http.request(method, path), method)
     expected = ROUTES[method, path]
     assert response.status == expected
     if expected == 401 and method != "HEAD":
@@ -100,11 +100,11 @@ def test_routes_without_a_key_get_their_status_in_events(kind, stage):
         assert handler(request_event, CONTEXT)["statusCode"] == (200 if is_health else expected), (method, path)
 
 
-@pytest.mark.parametrize("attack", RAW)
+@pytest.mark.parametrize("attack", RAW_REQUESTS)
 def test_raw_request_gets_its_status(protected_url, attack, record_property):
-    record_property("attempt", f"bytes: {attack}|{RAW[attack][1]}")
-    payload, expected = RAW[attack]
-    response = wire.send(protected_url, payload)
+    record_property("attempt", f"bytes: {attack}|{RAW_REQUESTS[attack][1]}")
+    payload, expected = RAW_REQUESTS[attack]
+    response = raw_http.send(protected_url, payload)
     assert response.status == expected
     assert KEY.encode() not in response.body
     if expected == 401:
@@ -120,11 +120,11 @@ def test_repeated_authorization_headers_in_a_rest_api_event_are_rejected():
 def test_public_routes_reveal_nothing_about_model_or_host(protected_url):
     preflight = [f"origin: {ORIGIN}", "access-control-request-method: POST"]
     for payload in (
-        wire.request("GET", "/health"),
-        wire.request("OPTIONS", "/v1/embeddings", *preflight),
-        wire.request("OPTIONS", "/no/such/route", *preflight),
+        raw_http.request("GET", "/health"),
+        raw_http.request("OPTIONS", "/v1/embeddings", *preflight),
+        raw_http.request("OPTIONS", "/no/such/route", *preflight),
     ):
-        response = wire.send(protected_url, payload)
+        response = raw_http.send(protected_url, payload)
         names, body = PUBLIC_RESPONSES[payload.split()[0].decode()]
         assert response.status == 200
         assert response.body == body
@@ -133,7 +133,7 @@ def test_public_routes_reveal_nothing_about_model_or_host(protected_url):
 
 def test_preflight_of_another_origin_gets_an_error_envelope(protected_url):
     preflight = ["origin: https://elsewhere.example", "access-control-request-method: POST"]
-    response = wire.send(protected_url, wire.request("OPTIONS", "/v1/embeddings", *preflight))
+    response = raw_http.send(protected_url, raw_http.request("OPTIONS", "/v1/embeddings", *preflight))
     assert (response.status, json.loads(response.body)["error"]["code"]) == (400, "origin_not_allowed")
     assert "access-control-allow-origin" not in response.headers
 

@@ -25,7 +25,7 @@ from tests import emulator, process, tiny
 from tests import s3 as s3_server
 from tests.conftest import SETTINGS, serve
 from tests.events import content, event
-from tests.process import until
+from tests.process import wait_until
 from tests.s3 import S3, Relay
 
 MODEL = "all-MiniLM-L6-v2"
@@ -101,12 +101,12 @@ def test_service_recovers_after_a_kill_during_a_model_download(relay, s3, publis
 def test_function_recovers_after_a_kill_during_a_request(tmp_path, record_result):
     with emulator.run(None, tmp_path / "log", AUTH_MODE="none") as function:
         assert function.invoke(embedding_event(1))["statusCode"] == 200
-        runtime, before = function.runtime, process.cpu_seconds(function.runtime)
+        pid, before = function.runtime_pid, process.cpu_seconds(function.runtime_pid)
         lost: list[dict[str, Any]] = []
         caller = threading.Thread(target=lambda: lost.append(function.invoke(embedding_event(2048))))
         caller.start()
-        until(lambda: process.cpu_seconds(runtime) > before + 0.3)
-        os.kill(runtime, signal.SIGKILL)
+        wait_until(lambda: process.cpu_seconds(pid) > before + 0.3)
+        os.kill(pid, signal.SIGKILL)
         caller.join()
         assert lost[0]["errorType"] == "Runtime.ExitError"  # Lambda's own error; the gateway responds 502
         responses = [function.invoke(embedding_event(1)) for _ in range(2)]
@@ -163,7 +163,7 @@ def test_service_recovers_after_s3_rejects_its_clock(process_relay, published, t
     with serve(create_app(settings, Catalog(settings, reports.append))) as url:
         assert post(url).status_code == 503
         assert "RequestTimeTooSkewed" in str(reports[0])
-        until(lambda: post(url).status_code == 200)
+        wait_until(lambda: post(url).status_code == 200)
         assert has_expected_vector(post(url))
     record_result("S3 rejects the clock as too skewed", "503 with retry-after, then 200 once S3 accepts requests")
 

@@ -17,7 +17,7 @@ from handler.errors import RequestError
 from handler.lambda_events import LambdaHandler
 from handler.models.catalog import Catalog
 from handler.settings import Settings
-from tests import tiny, wire
+from tests import raw_http, tiny
 from tests.conftest import serve
 from tests.events import KINDS, content, context, event
 
@@ -43,9 +43,9 @@ def code_of(body: bytes) -> str | None:
 @pytest.mark.parametrize("offset", AROUND)
 def test_body_size_is_limited(url, offset):
     body = padded(MAX_BODY_BYTES + offset)
-    head = wire.request("POST", "/v1/embeddings").replace(b"content-length: 0", b"transfer-encoding: chunked")
-    for payload in (wire.request("POST", "/v1/embeddings", body=body), [head, *wire.chunked(body)]):
-        response = wire.send(url, payload)
+    head = raw_http.request("POST", "/v1/embeddings").replace(b"content-length: 0", b"transfer-encoding: chunked")
+    for payload in (raw_http.request("POST", "/v1/embeddings", body=body), [head, *raw_http.chunked(body)]):
+        response = raw_http.send(url, payload)
         assert response.status == (413 if offset > 0 else 200)
         assert offset <= 0 or code_of(response.body) == "request_too_large"
 
@@ -64,8 +64,8 @@ def test_event_body_size_is_limited(app: FastAPI, kind, offset):
 
 def test_content_length_over_the_limit_is_rejected_before_the_body_arrives(url):
     for length in (MAX_BODY_BYTES + 1, 10**19):
-        head = wire.request("POST", "/v1/embeddings").replace(b"content-length: 0", b"content-length: %d" % length)
-        response = wire.send(url, head)
+        head = raw_http.request("POST", "/v1/embeddings").replace(b"content-length: 0", b"content-length: %d" % length)
+        response = raw_http.send(url, head)
         assert (response.status, code_of(response.body)) == (413, "request_too_large")
 
 
@@ -81,8 +81,8 @@ def test_invalid_content_length_is_ignored_and_the_body_is_measured(app: FastAPI
 def test_request_without_a_key_is_rejected_before_its_body_arrives():
     settings = Settings(api_keys=(("alice", "0" * 64),))
     with serve(create_app(settings, Catalog.of([tiny.embedder(settings)], settings))) as url:
-        head = wire.request("POST", "/v1/embeddings").replace(b"content-length: 0", b"content-length: %d" % 10**12)
-        assert wire.send(url, head).status == 401
+        head = raw_http.request("POST", "/v1/embeddings").replace(b"content-length: 0", b"content-length: %d" % 10**12)
+        assert raw_http.send(url, head).status == 401
 
 
 @pytest.mark.parametrize("offset", AROUND)
@@ -93,28 +93,28 @@ def test_size_of_request_line_and_headers_is_limited(url, offset, where):
     )
     padding = "x" * (MAX_HEADERS_BYTES + offset - len(empty))
     payload = {
-        "header": wire.request("GET", "/health", f"x: {padding}"),
-        "query": wire.request("GET", f"/health?{padding}"),
-        "path": wire.request("GET", f"/health/{padding}"),
+        "header": raw_http.request("GET", "/health", f"x: {padding}"),
+        "query": raw_http.request("GET", f"/health?{padding}"),
+        "path": raw_http.request("GET", f"/health/{padding}"),
     }[where]
-    response = wire.send(url, payload)
+    response = raw_http.send(url, payload)
     assert response.status == (431 if offset > 0 else 404 if where == "path" else 200)
     assert offset <= 0 or code_of(response.body) == "headers_too_large"
 
 
 def test_server_closes_a_connection_with_endless_headers(url):
-    with wire.connect(url) as connection, suppress(ConnectionError):
+    with raw_http.connect(url) as connection, suppress(ConnectionError):
         connection.sendall(b"GET /health HTTP/1.1\r\nhost: here\r\n")
         for _ in range(200):
             connection.sendall(b"x: " + b"x" * 1_000 + b"\r\n")
         while connection.recv(1_024):
             pass
-    assert wire.send(url, wire.request("GET", "/health")).status == 200
+    assert raw_http.send(url, raw_http.request("GET", "/health")).status == 200
 
 
 def post(url: str, body: object) -> tuple[int, str | None]:
     payload = body if isinstance(body, bytes) else json.dumps(body).encode()
-    response = wire.send(url, wire.request("POST", "/v1/embeddings", body=payload))
+    response = raw_http.send(url, raw_http.request("POST", "/v1/embeddings", body=payload))
     return response.status, None if response.status == 200 else code_of(response.body)
 
 

@@ -86,7 +86,7 @@ def test_loading_needs_only_the_permissions_of_the_template(relay, pinned, image
     """The relay denies everything except GetObject under models/, like the role in template.yaml."""
     relay.where = ""
     relay.fault = lambda exchange: (
-        exchange.answer(exchange.status, exchange.content)
+        exchange.respond(exchange.status, exchange.content)
         if exchange.command == "GET" and exchange.path.startswith(f"/{BUCKET}/models/") and "?" not in exchange.path
         else s3_server.error(403, "AccessDenied")(exchange)
     )
@@ -157,7 +157,7 @@ def test_missing_credentials_error_names_the_remedy(image, monkeypatch):
 
 
 def respond_with(content: bytes) -> Callable[[Any], None]:
-    return lambda exchange: exchange.answer(200, content)
+    return lambda exchange: exchange.respond(200, content)
 
 
 def test_manifest_with_another_digest_or_a_newer_schema_is_rejected(relay, pinned, image):

@@ -40,7 +40,7 @@ def embed(function: Function, model: str, texts: list[str]) -> tuple[NDArray[np.
     deadline = time.monotonic() + 90
     # As clients do: a 503 says when to ask again, and this S3 takes its time over 90 MB.
     while (answer := function.invoke(event("http-api-2.0", json.dumps(body))))["statusCode"] == 503:
-        assert time.monotonic() < deadline, function.log()
+        assert time.monotonic() < deadline, function.log_lines()
         time.sleep(int(headers(answer)["retry-after"]))
     assert answer["statusCode"] == 200
     return np.array([item["embedding"] for item in content(answer)["data"]]), headers(answer)

@@ -13,7 +13,7 @@ import httpx2
 import numpy as np
 import pytest
 
-from tests import emulator, process, tiny, wire
+from tests import emulator, process, raw_http, tiny
 from tests import s3 as s3_server
 from tests.events import event
 
@@ -59,18 +59,18 @@ MIX: list[tuple[str, int, bytes, int]] = [
 
 def send_planned(url: str, client: httpx2.Client, name: str, content: bytes) -> int:
     """Send one request of the mix; return its status."""
-    request_bytes = wire.request("POST", "/v1/embeddings", body=content)
+    request_bytes = raw_http.request("POST", "/v1/embeddings", body=content)
     match name:
         case "partial request":
-            with wire.connect(url) as connection:
+            with raw_http.connect(url) as connection:
                 connection.sendall(request_bytes[: len(request_bytes) // 2])
             return 0
         case "cancelled request":
-            with wire.connect(url) as connection:
+            with raw_http.connect(url) as connection:
                 connection.sendall(request_bytes)
             return 0
         case "oversized body":
-            return wire.send(url, request_bytes).status
+            return raw_http.send(url, request_bytes).status
         case _:
             return client.post(f"{url}/v1/embeddings", content=content).status_code
 
@@ -110,7 +110,7 @@ def test_memory_stays_flat_over_loopback(service, requests, record_property, cap
         list(pool.map(run_one, plan))
     assert sum(response_counts.values()) == requests
     growth, per_request = samples[-1][1] - samples[0][1], slope(samples)
-    process.until(lambda: process.descriptors(pid) <= CLIENTS + 20)  # every connection is closed or kept alive
+    process.wait_until(lambda: process.descriptors(pid) <= CLIENTS + 20)  # every connection is closed or kept alive
     p50, p99 = np.percentile(milliseconds, [50, 99])
     summary = (
         f"{requests:,} requests over loopback, {CLIENTS} concurrent, in {time.monotonic() - started:.0f} s: none lost; "
@@ -140,8 +140,8 @@ def test_memory_stays_flat_under_lambdas_emulator(request, requests, tmp_path, r
             assert function.invoke(embedding_event(content))["statusCode"] == expected, name
             milliseconds.append((time.perf_counter() - sent_at) * 1000)
             if number >= WARM_UP * len(plan):
-                samples.append((number, process.resident_bytes(function.runtime)))
-                counted.add((process.descriptors(function.runtime), process.threads(function.runtime)))
+                samples.append((number, process.resident_bytes(function.runtime_pid)))
+                counted.add((process.descriptors(function.runtime_pid), process.threads(function.runtime_pid)))
         lines = [line for line in function.records() if "Requests" in line]
     assert len(lines) == len(plan)
     p50, p99 = np.percentile(milliseconds, [50, 99])

@@ -30,7 +30,7 @@ def directory(tmp_path: Path, monkeypatch) -> Path:
         for text, vector in zip(TEXTS, vectors, strict=True)
     ]
     (tmp_path / "models" / "tiny-bert").mkdir(parents=True)
-    tiny.write(tmp_path / "models/tiny-bert/golden.json", {"source_sha256": parsed.weights_sha256, "data": rows})
+    tiny.write_json(tmp_path / "models/tiny-bert/golden.json", {"source_sha256": parsed.weights_sha256, "data": rows})
     monkeypatch.setattr(golden, "MODELS", tmp_path / "models")
     return folder
 

@@ -32,7 +32,7 @@ def test_read_applies_sentence_transformers_defaults_where_its_files_are_missing
 
 
 def test_read_parses_the_newer_pooling_configuration(directory):
-    tiny.write(directory / "1_Pooling/config.json", {"embedding_dimension": 32, "pooling_mode": "mean"})
+    tiny.write_json(directory / "1_Pooling/config.json", {"embedding_dimension": 32, "pooling_mode": "mean"})
     assert read(directory).pooling == "mean"
 
 
@@ -45,7 +45,7 @@ def test_read_parses_the_newer_pooling_configuration(directory):
     ],
 )
 def test_read_rejects_unsupported_architectures_by_name(directory, file, content, message):
-    tiny.write(directory / file, content)
+    tiny.write_json(directory / file, content)
     with pytest.raises(SourceError, match=message):
         read(directory)
 
