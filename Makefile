@@ -48,7 +48,7 @@ test-image: setup ## build the image and test it under Lambda's emulator and sam
 	$(uv) sync --project tests/infra --frozen --quiet
 	tests/image/engine.sh
 	tests/infra/.venv/bin/sam build
-	$(python) -m pytest --image function:latest --soak 3000 tests/image tests/contract/test_emulator.py tests/contract/test_emulator_s3.py tests/soak/test_soak.py::test_through_lambdas_emulator
+	$(python) -m pytest --image function:latest --soak 3000 tests/image tests/contract/test_emulator.py tests/contract/test_emulator_s3.py tests/soak/test_soak.py::test_memory_stays_flat_under_lambdas_emulator
 
 test-models: setup ## build the full-precision model, publish it to a local S3 server and serve it with the bundled one
 	$(uv) run --frozen --group recipe python -m model_artifacts.recipe --full-precision
@@ -56,7 +56,7 @@ test-models: setup ## build the full-precision model, publish it to a local S3 s
 
 test-processors: setup ## compare vectors with those of an emulated Haswell (needs QEMU, or root on Debian; ARM64=1 adds arm64)
 	tests/processors/emulators.sh $(if $(ARM64),arm64)
-	$(python) -m pytest tests/processors $(if $(EVERY),--every $(EVERY)) $(if $(ARM64),,--deselect tests/processors/test_processors.py::test_arm64_gives_nearly_the_same)
+	$(python) -m pytest tests/processors $(if $(EVERY),--every $(EVERY)) $(if $(ARM64),,--deselect tests/processors/test_processors.py::test_arm64_vectors_are_nearly_identical)
 
 fuzz: setup ## test every property with thousands of generated inputs (FUZZ_SECONDS=60 per property)
 	FUZZ_SECONDS=$(or $(FUZZ_SECONDS),60) $(python) -m pytest tests/fuzz -v -s --hypothesis-profile fuzz

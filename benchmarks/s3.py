@@ -165,9 +165,9 @@ def delay(exchange: Exchange) -> None:
     """Respond with the latency and the rate of S3."""
     time.sleep(FIRST_BYTE_SECONDS)
     if exchange.command == "HEAD":
-        exchange.answer(exchange.status, exchange.content)
+        exchange.respond(exchange.status, exchange.content)
         return
-    exchange.begin(exchange.status, len(exchange.content))
+    exchange.send_head(exchange.status, len(exchange.content))
     started = time.perf_counter()
     for sent in range(0, len(exchange.content), CHUNK):
         exchange.wfile.write(exchange.content[sent : sent + CHUNK])

@@ -1,4 +1,4 @@
-"""What `sam deploy` would create, asserted on the translated template."""
+"""The resources that `sam deploy` creates, checked on the translated template."""
 
 import json
 import subprocess
@@ -22,7 +22,7 @@ VARIANTS = {
         "ReservedConcurrency": "9",
     },
 }
-# What reaches the function but is no part of a version.
+# Parameters of the function that are not part of a version.
 UNVERSIONED = {"ReservedConcurrency", "AWS::NoValue"}
 BIN = Path(sys.executable).parent
 
@@ -33,23 +33,23 @@ def stack(request):
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
-def test_sam_finds_every_environment_valid(environment):
+def test_sam_validates_every_environment(environment):
     command = [BIN / "sam", "validate", "--lint", "--config-env", environment]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("variant", ["default", "dev"])  # SAM resolves no other parameter than GradualDeployment
-def test_what_sam_makes_of_it_passes_the_linter(variant, tmp_path):
+@pytest.mark.parametrize("variant", ["default", "dev"])  # SAM resolves only the parameter GradualDeployment
+def test_translated_template_passes_cfn_lint(variant, tmp_path):
     path = tmp_path / "translated.json"
     path.write_text(json.dumps(translate(**VARIANTS[variant]).translated))
-    # W2001: GradualDeployment is used no more, since SAM has resolved it.
+    # W2001: GradualDeployment is unused once SAM has resolved it.
     command = [BIN / "cfn-lint", "--regions", "eu-central-1", "--ignore-checks", "W2001", "--", path]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
 
 
-def test_no_right_is_wider_than_it_must_be(stack):
+def test_roles_grant_only_the_permissions_they_need(stack):
     for name, role in stack.of("AWS::IAM::Role").items():
         for statement in (
             each for policy in role.get("Policies", []) for each in policy["PolicyDocument"]["Statement"]
@@ -66,7 +66,7 @@ def test_no_right_is_wider_than_it_must_be(stack):
     assert [each["Resource"] for each in reads] == [{"Fn::Sub": "${ArtifactBucket.Arn}/models/*"}]
 
 
-def test_the_bucket_is_closed_but_to_the_account_over_tls(stack):
+def test_bucket_is_private_versioned_encrypted_and_requires_tls(stack):
     bucket = stack.only("AWS::S3::Bucket")
     assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
     assert bucket["VersioningConfiguration"] == {"Status": "Enabled"}
@@ -75,7 +75,7 @@ def test_the_bucket_is_closed_but_to_the_account_over_tls(stack):
     assert (statement["Effect"], statement["Condition"]) == ("Deny", {"Bool": {"aws:SecureTransport": "false"}})
 
 
-def test_alarms_take_a_version_back_and_tell_their_topic():
+def test_alarms_roll_back_a_deployment_and_notify_their_topic():
     stack = translate(AlarmTopic="arn:aws:sns:eu-central-1:123456789012:alarms")
     alarms = stack.of("AWS::CloudWatch::Alarm")
     assert set(alarms) == {
@@ -88,29 +88,29 @@ def test_alarms_take_a_version_back_and_tell_their_topic():
     for alarm in alarms.values():
         assert alarm["AlarmActions"] == ["arn:aws:sns:eu-central-1:123456789012:alarms"]
     group = stack.only("AWS::CodeDeploy::DeploymentGroup")
-    wired = {each["Name"]["Ref"] for each in group["AlarmConfiguration"]["Alarms"]}
-    assert wired == set(alarms) - {"ThrottlesAlarm"}
+    rollback_alarms = {each["Name"]["Ref"] for each in group["AlarmConfiguration"]["Alarms"]}
+    assert rollback_alarms == set(alarms) - {"ThrottlesAlarm"}
     assert "Canary10Percent5Minutes" in json.dumps(group["DeploymentConfigName"])
     assert group["ServiceRoleArn"] == {"Fn::GetAtt": ["DeploymentRole", "Arn"]}
     assert stack.resources["FunctionAliaslive"]["UpdatePolicy"]["CodeDeployLambdaAliasUpdate"]
 
 
-def test_alarms_without_a_topic_tell_nobody(stack):
+def test_alarms_without_a_topic_have_no_actions(stack):
     assert all("AlarmActions" not in alarm for alarm in stack.of("AWS::CloudWatch::Alarm").values())
 
 
-def test_the_dev_environment_deploys_at_once():
+def test_dev_environment_deploys_without_a_canary():
     stack = translate(**ENVIRONMENTS["dev"])
     assert not stack.of("AWS::CodeDeploy::DeploymentGroup")
     assert "UpdatePolicy" not in stack.resources["FunctionAliaslive"]
     assert stack.only("AWS::Lambda::Function")["ReservedConcurrentExecutions"] == "10"
 
 
-def test_the_function_is_what_the_parameters_say():
+def test_parameters_configure_the_function():
     function = translate(**VARIANTS["large"]).only("AWS::Lambda::Function")
     assert function["Architectures"] == ["arm64"]
     assert (function["PackageType"], function["MemorySize"]) == ("Image", "10240")
-    assert function["Timeout"] == 29  # of the gateway's 30
+    assert function["Timeout"] == 29  # less than the gateway's 30
     assert function["TracingConfig"] == {"Mode": "Active"}
     assert function["LoggingConfig"] == {"LogGroup": {"Ref": "FunctionLog"}, "LogFormat": "JSON"}
     alias = translate(**VARIANTS["large"]).only("AWS::Lambda::Alias")
@@ -120,42 +120,42 @@ def test_the_function_is_what_the_parameters_say():
 
 
 def version(stack):
-    """Return what decides on a new version: its logical id, and the content whose number is in its description."""
+    """Return what triggers a new version: its logical ID, and the configuration whose number is in its description."""
     ((name, properties),) = stack.of("AWS::Lambda::Version").items()
     assert properties["Description"] == {"Fn::Sub": "configuration ${ConfigurationRevision.VersionNumber}"}
     return name, stack.only("AWS::AppConfig::HostedConfigurationVersion")["Content"]["Fn::Sub"]
 
 
-def test_a_new_image_is_a_new_version():
+def test_new_image_creates_a_new_version():
     assert version(translate())[0] != version(translate(image=IMAGE.replace("0", "1")))[0]
 
 
-def test_a_change_in_the_template_is_a_new_version():
+def test_template_change_creates_a_new_version():
     changed = TEMPLATE.replace("MODELS: !Ref Models", "MODELS: another")
     assert version(translate())[0] != version(translate(template=changed))[0]
 
 
-def test_sam_itself_does_not_see_that_a_parameter_changed():
-    """The reason for ConfigurationRevision: once this fails, SAM has fixed it, and the resource can go."""
+def test_sam_alone_creates_no_version_for_a_changed_parameter():
+    """The reason for ConfigurationRevision: when this test fails, SAM has changed, and the resource can be removed."""
     assert version(translate())[0] == version(translate(Models="another"))[0]
 
 
-def test_every_parameter_that_reaches_a_version_is_in_its_configuration():
+def test_configuration_contains_exactly_the_parameters_of_a_version():
     stack = translate()
     (function,) = (each for each in stack.translated["Resources"].values() if each["Type"] == "AWS::Lambda::Function")
     parameters = set(stack.translated["Parameters"])
-    reaching = references(function) & parameters - UNVERSIONED
+    used = references(function) & parameters - UNVERSIONED
     configuration = stack.translated["Resources"]["ConfigurationRevision"]["Properties"]["Content"]
-    assert {"Models", "ApiKeys", "MemorySize", "AuthMode"} < reaching
-    # Both ways: a number that changes without the function would ask Lambda for a version it already has.
-    assert references(configuration) & parameters == reaching
+    assert {"Models", "ApiKeys", "MemorySize", "AuthMode"} < used
+    # Equal in both directions: a revision without a change of the function would request a version that exists.
+    assert references(configuration) & parameters == used
 
 
 def operations(stack):
     return stack.only("AWS::ApiGatewayV2::Api")["Body"]["paths"]
 
 
-def test_every_way_in_leads_to_the_alias(stack):
+def test_every_entry_point_invokes_the_alias(stack):
     for path in operations(stack).values():
         for operation in path.values():
             integration = operation["x-amazon-apigateway-integration"]
@@ -176,7 +176,7 @@ def test_every_way_in_leads_to_the_alias(stack):
         ("jwt", [{"jwt": []}], {"jwt"}),
     ],
 )
-def test_who_checks_the_caller(variant, security, schemes):
+def test_auth_mode_selects_the_authorizer(variant, security, schemes):
     stack = translate(**VARIANTS[variant])
     paths = operations(stack)
     assert paths["$default"]["x-amazon-apigateway-any-method"]["security"] == security
@@ -187,7 +187,7 @@ def test_who_checks_the_caller(variant, security, schemes):
     assert environment["API_KEYS"] == VARIANTS[variant].get("ApiKeys", "")
 
 
-def test_jwts_are_checked_against_issuer_and_audience():
+def test_jwt_authorizer_checks_issuer_and_audience():
     body = translate(**JWT).only("AWS::ApiGatewayV2::Api")["Body"]
     authorizer = body["components"]["securitySchemes"]["jwt"]["x-amazon-apigateway-authorizer"]
     assert authorizer["jwtConfiguration"] == {"issuer": "https://issuer.example", "audience": ["embeddings"]}
@@ -203,7 +203,7 @@ def test_jwts_are_checked_against_issuer_and_audience():
         ({"FunctionUrl": "true", **JWT}, None, False),
     ],
 )
-def test_a_function_url_is_made_when_asked_for_and_never_past_an_authorizer(overrides, auth_type, public):
+def test_function_url_is_optional_and_never_bypasses_an_authorizer(overrides, auth_type, public):
     stack = translate(**overrides)
     assert [url["AuthType"] for url in stack.of("AWS::Lambda::Url").values()] == ([auth_type] if auth_type else [])
     permissions = stack.of("AWS::Lambda::Permission").values()
@@ -211,19 +211,19 @@ def test_a_function_url_is_made_when_asked_for_and_never_past_an_authorizer(over
     assert ("FunctionUrlBaseUrl" in stack.outputs) == bool(auth_type)
 
 
-def test_rules_refuse_what_could_not_work():
+def test_rules_reject_invalid_parameter_combinations():
     rules = translate().translated["Rules"]
     assert set(rules) == {"JwtsNeedAnIssuerAndAnAudience", "FunctionUrlsCannotCheckJwts"}
 
 
-def test_access_logs_hold_neither_headers_nor_bodies(stack):
+def test_access_logs_contain_neither_headers_nor_bodies(stack):
     settings = stack.only("AWS::ApiGatewayV2::Stage")["AccessLogSettings"]
     logged = json.loads(settings["Format"])
     assert logged["request_id"] == "$context.requestId"
     assert not any(word in settings["Format"] for word in ("header", "body", "claims", "querystring", "path"))
 
 
-def test_logs_are_kept_for_as_long_as_asked():
+def test_log_retention_follows_the_parameter():
     groups = translate(LogRetentionDays="365").of("AWS::Logs::LogGroup")
     assert {name: group["RetentionInDays"] for name, group in groups.items()} == {
         "FunctionLog": "365",
@@ -231,7 +231,7 @@ def test_logs_are_kept_for_as_long_as_asked():
     }
 
 
-def test_the_dashboard_is_json_and_shows_what_the_function_emits(stack):
+def test_dashboard_is_valid_json_and_shows_the_functions_metrics(stack):
     body = stack.only("AWS::CloudWatch::Dashboard")["DashboardBody"]["Fn::Sub"][0]
     dashboard = json.dumps(json.loads(body))
     for metric in ("Requests", "Inputs", "Tokens", "Errors", "ColdStarts", "ModelLoadFailures", "ColdStartFirstRun"):
@@ -239,14 +239,14 @@ def test_the_dashboard_is_json_and_shows_what_the_function_emits(stack):
         assert f'"{metric}"' in (ROOT / "handler/telemetry.py").read_text() or metric.startswith("ColdStart")
 
 
-def test_outputs_are_ready_to_paste_and_hold_no_secret(stack):
+def test_outputs_are_complete_and_contain_no_secret(stack):
     assert {"BaseUrl", "FunctionName", "AliasArn", "ArtifactBucketName", "DashboardUrl"} <= set(stack.outputs)
     assert stack.outputs["BaseUrl"]["Value"]["Fn::Sub"].endswith("/v1")
     assert "ApiKeys" not in references(stack.translated["Outputs"])
     assert "a" * 64 not in json.dumps(stack.outputs)
 
 
-def test_every_parameter_is_described_grouped_and_labelled():
+def test_every_parameter_has_a_description_group_and_label():
     template = translate().translated
     interface = template["Metadata"]["AWS::CloudFormation::Interface"]
     grouped = [name for group in interface["ParameterGroups"] for name in group["Parameters"]]
@@ -254,7 +254,7 @@ def test_every_parameter_is_described_grouped_and_labelled():
     assert all(parameter["Description"].endswith((".", "once")) for parameter in template["Parameters"].values())
 
 
-def test_defaults_are_those_of_the_service():
+def test_parameter_defaults_match_the_settings():
     source = (ROOT / "handler/settings.py").read_text()
     for name in ("Models", "ModelAliases", "TokenInput", "LongInput", "AuthMode"):
         for default in translate().translated["Parameters"][name]["Default"].split(","):

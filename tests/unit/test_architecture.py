@@ -1,4 +1,4 @@
-"""The structure of the code: which package imports which, the length of files, and who reads the environment."""
+"""The code's structure: imports between packages, lengths of files, and the only reader of the environment."""
 
 import ast
 import io
@@ -15,8 +15,8 @@ MODULES = sorted(path for path in HANDLER.rglob("*.py") if path.stem != "__init_
 PACKAGES = sorted(path.parent for path in HANDLER.glob("*/__init__.py"))
 
 SHARED = {"errors", "settings", "telemetry"}  # every package may import these
-# A package, or a module directly in handler/, to the others that it may import.
-ARROWS = {
+# Each package, and each module directly in handler/, with the others that it may import.
+ALLOWED_IMPORTS = {
     "local": {"main", "api", "models"},
     "main": {"api", "models", "lambda_events"},
     "api": {"lambda_events", "contract", "models", "embedding", "artifacts"},
@@ -31,8 +31,8 @@ ARROWS = {
 }
 
 
-def imports(path: Path) -> set[str]:
-    """Return the modules a file imports: `from handler import main` and `import handler.main` as `handler.main`."""
+def imported_modules(path: Path) -> set[str]:
+    """Return the modules that a file imports, `from handler import x` and `import handler.x` both as `handler.x`."""
     modules = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -46,11 +46,11 @@ def imports(path: Path) -> set[str]:
     return modules
 
 
-def name_of(path: Path) -> str:
+def module_name(path: Path) -> str:
     return ".".join(path.relative_to(HANDLER.parent).with_suffix("").parts)
 
 
-def listed(package: Path) -> list[str]:
+def listed_modules(package: Path) -> list[str]:
     """Return the modules and packages that a package's docstring lists, in its order."""
     docstring = ast.get_docstring(ast.parse((package / "__init__.py").read_text())) or ""
     return re.findall(r"^ *(\w+)(?:\.py|/) ", docstring, re.MULTILINE)
@@ -61,37 +61,37 @@ def test_a_package_docstring_lists_every_module(package):
     modules = {path.stem for path in package.glob("*.py")} | {
         path.parent.name for path in package.glob("*/__init__.py")
     }
-    assert sorted(listed(package)) == sorted(modules - {"__init__"})
+    assert sorted(listed_modules(package)) == sorted(modules - {"__init__"})
     (statement,) = ast.parse((package / "__init__.py").read_text()).body  # the docstring, and nothing else
     assert isinstance(statement, ast.Expr)
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_imports_follow_the_arrows(path):
-    _, package, *_ = name_of(path).split(".")
-    for module in imports(path):
+@pytest.mark.parametrize("path", MODULES, ids=module_name)
+def test_modules_import_only_allowed_packages(path):
+    _, package, *_ = module_name(path).split(".")
+    for module in imported_modules(path):
         assert not module.startswith(("model_artifacts", "tests", "benchmarks"))
         if module.startswith("handler."):
             target = module.split(".")[1]
-            assert target == package or target in ARROWS[package] | SHARED, f"{path} imports {module}"
+            assert target == package or target in ALLOWED_IMPORTS[package] | SHARED, f"{path} imports {module}"
 
 
-@pytest.mark.parametrize("path", [path for path in MODULES if path.parent != HANDLER], ids=name_of)
-def test_imports_within_a_package_point_down_its_list(path):
-    order = listed(path.parent)
-    package = name_of(path).rpartition(".")[0]
-    for module in imports(path):
+@pytest.mark.parametrize("path", [path for path in MODULES if path.parent != HANDLER], ids=module_name)
+def test_modules_import_only_modules_listed_after_them_in_their_package(path):
+    order = listed_modules(path.parent)
+    package = module_name(path).rpartition(".")[0]
+    for module in imported_modules(path):
         if module.startswith(f"{package}."):
             assert order.index(path.stem) < order.index(module.removeprefix(f"{package}.")), f"{path} imports {module}"
 
 
-def test_the_arrows_form_no_cycle():
-    order = list(ARROWS)
-    assert all(order.index(package) < order.index(target) for package in order for target in ARROWS[package])
+def test_allowed_imports_are_acyclic():
+    order = list(ALLOWED_IMPORTS)
+    assert all(order.index(package) < order.index(target) for package in order for target in ALLOWED_IMPORTS[package])
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_files_stay_short(path):
+@pytest.mark.parametrize("path", MODULES, ids=module_name)
+def test_modules_have_at_most_250_lines(path):
     assert len(path.read_text().splitlines()) <= 250
 
 
@@ -102,10 +102,10 @@ def test_unit_tests_mirror_the_packages():
             assert (package / path.name.removeprefix("test_")).exists(), f"{path} tests no module of {package}"
 
 
-def test_the_environment_is_read_in_one_place():
+def test_only_settings_reads_the_environment():
     reading = re.compile(r"getenv|os\.environ(?!\[.*\] = )|\benviron\[(?!.*\] = )")
     readers = {path.stem for path in MODULES if reading.search(path.read_text())}
-    assert readers == {"main", "settings"}  # main hands it over, settings reads it
+    assert readers == {"main", "settings"}  # main passes os.environ to Settings.from_env
 
 
 CODE = ("handler", "benchmarks", "model_artifacts", "tests", "layers")

@@ -12,17 +12,17 @@ from tests.events import KINDS, context, event
 
 @pytest.fixture
 def now(monkeypatch) -> float:
-    """Stop the clock."""
+    """Freeze the clock; return its time."""
     monkeypatch.setattr("handler.api.limits.time.monotonic", lambda: 1000.0)
     return 1000.0
 
 
-def test_outside_lambda_there_is_no_deadline():
+def test_requests_outside_lambda_have_no_deadline():
     assert request_deadline({"type": "http"}).ends == math.inf
 
 
 @pytest.mark.parametrize(("kind", "seconds"), list(zip(KINDS, (28, 28, 119), strict=True)))
-def test_a_deadline_ends_with_the_invocation_or_with_the_gateways_timeout(now, kind, seconds):
+def test_deadline_is_the_earlier_of_the_invocations_and_the_gateways_timeout(now, kind, seconds):
     scope = {"type": "http", "aws.event": event(kind), "aws.context": context(120)}
     deadline = request_deadline(scope)
     assert (deadline.arrived, deadline.ends) == (now, now + seconds)
@@ -31,10 +31,10 @@ def test_a_deadline_ends_with_the_invocation_or_with_the_gateways_timeout(now, k
 
 @pytest.mark.parametrize("dimensions", [2, 384, 1024])
 @pytest.mark.parametrize("encoding_format", ["float", "base64"])
-def test_as_many_vectors_are_promised_as_lambda_can_return(dimensions, encoding_format):
-    with pytest.raises(RequestError, match=r"\d+ fit") as refused:
+def test_largest_accepted_response_fits_in_lambdas_payload_limit(dimensions, encoding_format):
+    with pytest.raises(RequestError, match=r"\d+ fit") as raised:
         check_response_size(10**6, dimensions, encoding_format)
-    fitting = int(refused.value.message.split(" fit")[0].rsplit(" ", 1)[1])
+    fitting = int(raised.value.message.split(" fit")[0].rsplit(" ", 1)[1])
     check_response_size(fitting, dimensions, encoding_format)
     with pytest.raises(RequestError):
         check_response_size(fitting + 1, dimensions, encoding_format)
