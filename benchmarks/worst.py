@@ -251,7 +251,7 @@ def emulate(mode: str, worst: list[Candidate]) -> Iterator[tuple[int, float, flo
                 started = time.monotonic()
                 response = function.invoke(event("http-api-2.0", candidate.body()))
                 seconds = time.monotonic() - started
-                status = Path(f"/proc/{function.runtime}/status").read_text()
+                status = Path(f"/proc/{function.runtime_pid}/status").read_text()
                 peak = int(status.partition("VmHWM:")[2].split()[0]) / 1024
                 yield response.get("statusCode", 0), seconds, peak
 

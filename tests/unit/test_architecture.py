@@ -32,7 +32,7 @@ ALLOWED_IMPORTS = {
 
 
 def imported_modules(path: Path) -> set[str]:
-    """Return the modules that a file imports, `from handler import x` and `import handler.x` both as `handler.x`."""
+    """Return the modules a file imports: `from handler import main` and `import handler.main` as `handler.main`."""
     modules = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):

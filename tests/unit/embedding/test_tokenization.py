@@ -120,7 +120,7 @@ def test_decoded_texts_and_tokens_are_bounded_for_the_whole_request(monkeypatch)
     assert tokenizer_with().encode([[64]] * 10)
     with pytest.raises(RequestError, match=r"up to 'input\.10' have more than 10 characters") as raised:
         tokenizer_with().encode([[64]] * 20)
-    assert (raised.value.param, refused.value.code) == ("input", "request_too_large")
+    assert (raised.value.param, raised.value.code) == ("input", "request_too_large")
     monkeypatch.setattr("handler.embedding.tokenization.MAX_REQUEST_TOKENS", 4)
     assert tokenizer_with().encode(["a", "b c d"])
     inputs: list[list[str] | list[list[int]]] = [["a", "b c d e"], [[4] * 4, [4]]]
