@@ -61,8 +61,9 @@ test-processors: setup ## compare vectors with those of an emulated Haswell (nee
 fuzz: setup ## test every property with thousands of generated inputs (FUZZ_SECONDS=60 per property)
 	FUZZ_SECONDS=$(or $(FUZZ_SECONDS),60) $(python) -m pytest tests/fuzz -v -s --hypothesis-profile fuzz
 
-worst: setup ## search for the request that takes the most CPU or memory (WORST_SECONDS=60 for each mode and each of the two)
+worst: setup ## search for the request that takes the most CPU or memory (WORST_SECONDS=60 per mode and objective)
 	$(python) -m benchmarks.worst --seconds $(or $(WORST_SECONDS),60)
+	$(python) -m benchmarks.worst --soak $(or $(WORST_REQUESTS),5000)
 
 soak: setup ## send thousands of requests over loopback and through Lambda's emulator; check memory, files and threads
 	$(python) -m pytest tests/soak -v -s --soak 3000

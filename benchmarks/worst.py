@@ -19,7 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields
-from itertools import pairwise
+from itertools import cycle, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -112,24 +112,25 @@ class Candidate:
             escaped=chance.random() < 0.1,
         )
 
-    def body(self) -> str:
+    def body(self, first_word: int = 0) -> str:
         """Return a request body under the limits: as many of the inputs as a body may hold."""
         fixed = {"model": "all-MiniLM-L6-v2", "encoding_format": self.encoding_format}
         if self.shape == "unused field":
-            filler = json.dumps({**fixed, "input": "a", "unused": [self._text(0)] * self.inputs}, ensure_ascii=False)
+            filler = json.dumps({**fixed, "input": "a", "unused": [self._text(0, 0)] * self.inputs}, ensure_ascii=False)
             return filler if len(filler.encode()) <= MAX_BODY_BYTES else json.dumps({**fixed, "input": "a"})
         inputs, room = [], MAX_BODY_BYTES - 200
         for index in range(min(self.inputs, MAX_INPUTS)):
-            given = self._text(index) if self.shape == "text" else self._ids(index)
+            given = self._text(index, first_word) if self.shape == "text" else self._ids(index)
             room -= len(json.dumps(given, ensure_ascii=self.escaped).encode()) + 2
             if room < 0:
                 break
             inputs.append(given)
         return json.dumps({**fixed, "input": inputs or ["a"]}, ensure_ascii=self.escaped)
 
-    def _text(self, index: int) -> str:
+    def _text(self, index: int, first_word: int) -> str:
         words = max(1, self.length // (self.word + len(self.separator)))
-        text = self.separator.join(self._word((index * words + number) % self.distinct) for number in range(words))
+        start = first_word + index * words
+        text = self.separator.join(self._word(number % self.distinct) for number in range(start, start + words))
         return text[: min(self.length, cl100k.MAX_CHARACTERS)] or "a"
 
     def _word(self, number: int) -> str:
@@ -166,6 +167,16 @@ KNOWN = (
 )
 
 
+# Cheap enough for thousands of requests.
+SOAK = (
+    Candidate(word=65_000, length=65_000, inputs=63, distinct=1 << 60),
+    Candidate(word=18, length=250, inputs=40, distinct=1 << 60),
+    Candidate(shape="ids of the longest tokens", inputs=40, length=400),
+    Candidate(alphabet="cyrillic", ending="cyrillic", length=250, inputs=200, distinct=1 << 60),
+)
+Invoke = Callable[[Any, Any], dict[str, Any]]
+
+
 @dataclass(frozen=True, slots=True)
 class Cost:
     """What a candidate took: CPU seconds outside inference, peak memory of the process in MB, and the status."""
@@ -186,14 +197,12 @@ class FreeSession(InferenceSession):
         return np.broadcast_to(self._state, (*token_ids.shape, self._state.shape[-1]))
 
 
-def measure(candidate: Candidate) -> Cost:
+def measure(invoke: Invoke, candidate: Candidate) -> Cost:
     """Run a candidate in a process of its own."""
-    from handler.main import lambda_handler
-
     request = event("http-api-2.0", candidate.body())
     reading, writing = os.pipe()
     if not (child := os.fork()):
-        _run(lambda: lambda_handler(request, context()), writing)
+        _run(invoke, request, writing)
     os.close(writing)
     with open(reading, "rb") as result:  # noqa: PTH123 - a pipe
         cost = Cost(**json.loads(result.read()))
@@ -201,10 +210,10 @@ def measure(candidate: Candidate) -> Cost:
     return cost
 
 
-def _run(invoke: Callable[[], dict[str, Any]], writing: int) -> None:
+def _run(invoke: Invoke, request: dict[str, Any], writing: int) -> None:
     Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here (proc(5))
     before = _cpu()
-    response = invoke()
+    response = invoke(request, context())
     cpu = _cpu() - before
     (peak,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
     result = {"cpu": cpu, "megabytes": int(peak.split()[1]) / 1024, "status": response["statusCode"]}
@@ -217,29 +226,47 @@ def _cpu() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def climb(objective: Callable[[Cost], float], seconds: float, chance: random.Random) -> tuple[Candidate, Cost]:
+def climb(
+    invoke: Invoke, objective: Callable[[Cost], float], seconds: float, chance: random.Random
+) -> tuple[Candidate, Cost]:
     """Return the worst candidate found in that time, starting from those known."""
     until = time.monotonic() + seconds
-    scored = [(candidate, measure(candidate)) for candidate in KNOWN]
+    scored = [(candidate, measure(invoke, candidate)) for candidate in KNOWN]
     worst, cost = max(scored, key=lambda each: objective(each[1]))
     while time.monotonic() < until:
         candidate = Candidate.drawn(chance) if chance.random() < 0.2 else worst.mutated(chance)
-        tried = measure(candidate)
+        tried = measure(invoke, candidate)
         if objective(tried) > objective(cost):
             worst, cost = candidate, tried
     return worst, cost
 
 
-def search(mode: str, seconds: float) -> Iterator[tuple[str, Candidate, Cost]]:
-    """Yield the worst for CPU, and the worst for memory, of a mode, in this process."""
+def _serve(mode: str) -> Invoke:
+    """Load the function with the settings of a mode and free inference."""
     os.environ |= {"AUTH_MODE": "none", **MODES[mode]}
-    from handler.main import catalog
+    from handler.main import catalog, lambda_handler
 
     assert catalog is not None
     catalog.default._session = FreeSession(catalog.default.manifest.dimensions)
+    return lambda_handler
+
+
+def search(mode: str, seconds: float) -> Iterator[tuple[str, Candidate, Cost]]:
+    """Yield the worst for CPU, and the worst for memory, of a mode, in this process."""
+    lambda_handler = _serve(mode)
     chance = random.Random(SEED)
     for name, objective in (("CPU", lambda cost: cost.cpu), ("memory", lambda cost: cost.megabytes)):
-        yield name, *climb(objective, seconds, chance)
+        yield name, *climb(lambda_handler, objective, seconds, chance)
+
+
+def soak(requests: int) -> float:
+    """Send expensive requests in turn, most with words that no other has; return the growth of memory in MB."""
+    lambda_handler, resident = _serve("error"), []
+    for number, candidate in zip(range(requests), cycle(SOAK)):
+        lambda_handler(event("http-api-2.0", candidate.body(number * 1_000)), context())
+        if number > requests // 3:  # the word cache has reached its size
+            resident.append(int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize())
+    return (resident[-1] - min(resident)) / 1e6
 
 
 def emulate(mode: str, worst: list[Candidate]) -> Iterator[tuple[int, float, float]]:
@@ -260,11 +287,15 @@ def main() -> None:
     """Search each mode, print the worst of each, and fail if the defaults exceed their budget."""
     parser = argparse.ArgumentParser(description="Search for the request that takes the most CPU and memory.")
     parser.add_argument("--seconds", type=float, default=60, help="for each mode and each of the two")
+    parser.add_argument("--soak", type=int, metavar="REQUESTS", help="send so many in a row and print memory's growth")
     parser.add_argument("--mode", choices=MODES, help=argparse.SUPPRESS)  # this process searches one mode
     arguments = parser.parse_args()
     if arguments.mode:
         for name, candidate, cost in search(arguments.mode, arguments.seconds):
             print(json.dumps([name, asdict(candidate), asdict(cost)]), flush=True)
+        return
+    if arguments.soak:
+        print(f"{arguments.soak:,} expensive requests in a row: {soak(arguments.soak):+.1f} MB after the first third")
         return
     exceeded = False
     for mode in MODES:
