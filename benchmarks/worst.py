@@ -1,11 +1,11 @@
-"""A search for the worst request: the most CPU outside inference, and the most memory, that one request can take.
+"""Searches for the worst request: the most CPU time outside inference, and the most memory, that one request can take.
 
-make worst (WORST_SECONDS=60 for each mode and each of the two)
+make worst (WORST_SECONDS=60 per search; each mode has two searches, for CPU and for memory)
 
-A hill climb over what a request consists of. Every candidate runs in a process of its own, forked from one that has
-loaded the bundled model, and goes through `lambda_handler`, body and event included. Inference costs nothing meanwhile:
-that is another budget, which the deadline bounds. The worst of each mode then runs once with real inference, under
-Lambda's emulator and its deadline of 29 seconds.
+The search is a hill climb over the properties of a request. Every candidate runs in a new process, forked from one that
+has loaded the bundled model, and goes through `lambda_handler`, including its body and event. Inference is replaced by
+a constant: its time has another budget, which the deadline limits. The worst candidates of each mode then run once with
+real inference, under Lambda's emulator and its timeout of 29 seconds.
 """
 
 import argparse
@@ -35,7 +35,7 @@ from tests import emulator
 from tests.events import context, event
 
 MAX_CPU_SECONDS, MAX_MEGABYTES = 3.0, 350.0  # at default settings
-# Settings that change what an input becomes; the first are the defaults.
+# Settings that change how inputs are processed; the first mode has the defaults.
 MODES = {
     "error": {},
     "truncate": {"LONG_INPUT": "truncate"},
@@ -66,14 +66,14 @@ SEED = 13
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """What a request consists of.
+    """The properties of a request.
 
-    alphabet     of the characters of a word
-    ending       alphabet of a word's last character
-    word         characters of a word
-    distinct     different words before they repeat
-    inputs       in the request
-    length       characters, or token ids, of an input
+    alphabet     the alphabet of a word's characters
+    ending       the alphabet of a word's last character
+    word         characters per word
+    distinct     the number of different words before they repeat
+    inputs       inputs per request
+    length       characters, or token ids, per input
     """
 
     shape: str = "text"
@@ -88,7 +88,7 @@ class Candidate:
     escaped: bool = False
 
     def mutated(self, chance: random.Random) -> "Candidate":
-        """Return a candidate with one to three other values, sizes drawn again or changed by a factor."""
+        """Return a candidate with one to three changed values; sizes are drawn again or multiplied by a factor."""
         other, values = Candidate.drawn(chance), asdict(self)
         for name in chance.sample([field.name for field in fields(Candidate)], chance.randint(1, 3)):
             value = values[name]
@@ -98,7 +98,7 @@ class Candidate:
 
     @classmethod
     def drawn(cls, chance: random.Random) -> "Candidate":
-        """Return a candidate at random, sizes evenly by their logarithm."""
+        """Return a random candidate; the logarithms of its sizes are uniformly distributed."""
         return cls(
             shape=chance.choices(SHAPES, (6, 2, 2, 1))[0],
             alphabet=chance.choice(list(ALPHABETS)),
@@ -113,7 +113,7 @@ class Candidate:
         )
 
     def body(self, first_word: int = 0) -> str:
-        """Return a request body under the limits: as many of the inputs as a body may hold."""
+        """Return a request body with as many of the inputs as the size limit allows."""
         fixed = {"model": "all-MiniLM-L6-v2", "encoding_format": self.encoding_format}
         if self.shape == "unused field":
             filler = json.dumps({**fixed, "input": "a", "unused": [self._text(0, 0)] * self.inputs}, ensure_ascii=False)
@@ -167,7 +167,7 @@ KNOWN = (
 )
 
 
-# Cheap enough for thousands of requests.
+# Candidates that are cheap enough for thousands of requests.
 SOAK = (
     Candidate(word=65_000, length=65_000, inputs=63, distinct=1 << 60),
     Candidate(word=18, length=250, inputs=40, distinct=1 << 60),
@@ -179,7 +179,7 @@ Invoke = Callable[[Any, Any], dict[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a candidate took: CPU seconds outside inference, peak memory of the process in MB, and the status."""
+    """CPU seconds outside inference, peak memory of the process in MB, and the HTTP status of a candidate."""
 
     cpu: float
     megabytes: float
@@ -187,18 +187,18 @@ class Cost:
 
 
 class FreeSession(InferenceSession):
-    """Stands for the session: returns zeros but for one component, at no cost."""
+    """A session without computation: the hidden states are one in the first component and zero elsewhere."""
 
     def __init__(self, hidden: int) -> None:
         self._state: HiddenStates = np.eye(1, hidden, dtype=np.float32)[None]
 
     def run(self, token_ids: NDArray[np.int64]) -> HiddenStates:
-        """Return hidden states (tokens, texts, hidden) that share their memory."""
+        """Return constant hidden states (tokens, texts, hidden) as a view of one vector."""
         return np.broadcast_to(self._state, (*token_ids.shape, self._state.shape[-1]))
 
 
 def measure(invoke: Invoke, candidate: Candidate) -> Cost:
-    """Run a candidate in a process of its own."""
+    """Run a candidate in a forked process."""
     request = event("http-api-2.0", candidate.body())
     reading, writing = os.pipe()
     if not (child := os.fork()):
@@ -211,7 +211,7 @@ def measure(invoke: Invoke, candidate: Candidate) -> Cost:
 
 
 def _run(invoke: Invoke, request: dict[str, Any], writing: int) -> None:
-    Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here (proc(5))
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak (proc(5))
     before = _cpu()
     response = invoke(request, context())
     cpu = _cpu() - before
@@ -229,7 +229,7 @@ def _cpu() -> float:
 def climb(
     invoke: Invoke, objective: Callable[[Cost], float], seconds: float, chance: random.Random
 ) -> tuple[Candidate, Cost]:
-    """Return the worst candidate found in that time, starting from those known."""
+    """Return the worst candidate found in `seconds`, starting from KNOWN."""
     until = time.monotonic() + seconds
     scored = [(candidate, measure(invoke, candidate)) for candidate in KNOWN]
     worst, cost = max(scored, key=lambda each: objective(each[1]))
@@ -242,7 +242,7 @@ def climb(
 
 
 def _serve(mode: str) -> Invoke:
-    """Load the function with the settings of a mode and free inference."""
+    """Load the function with the settings of a mode and FreeSession."""
     os.environ |= {"AUTH_MODE": "none", **MODES[mode]}
     from handler.main import catalog, lambda_handler
 
@@ -252,7 +252,7 @@ def _serve(mode: str) -> Invoke:
 
 
 def search(mode: str, seconds: float) -> Iterator[tuple[str, Candidate, Cost]]:
-    """Yield the worst for CPU, and the worst for memory, of a mode, in this process."""
+    """Yield the worst candidates of a mode for CPU and for memory, searched in this process."""
     lambda_handler = _serve(mode)
     chance = random.Random(SEED)
     for name, objective in (("CPU", lambda cost: cost.cpu), ("memory", lambda cost: cost.megabytes)):
@@ -260,7 +260,7 @@ def search(mode: str, seconds: float) -> Iterator[tuple[str, Candidate, Cost]]:
 
 
 def soak(requests: int) -> float:
-    """Send expensive requests in turn, most with words that no other has; return the growth of memory in MB."""
+    """Send the requests of SOAK in turn, most of them with new words; return the growth of memory in MB."""
     lambda_handler, resident = _serve("error"), []
     for number, candidate in zip(range(requests), cycle(SOAK)):
         lambda_handler(event("http-api-2.0", candidate.body(number * 1_000)), context())
@@ -284,11 +284,13 @@ def emulate(mode: str, worst: list[Candidate]) -> Iterator[tuple[int, float, flo
 
 
 def main() -> None:
-    """Search each mode, print the worst of each, and fail if the defaults exceed their budget."""
+    """Search each mode and print its worst candidates; fail if the default mode exceeds its budget."""
     parser = argparse.ArgumentParser(description="Search for the request that takes the most CPU and memory.")
-    parser.add_argument("--seconds", type=float, default=60, help="for each mode and each of the two")
-    parser.add_argument("--soak", type=int, metavar="REQUESTS", help="send so many in a row and print memory's growth")
-    parser.add_argument("--mode", choices=MODES, help=argparse.SUPPRESS)  # this process searches one mode
+    parser.add_argument("--seconds", type=float, default=60, help="per search; each mode has two")
+    parser.add_argument(
+        "--soak", type=int, metavar="REQUESTS", help="send this many requests in a row and print the growth of memory"
+    )
+    parser.add_argument("--mode", choices=MODES, help=argparse.SUPPRESS)  # the process that searches one mode
     arguments = parser.parse_args()
     if arguments.mode:
         for name, candidate, cost in search(arguments.mode, arguments.seconds):
