@@ -34,7 +34,7 @@ PIECES = st.sampled_from(
 )
 ALPHABETS = (
     st.characters(max_codepoint=127)
-    | st.characters()
+    | st.characters(codec="utf-8")
     | st.sampled_from("\u0301\u4e2d\ufdfa\u00a0\u200b\u2014\U0001f600\u0130")
 )
 
