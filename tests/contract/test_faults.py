@@ -103,7 +103,7 @@ def test_function_recovers_after_a_kill_during_a_request(tmp_path, record_result
         assert function.invoke(embedding_event(1))["statusCode"] == 200
         pid, before = function.runtime_pid, process.cpu_seconds(function.runtime_pid)
         lost: list[dict[str, Any]] = []
-        caller = threading.Thread(target=lambda: lost.append(function.invoke(embedding_event(2048))))
+        caller = threading.Thread(target=lambda: lost.append(function.invoke(embedding_event(256))))
         caller.start()
         wait_until(lambda: process.cpu_seconds(pid) > before + 0.3)
         os.kill(pid, signal.SIGKILL)

@@ -92,30 +92,30 @@ def test_prompt_is_prepended_to_every_text():
     assert tokenizer_with().encode(["b", "c"], prompt="a ") == tokenizer_with().encode(["a b", "a c"])
 
 
-def test_texts_keep_their_order():
+def test_encode_preserves_the_order_of_texts():
     texts = ["\u00e9 a", "b", "\u00e9 c", "\u00e9 d", "e", "\u00e9"]
     assert [encoding.windows[0][-2] for encoding in tokenizer_with().encode(texts)[:5]] == [
         LETTERS[i] for i in range(5)
     ]
 
 
-def test_the_first_text_that_is_too_long_ends_the_request(monkeypatch):
+def test_encode_stops_at_the_first_text_over_the_context_length(monkeypatch):
     tokenizer = tokenizer_with()
-    read: list[str] = []
+    encoded: list[str] = []
     assert tokenizer._wordpiece is not None
     encode = tokenizer._wordpiece.encode
 
-    def note(text: str, limit: int) -> list[int]:
-        read.append(text)
+    def record(text: str, limit: int) -> list[int]:
+        encoded.append(text)
         return encode(text, limit)
 
-    monkeypatch.setattr(tokenizer._wordpiece, "encode", note)
+    monkeypatch.setattr(tokenizer._wordpiece, "encode", record)
     with pytest.raises(RequestError):
         tokenizer.encode(["a", "b " * 9, "c"])
-    assert read == ["a", "b " * 9]
+    assert encoded == ["a", "b " * 9]
 
 
-def test_decoded_texts_and_tokens_are_bounded_for_the_whole_request(monkeypatch):
+def test_decoded_characters_and_tokens_are_limited_per_request(monkeypatch):
     monkeypatch.setattr("handler.embedding.tokenization.MAX_REQUEST_CHARACTERS", 10)
     assert tokenizer_with().encode([[64]] * 10)
     with pytest.raises(RequestError, match=r"up to 'input\.10' have more than 10 characters") as raised:
@@ -129,7 +129,7 @@ def test_decoded_texts_and_tokens_are_bounded_for_the_whole_request(monkeypatch)
             tokenizer_with(token_input="native").encode(each)
 
 
-def test_no_text_is_read_after_the_deadline(monkeypatch):
+def test_encode_raises_after_the_deadline(monkeypatch):
     now = [0.0]
     monkeypatch.setattr("handler.embedding.deadline.time.monotonic", lambda: now[0])
     deadline = Deadline(0, 1)
@@ -139,7 +139,7 @@ def test_no_text_is_read_after_the_deadline(monkeypatch):
         tokenizer_with().encode(["a", "b"], deadline=deadline)
 
 
-def test_a_tokenizer_of_another_kind_is_read_by_tokenizers():
+def test_unsupported_tokenizer_falls_back_to_the_tokenizers_library():
     definition = orjson.loads(tiny.tokenizer_definition())
     definition["pre_tokenizer"] = {"type": "WhitespaceSplit"}
     tokenizer = Tokenizer(orjson.dumps(definition), 8, long_input="truncate")

@@ -1,4 +1,4 @@
-"""Word by word or all at once: the token ids are those of `tokenizers`."""
+"""CachedWordPiece gives the same token ids as the `tokenizers` library."""
 
 import tracemalloc
 from pathlib import Path
@@ -19,24 +19,22 @@ TOKENIZER.no_padding()
 DEFINITION = (FOLDER / "tokenizer.json").read_bytes()
 
 
-def read() -> CachedWordPiece:
+def load_wordpiece() -> CachedWordPiece:
     wordpiece = CachedWordPiece.from_definition(orjson.loads(DEFINITION))
-    assert wordpiece is not None  # an empty cache is false
+    assert wordpiece is not None  # an empty cache is falsy
     return wordpiece
 
 
-WORDPIECE = read()
+WORDPIECE = load_wordpiece()
 NO_LIMIT = 1 << 30
 
 SEPARATORS = st.sampled_from([" ", "\t", "\n", "\r\n", "", "-", "...", "'", "_", "\\", "^", "`", "~", "@", "[", "]"])
 PIECES = st.sampled_from(
     ["the", "Hello", "embeddings", "x" * 99, "x" * 100, "x" * 101, "3", "1999", "a1b2", "##ing", "SEP"]
 )
-
-
 ALPHABETS = (
     st.characters(max_codepoint=127)
-    | st.characters()
+    | st.characters(codec="utf-8")
     | st.sampled_from("\u0301\u4e2d\ufdfa\u00a0\u200b\u2014\U0001f600\u0130")
 )
 
@@ -48,32 +46,32 @@ def expected(text: str) -> list[int]:
 
 @given(st.text(st.characters(max_codepoint=127), max_size=200) | st.text(ALPHABETS, max_size=100))
 @settings(max_examples=1000, deadline=None)
-def test_any_text_has_the_ids_of_tokenizers(text):
+def test_encode_matches_tokenizers_for_any_text(text):
     assert WORDPIECE.encode(text, NO_LIMIT) == expected(text)
 
 
 @given(st.lists(st.tuples(PIECES, SEPARATORS), max_size=30))
 @settings(max_examples=500, deadline=None)
-def test_words_punctuation_and_white_space_are_split_as_by_tokenizers(pieces):
+def test_encode_matches_tokenizers_for_words_punctuation_and_white_space(pieces):
     text = "".join(word + separator for word, separator in pieces)
     assert WORDPIECE.encode(text, NO_LIMIT) == expected(text)
 
 
 @given(st.text(ALPHABETS, max_size=100), st.integers(0, 40))
-def test_a_text_over_the_limit_ends_early_and_is_still_over_it(text, limit):
-    ids, whole = WORDPIECE.encode(text, limit), expected(text)
-    assert ids == whole[: len(ids)]
-    assert len(ids) == len(whole) or len(ids) > limit
+def test_encode_stops_early_but_not_below_the_limit(text, limit):
+    ids, all_ids = WORDPIECE.encode(text, limit), expected(text)
+    assert ids == all_ids[: len(ids)]
+    assert len(ids) == len(all_ids) or len(ids) > limit
 
 
-def test_the_golden_texts_have_the_ids_of_tokenizers():
+def test_encode_matches_tokenizers_for_the_golden_texts():
     for text in Golden.read(FOLDER / "golden.json").texts:
         assert WORDPIECE.encode(text, NO_LIMIT) == expected(text)
 
 
 @pytest.mark.parametrize("start", range(0, 0x110000, 0x1000))
-def test_every_character_within_and_between_words(start):
-    """Four thousand characters at a time; surrogates are not text."""
+def test_encode_matches_tokenizers_for_every_character_within_and_between_words(start):
+    """Test 4096 code points at a time, except surrogates, which are not valid in text."""
     characters = [chr(code) for code in range(start, start + 0x1000) if not 0xD800 <= code < 0xE000]
     text = "".join(f"one{character}two {character} three\n" for character in characters)
     assert WORDPIECE.encode(text, NO_LIMIT) == expected(text)
@@ -82,11 +80,11 @@ def test_every_character_within_and_between_words(start):
 @pytest.mark.parametrize(
     "text", ["[CLS] a", "a[MASK]b", "[[SEP]]", "[cls]", "[MASK][MASK]", "[MAS", "\u00e9[PAD]\u00e9"]
 )
-def test_special_tokens_in_a_text_are_found(text):
+def test_encode_recognizes_special_tokens_in_a_text(text):
     assert WORDPIECE.encode(text, NO_LIMIT) == expected(text)
 
 
-def test_a_long_text_is_not_read_to_its_end():
+def test_encode_does_not_process_a_long_text_beyond_the_limit():
     word = "ab1" * 30
     WORDPIECE.clear()
     assert len(WORDPIECE.encode(" ".join(f"{number}z" for number in range(10_000)), 100)) < 110
@@ -94,14 +92,14 @@ def test_a_long_text_is_not_read_to_its_end():
     assert len(WORDPIECE.encode(f"{word} " * 700, 254)) < 400
 
 
-def test_the_cache_is_bounded_in_bytes_and_holds_no_word_longer_than_any_entry(monkeypatch):
+def test_cache_is_limited_in_bytes_and_skips_words_longer_than_any_entry(monkeypatch):
     monkeypatch.setattr("handler.embedding.wordpiece.MAX_CACHE_BYTES", 1 << 20)
-    wordpiece = read()
+    wordpiece = load_wordpiece()
     longest = max(map(len, TOKENIZER.get_vocab()))
     tracemalloc.start()
     before, _ = tracemalloc.get_traced_memory()
     for number in range(20_000):
-        wordpiece.encode(f"{number:0{longest}}", NO_LIMIT)  # as long as may be, and a token for each two digits or so
+        wordpiece.encode(f"{number:0{longest}}", NO_LIMIT)  # the longest cacheable word, about one token per two digits
         wordpiece.encode("\U0001f600" * (longest - 5) + f"{number:05}", NO_LIMIT)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
@@ -112,13 +110,13 @@ def test_the_cache_is_bounded_in_bytes_and_holds_no_word_longer_than_any_entry(m
     assert not wordpiece
 
 
-def test_a_word_without_pieces_is_unknown():
+def test_word_without_pieces_becomes_the_unknown_token():
     assert CachedWordPiece({"[UNK]": 7, "a": 1}, "[UNK]", 100).encode("x" * 101, 9) == [7]
     assert CachedWordPiece({"[UNK]": 7, "a": 1}, "[UNK]", 100).encode("a" * 99 + " \u00e9", 9) == [7, 7]
     assert CachedWordPiece({"[UNK]": 7, "a": 1, "##a": 2}, "[UNK]", 100).encode("aaa b", 9) == [1, 2, 2, 7]
 
 
-def test_a_cased_tokenizer_keeps_upper_case():
+def test_cased_tokenizer_preserves_upper_case():
     definition = orjson.loads(DEFINITION)
     definition["normalizer"]["lowercase"] = False
     cased = Tokenizer.from_str(orjson.dumps(definition).decode())
@@ -139,5 +137,5 @@ def test_a_cased_tokenizer_keeps_upper_case():
         ("added_tokens", [{"content": "new york", "normalized": True}]),
     ],
 )
-def test_another_tokenizer_is_not_supported(part, other):
+def test_from_definition_returns_none_for_other_tokenizers(part, other):
     assert CachedWordPiece.from_definition({**orjson.loads(DEFINITION), part: other}) is None
