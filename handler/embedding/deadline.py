@@ -4,7 +4,6 @@ import math
 import time
 from collections import deque
 from dataclasses import dataclass
-from statistics import median
 
 from handler.errors import RequestError, UnavailableError
 
@@ -79,7 +78,8 @@ class Progress:
         return now + PACE_MARGIN * self._seconds_for(self._tokens - self._done) <= self._deadline.ends
 
     def _seconds_for(self, tokens: int) -> float:
-        return median(self._paces) * tokens / self._workers
+        median = sorted(self._paces)[len(self._paces) // 2]  # `statistics` would take 3 ms of a cold start to import
+        return median * tokens / self._workers
 
 
 def _too_late() -> UnavailableError:
