@@ -19,17 +19,15 @@ ASCII_TEXT = re.compile(r"[\t\n\r -~]*")
 ASCII_WORD = re.compile(r"[A-Za-z0-9]+|[!-/:-@\[-`{-~]")
 # Tokens that are found in a text by their characters alone.
 PLAIN_TOKEN = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
-MAX_CACHE_BYTES = 32 << 20
-# Of a cached word at most: for each character 4 in the key and 8 for an ID; headers of key and tuple, and a slot of a
-# hash table that has just grown.
-CHARACTER_BYTES, ENTRY_BYTES = 12, 252
+# Longer entries and words are rare. At these limits the cache takes at most 35 MB: for a character 4 bytes in the key
+# and 8 for a token ID, and for a word 252 for headers and a slot of a hash table that has just grown.
+MAX_CACHED_WORDS, MAX_CACHED_CHARACTERS = 1 << 16, 24
 
 
 class CachedWordPiece(dict[str, tuple[int, ...]]):
     """A cache from words, and single punctuation characters, to their token IDs.
 
-    It takes at most MAX_CACHE_BYTES: words longer than the longest entry of the vocabulary are not cached, and a full
-    cache is cleared.
+    Longer words than MAX_CACHED_CHARACTERS are not cached, and a cache of MAX_CACHED_WORDS is cleared.
     """
 
     def __init__(
@@ -54,8 +52,6 @@ class CachedWordPiece(dict[str, tuple[int, ...]]):
         self._special_tokens = re.compile(f"({'|'.join(map(re.escape, longest_first)) or '(?!)'})")
         self._normalizer = normalizer or {"lowercase": True}
         self._lowercase: bool = self._normalizer["lowercase"]
-        self._max_piece = max(map(len, vocabulary))
-        self._max_words = MAX_CACHE_BYTES // (ENTRY_BYTES + CHARACTER_BYTES * self._max_piece)
 
     @classmethod
     def from_definition(cls, definition: dict[str, Any]) -> "CachedWordPiece | None":
@@ -117,25 +113,27 @@ class CachedWordPiece(dict[str, tuple[int, ...]]):
         return BertPreTokenizer()
 
     def __missing__(self, word: str) -> tuple[int, ...]:
-        """Split a word, and cache it unless it is longer than any entry of the vocabulary."""
+        """Split a word, and cache it unless it is long."""
         if len(word) > self._max_word:
             return self._unknown
-        pieces = self._split_word(word)
-        if len(word) <= self._max_piece:
-            if len(self) >= self._max_words:
-                self.clear()
-            self[word] = pieces
+        if len(word) > MAX_CACHED_CHARACTERS:
+            return self._split_word(word, self._max_piece)
+        if len(self) >= MAX_CACHED_WORDS:
+            self.clear()
+        pieces = self[word] = self._split_word(word, len(word))
         return pieces
 
-    def _split_word(self, word: str) -> tuple[int, ...]:
-        """Split a word, from its start, into the longest pieces of the vocabulary (Wu et al. 2016, section 4.1)."""
+    def _split_word(self, word: str, max_piece: int) -> tuple[int, ...]:
+        """Split a word, from its start, into the longest pieces of the vocabulary (Wu et al. 2016, section 4.1).
+
+        No piece is longer than `max_piece`, so the search for one takes a bounded time.
+        """
         if not word.isascii() and not self._characters.issuperset(word):
             return self._unknown  # a hundred characters that end with a foreign one would cost as many searches
         pieces: list[int] = []
         start, prefix = 0, ""
         while start < len(word):
-            longest = start + self._max_piece - len(prefix)
-            for end in range(min(len(word), longest), start, -1):
+            for end in range(min(len(word), start + max_piece), start, -1):
                 piece = self._vocabulary.get(prefix + word[start:end])
                 if piece is not None:
                     pieces.append(piece)
@@ -144,6 +142,11 @@ class CachedWordPiece(dict[str, tuple[int, ...]]):
             else:
                 return self._unknown
         return tuple(pieces)
+
+    @cached_property
+    def _max_piece(self) -> int:
+        """The length of the vocabulary's longest entry."""
+        return max(map(len, self._vocabulary))
 
     @cached_property
     def _characters(self) -> frozenset[str]:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from handler.embedding.wordpiece import CachedWordPiece
+from handler.embedding.wordpiece import MAX_CACHED_CHARACTERS, CachedWordPiece
 from model_artifacts.recipe.golden import Golden
 
 FOLDER = Path(__file__).parents[3] / "model_artifacts/all-MiniLM-L6-v2"
@@ -92,21 +92,27 @@ def test_encode_does_not_process_a_long_text_beyond_the_limit():
     assert len(WORDPIECE.encode(f"{word} " * 700, 254)) < 400
 
 
-def test_cache_is_limited_in_bytes_and_skips_words_longer_than_any_entry(monkeypatch):
-    monkeypatch.setattr("handler.embedding.wordpiece.MAX_CACHE_BYTES", 1 << 20)
+def test_cache_is_limited_in_bytes(monkeypatch):
+    words = 1 << 12  # a power of two, as MAX_CACHED_WORDS, so that the hash table has just grown
+    monkeypatch.setattr("handler.embedding.wordpiece.MAX_CACHED_WORDS", words)
     wordpiece = load_wordpiece()
-    longest = max(map(len, TOKENIZER.get_vocab()))
+    wordpiece.encode("\u00e9", NO_LIMIT)  # loads the normalizer
     tracemalloc.start()
     before, _ = tracemalloc.get_traced_memory()
-    for number in range(20_000):
-        wordpiece.encode(f"{number:0{longest}}", NO_LIMIT)  # the longest cacheable word, about one token per two digits
-        wordpiece.encode("\U0001f600" * (longest - 5) + f"{number:05}", NO_LIMIT)
+    for number in range(
+        2 * words
+    ):  # as long as cached words can be, one token for each character, four bytes in the key
+        wordpiece.encode("\U00010300" * (MAX_CACHED_CHARACTERS - 8) + f"q{number:07}", NO_LIMIT)
+        wordpiece.encode("qz" * (MAX_CACHED_CHARACTERS // 2 - 4) + f"q{number:07}", NO_LIMIT)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert 0 < len(wordpiece) < 20_000
-    assert peak - before < 1.1 * (1 << 20)
-    wordpiece.clear()
-    wordpiece.encode("x" * (longest + 1) + " " + "y" * 65_000, NO_LIMIT)
+    assert 0 < len(wordpiece) <= words
+    assert 65_536 * (peak - before) / words < 35.4e6
+
+
+def test_cache_skips_long_words():
+    wordpiece = load_wordpiece()
+    wordpiece.encode("x" * (MAX_CACHED_CHARACTERS + 1) + " " + "y" * 65_000, NO_LIMIT)
     assert not wordpiece
 
 
