@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from fastapi import APIRouter, Request, Response
 
-from handler.api.limits import check_response_size, request_deadline
+from handler.api.limits import check_encoded_size, check_response_size, request_deadline
 from handler.artifacts.resolver import VerifiedManifest
 from handler.contract.responses import EncodingFormat, encode_response
 from handler.contract.schemas import EmbeddingRequest, Model, ModelList
@@ -31,6 +31,7 @@ async def create_embeddings(request: Request) -> Response:
     content = encode_response(
         embeddings.vectors, model=embedder.manifest.id, tokens=embeddings.tokens, encoding_format=encoding_format
     )
+    check_encoded_size(content, embeddings.vectors, encoding_format)
     timings = {**embedder.load_timings, **embeddings.timings, "encode": time.perf_counter() - started}
     embedder.load_timings = {}
     headers = {"x-model-digest": f"sha256:{embedder.digest}", "server-timing": server_timing(timings)}
