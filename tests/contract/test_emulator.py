@@ -19,7 +19,7 @@ from tests.events import KINDS, content, event, headers
 
 MODEL = "all-MiniLM-L6-v2"
 TEXTS = ["The food was delicious and the waiter...", "Größe, 大小, размер, 🍜", "a " * 200]
-KEY, MARKER = "sk-plughmarker", "xyzzymarker"
+KEY, MARKER = "sk-plughmarker-of-the-emulator", "xyzzymarker"
 Start = Callable[..., AbstractContextManager[Function]]
 
 
