@@ -1,4 +1,4 @@
-"""The outermost middleware: the request's ID and log line, and a response to any unexpected error."""
+"""The outermost middleware: the request's ID and log line, HEAD, and a response to any unexpected error."""
 
 import re
 import time
@@ -9,7 +9,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from handler.api.error_responses import error_response
-from handler.errors import UNEXPECTED, ErrorFormat
+from handler.errors import UNEXPECTED, CancelledRequestError, ErrorFormat
 from handler.lambda_events import gateway_context
 from handler.telemetry import RequestRecord, Telemetry, log_unexpected
 
@@ -42,6 +42,24 @@ class RequestLogMiddleware:
             self.telemetry.log_request(record, status, time.perf_counter() - started)
 
 
+class HeadMiddleware:
+    """ASGI middleware: responds to HEAD as to GET, without the body (RFC 9110, section 9.3.2)."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the application with GET in place of HEAD."""
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self.app(scope, receive, send)
+            return
+
+        async def send_without_body(message: Message) -> None:
+            await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
+
+        await self.app({**scope, "method": "GET"}, receive, send_without_body)
+
+
 class ServerErrorMiddleware:
     """ASGI middleware: responds 500 in the error envelope when the application raises an unexpected error."""
 
@@ -63,8 +81,8 @@ class ServerErrorMiddleware:
 
         try:
             await self.app(scope, receive, send_and_note)
-        except ClientDisconnect:
-            return  # the request is incomplete and there is no client left to respond to
+        except (ClientDisconnect, CancelledRequestError):
+            return  # there is no client left to respond to
         except Exception as error:
             if response_started:
                 raise
