@@ -11,7 +11,6 @@ from functools import partial
 
 import numpy as np
 import orjson
-from mangum import Mangum
 from numpy.typing import NDArray
 
 from handler.api.app import create_app
@@ -21,6 +20,7 @@ from handler.contract.schemas import EmbeddingRequest
 from handler.embedding.embedder import Embedder
 from handler.embedding.inference import InferenceSession
 from handler.embedding.pooling import HiddenStates
+from handler.lambda_events import LambdaHandler
 from handler.models.catalog import Catalog
 from handler.settings import Settings
 from tests.events import context, event
@@ -68,12 +68,12 @@ def measure() -> list[Overhead]:
     return [_measure(handle, texts, calls) for texts, calls in CALLS.items()]
 
 
-def handler_without_model() -> Mangum:
+def handler_without_model() -> LambdaHandler:
     """Return the Lambda handler with its model replaced by constant hidden states."""
     settings = Settings(auth_mode="none")
     embedder = Embedder(load(settings.models[0], settings), settings)
     embedder._session = ConstantSession()
-    return Mangum(create_app(settings, Catalog.of([embedder], settings)), lifespan="off")
+    return LambdaHandler(create_app(settings, Catalog.of([embedder], settings)))
 
 
 def body(texts: int) -> bytes:
@@ -82,7 +82,7 @@ def body(texts: int) -> bytes:
     return orjson.dumps({"model": "all-MiniLM-L6-v2", "input": inputs, "encoding_format": "base64"})
 
 
-def _measure(handle: Mangum, texts: int, calls: int) -> Overhead:
+def _measure(handle: LambdaHandler, texts: int, calls: int) -> Overhead:
     content = body(texts)
     request = event("http-api-2.0", content.decode())
     contract = _median(partial(_contract, content), calls)

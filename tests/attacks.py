@@ -6,7 +6,7 @@ Only the attacks whose names contain KEY use the configured key.
 from handler.api.keys import digest_of
 from tests import raw_http
 
-KEY = "sk-plughmarker"
+KEY = "sk-plughmarker-of-the-attacks"
 
 # Values of the Authorization header.
 HEADERS: dict[str, tuple[list[str | bytes], int]] = {
@@ -34,12 +34,14 @@ HEADERS: dict[str, tuple[list[str | bytes], int]] = {
     "KEY after a wrong key in one header": ([f"Bearer sk-mallory, Bearer {KEY}"], 401),
     "no-break space before KEY": ([b"Bearer \xc2\xa0" + KEY.encode()], 401),
     "no-break space after KEY": ([b"Bearer " + KEY.encode() + b"\xc2\xa0"], 401),
-    "full-width KEY": (["Bearer \uff53\uff4b-plughmarker".encode()], 401),
+    "full-width KEY": (["Bearer \uff53\uff4b-plughmarker-of-the-attacks".encode()], 401),
     "invalid UTF-8": ([b"Bearer \xff\xfe\xfd"], 401),
     "KEY's digest": ([f"Bearer {digest_of(KEY)}"], 401),
     "KEY's name and digest": ([f"Bearer alice:{digest_of(KEY)}"], 401),
     "name instead of a key": (["Bearer alice"], 401),
     "percent-encoded KEY": ([f"Bearer {KEY.replace('-', '%2d')}"], 401),
+    "one character": (["Bearer x"], 401),
+    "as few characters as a key may have": ([f"Bearer {'x' * 20}"], 401),
     "very long": ([f"Bearer {'x' * 12_000}"], 401),
     "longer than the limit": ([f"Bearer {'x' * 20_000}"], 431),
     "SQL injection": (["Bearer ' OR '1'='1"], 401),
@@ -72,6 +74,7 @@ ROUTES: dict[tuple[str, str], int] = {
         for path in ("/health", "/v1/embeddings", "/v1/models")
     },
     ("get", "/health"): 405,
+    ("HEAD", "/health"): 200,
 }
 
 # Raw requests that no client library sends. A 400 comes from the HTTP server itself, without the envelope.

@@ -3,9 +3,10 @@
 import math
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from handler.errors import RequestError, UnavailableError
+from handler.errors import CancelledRequestError, RequestError, UnavailableError
 
 # A pace is trusted after so many seconds and micro-batches, and is the median of the latest: a single delay, such as a
 # garbage collection or a busy neighbor, does not fail a request.
@@ -16,17 +17,24 @@ PACE_MARGIN = 0.8
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
-    """When a request arrived and when its work must have ended, on the clock of time.monotonic."""
+    """When a request arrived and when its work must have ended, on the clock of time.monotonic.
+
+    `is_cancelled` returns whether the client has disconnected; by default, it returns False.
+    """
 
     arrived: float
     ends: float = math.inf
+    is_cancelled: Callable[[], bool] = bool
 
     def check(self) -> None:
         """Check that there is time left to begin.
 
         Raises:
             UnavailableError: there is none.
+            CancelledRequestError: the client has disconnected.
         """
+        if self.is_cancelled():
+            raise CancelledRequestError
         if time.monotonic() > self.ends:
             raise _too_late()
 
@@ -53,7 +61,10 @@ class Progress:
         Raises:
             RequestError: the rest cannot be done in time, and could not be in a new request either.
             UnavailableError: it could be in a new request; loading the model, or a delay, took the time of this one.
+            CancelledRequestError: the client has disconnected.
         """
+        if self._deadline.is_cancelled():
+            raise CancelledRequestError
         self._done += tokens
         self._batches += 1
         self._paces.append(seconds / tokens)

@@ -83,6 +83,7 @@ class Embedder:
         Raises:
             RequestError: an input or the number of dimensions is invalid for this model, or the deadline is too near.
             UnavailableError: the time was spent before the work began.
+            CancelledRequestError: the client has disconnected.
         """
         dimensions = self.check_dimensions(dimensions)
         started = time.perf_counter()

@@ -17,7 +17,8 @@ from tests import tiny
 from tests.conftest import serve
 from tests.events import content, context, event
 
-ALICE, BOB, NEW = "sk-alice", "sk-bob", "sk-alice-new"
+ALICE, BOB, NEW = "sk-alice-of-wonderland", "sk-bob-the-builder-bob", "sk-alice-of-wonderland-new"
+MALLORY = "sk-mallory-of-nowhere"
 KEYS = (("alice", digest_of(ALICE)), ("bob", digest_of(BOB)), ("alice", digest_of(NEW)))
 BODY = {"model": "tiny", "input": "the food"}
 
@@ -48,15 +49,16 @@ def test_every_configured_key_is_accepted(protected_client, key, form):
     ("authorization", "message"),
     [
         ([], "No API key: send it as the header 'Authorization: Bearer <key>'."),
-        (["Bearer sk-mallory"], "Incorrect API key: it is not one of the configured keys."),
-        (["Bearer"], "Incorrect API key: it is not one of the configured keys."),
+        ([f"Bearer {MALLORY}"], "Incorrect API key: it is not one of the configured keys."),
+        (["Bearer"], "Incorrect API key: it has fewer than 20 characters."),
+        ([f"Bearer {MALLORY[:19]}"], "Incorrect API key: it has fewer than 20 characters."),
         ([f"Bearer {digest_of(ALICE)}"], "Incorrect API key: it is not one of the configured keys."),
-        (["Bearer s\xe9cret"], "Incorrect API key: it is not one of the configured keys."),
+        (["Bearer s\xe9cret-of-twenty-letters"], "Incorrect API key: it is not one of the configured keys."),
         ([f"Bearer {ALICE.upper()}"], "Incorrect API key: it is not one of the configured keys."),
         ([f"Basic {ALICE}"], "Incorrect API key: send it as the header 'Authorization: Bearer <key>', once."),
         ([ALICE], "Incorrect API key: send it as the header 'Authorization: Bearer <key>', once."),
         (
-            [f"Bearer {ALICE}", "Bearer sk-mallory"],
+            [f"Bearer {ALICE}", f"Bearer {MALLORY}"],
             "Incorrect API key: send it as the header 'Authorization: Bearer <key>', once.",
         ),
     ],
@@ -89,6 +91,7 @@ def test_missing_or_invalid_key_gets_a_401_that_names_the_remedy(protected_clien
         ("GET", "/health/"),
         ("OPTIONS", "/v1/embeddings"),
         ("HEAD", "/v1/models"),
+        ("HEAD", "/v1/embeddings"),
     ],
 )
 def test_every_route_except_health_requires_a_key(protected_client, method, path):
@@ -107,11 +110,20 @@ def test_health_and_cors_preflights_need_no_key(protected_client):
     assert response.headers["access-control-allow-origin"] == "https://example.org"  # so a web page can read the 401
 
 
+@pytest.mark.parametrize("key", ["", "short", "nineteen-characters"])
+def test_short_key_is_rejected_even_if_its_digest_is_configured(key):
+    long = f"{key:-<20}"
+    app = build_app(api_keys=(("short", digest_of(key)), ("long", digest_of(long))))
+    for presented, status in ((key, 401), (long, 200)):
+        request_event = event("http-api-2.0", json.dumps(BODY), authorization=f"Bearer {presented}")
+        assert call(app, request_event)["statusCode"] == status
+
+
 def test_official_client_raises_authentication_error(protected_client):
     base_url = f"{protected_client.base_url}/v1"
     with openai.OpenAI(base_url=base_url, api_key=ALICE) as client:
         assert client.embeddings.create(model="tiny", input="the food").data
-    unauthorized = openai.OpenAI(base_url=base_url, api_key="sk-mallory")
+    unauthorized = openai.OpenAI(base_url=base_url, api_key=MALLORY)
     with unauthorized, pytest.raises(openai.AuthenticationError) as raised:
         unauthorized.embeddings.create(model="tiny", input="the food")
     assert raised.value.code == "invalid_api_key"

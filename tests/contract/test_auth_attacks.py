@@ -138,6 +138,14 @@ def test_preflight_of_another_origin_gets_an_error_envelope(protected_url):
     assert "access-control-allow-origin" not in response.headers
 
 
+def test_preflight_to_a_private_network_gets_an_error_envelope(protected_url):
+    preflight = ["access-control-request-method: POST", "access-control-request-private-network: true"]
+    payload = raw_http.request("OPTIONS", "/v1/embeddings", f"origin: {ORIGIN}", *preflight)
+    response = raw_http.send(protected_url, payload)
+    assert (response.status, json.loads(response.body)["error"]["code"]) == (400, "origin_not_allowed")
+    assert not {name for name in response.headers if name.startswith("access-control-")}
+
+
 def test_removed_key_is_rejected():
     for keys, expected in (((("alice", digest_of(KEY)),), 200), ((("alice", digest_of("sk-new")),), 401), ((), 401)):
         request_event = event("http-api-2.0", BODY, authorization=f"Bearer {KEY}")
@@ -204,12 +212,13 @@ def test_empty_authorizer_result_is_rejected(mode, authorizer):
 
 
 Compare = Callable[[str, str], bool]
+FIRST, LAST = "the-first-of-three-keys", "the-last-of-three-keys"
 
 
-@pytest.mark.parametrize(("offered", "name"), [("first", "a"), ("last", "c"), ("none of them", None)])
+@pytest.mark.parametrize(("offered", "name"), [(FIRST, "a"), (LAST, "c"), (f"{FIRST} and {LAST}", None)])
 def test_every_configured_key_is_compared_in_constant_time(monkeypatch, offered, name):
     """Every request compares all digests, which have one length, with compare_digest: its timing reveals no key."""
-    keys = {"a": digest_of("first"), "b": digest_of("second"), "c": digest_of("last")}
+    keys = {"a": digest_of(FIRST), "b": digest_of(KEY), "c": digest_of(LAST)}
     compared, real = [], hmac.compare_digest
 
     def record(ours: str, theirs: str) -> bool:

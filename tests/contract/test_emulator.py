@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from functools import partial
@@ -18,7 +19,7 @@ from tests.events import KINDS, content, event, headers
 
 MODEL = "all-MiniLM-L6-v2"
 TEXTS = ["The food was delicious and the waiter...", "Größe, 大小, размер, 🍜", "a " * 200]
-KEY, MARKER = "sk-plughmarker", "xyzzymarker"
+KEY, MARKER = "sk-plughmarker-of-the-emulator", "xyzzymarker"
 Start = Callable[..., AbstractContextManager[Function]]
 
 
@@ -68,6 +69,17 @@ def test_invalid_requests_get_client_errors(function, kind):
 def test_largest_response_fits(function):
     response = function.invoke(event("http-api-2.0", body(["x"] * 2048, encoding_format="base64")))
     assert (response["statusCode"], len(content(response)["data"])) == (200, 2048)
+
+
+def test_floats_of_more_digits_than_estimated_are_rejected_with_how_many_vectors_fit(function):
+    rejected = function.invoke(event("http-api-2.0", body(["we"] * 1313, encoding_format="float")))
+    assert (rejected["statusCode"], content(rejected)["error"]["code"]) == (400, "response_too_large")
+    floats, base64s = map(int, re.findall(r"(\d+)(?: fit| with)", content(rejected)["error"]["message"]))
+    assert 1250 < floats < 1313
+    assert base64s == 2048
+    for encoding_format, inputs in (("float", floats), ("base64", base64s)):
+        response = function.invoke(event("http-api-2.0", body(["we"] * inputs, encoding_format=encoding_format)))
+        assert (response["statusCode"], len(content(response)["data"])) == (200, inputs)
 
 
 def test_log_lines_are_json_and_the_first_reports_the_cold_start(start):

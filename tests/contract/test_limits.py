@@ -5,6 +5,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+import numpy as np
 import pytest
 from fastapi import FastAPI
 
@@ -18,7 +19,7 @@ from handler.lambda_events import LambdaHandler
 from handler.models.catalog import Catalog
 from handler.settings import Settings
 from tests import raw_http, tiny
-from tests.conftest import serve
+from tests.conftest import SETTINGS, serve
 from tests.events import KINDS, content, context, event
 
 BODY = b'{"model": "tiny", "input": "a"}'
@@ -208,6 +209,26 @@ def fits(inputs: int, encoding_format: Any) -> bool:
     except RequestError as error:
         return error.code != "response_too_large"
     return True
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("component", ["-0.0000152536395", "-1.1754944e-38"])
+def test_no_response_exceeds_lambdas_payload_limit(monkeypatch, kind, component):
+    embedder = tiny.embedder(SETTINGS, dimensions=384, normalize=False)
+    monkeypatch.setattr(embedder, "_pool_all", lambda windows, *_: np.full((len(windows), 384), np.float32(component)))
+    handler = LambdaHandler(create_app(SETTINGS, Catalog.of([embedder], SETTINGS)))
+
+    def ask(inputs: int) -> dict[str, Any]:
+        body = json.dumps({"model": "tiny", "input": ["a"] * inputs, "encoding_format": "float"})
+        response = handler(event(kind, body), CONTEXT)
+        assert len(json.dumps(response)) <= MAX_RESPONSE_BYTES
+        return response
+
+    rejected = ask(1_313)
+    assert (rejected["statusCode"], content(rejected)["error"]["code"]) == (400, "response_too_large")
+    fitting = int(content(rejected)["error"]["message"].partition(" fit")[0].rpartition(" ")[2])
+    assert ask(fitting)["statusCode"] == 200
+    assert len(json.dumps(ask(fitting))) > 0.99 * MAX_RESPONSE_BYTES
 
 
 @pytest.mark.parametrize("given", ["a" * 1_000_000, "a " * 500_000, ["a", "\U0001f35c" * 250_000], [[5] * 500_000]])

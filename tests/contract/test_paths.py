@@ -7,12 +7,13 @@ import pytest
 from mangum import Mangum
 
 from handler.api.app import create_app
+from handler.lambda_events import LambdaHandler
 from handler.models.catalog import Catalog
 from handler.settings import Settings
 from tests import tiny
 from tests.conftest import serve
 from tests.contract.test_lambda import BODY, CONTEXT
-from tests.events import event
+from tests.events import KINDS, event
 
 ORIGIN = "https://example.com"
 
@@ -36,6 +37,26 @@ def test_variants_of_the_models_paths_reach_their_routes(client, path):
 @pytest.mark.parametrize("path", ["/v1", "/", "/v2/embeddings", "/v1/embeddings/extra", "/xembeddings"])
 def test_other_paths_are_not_found(client, path):
     assert client.post(path, content=BODY).status_code in {404, 405}
+
+
+HEADS = [("/health", 200), ("/models/", 200), ("/v1/models/tiny", 200), ("/openapi.json", 200)]
+HEADS += [("/v1/embeddings", 405), ("/v1/models/nope", 404), ("/nope", 404)]
+
+
+@pytest.mark.parametrize(("path", "status"), HEADS)
+def test_head_is_get_without_the_body(client, path, status):
+    got, head = client.get(path), client.head(path)
+    for response in (got, head):
+        del response.headers["x-request-id"], response.headers["date"]
+    assert (head.status_code, head.headers, head.content) == (status, got.headers, b"")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("path", "status"), HEADS)
+def test_head_is_get_without_the_body_in_events_too(app, kind, path, status):
+    got, head = (LambdaHandler(app)(event(kind, method=method, path=path), CONTEXT) for method in ("GET", "HEAD"))
+    assert head == {**got, "body": ""}
+    assert head["statusCode"] == status
 
 
 @pytest.mark.parametrize("path", ["/prod/v1/embeddings", "/prod/embeddings"])
@@ -85,7 +106,8 @@ def test_responses_and_errors_carry_cors_headers(cors_client, body, status):
     response = cors_client.post("/v1/embeddings", content=body, headers={"origin": ORIGIN})
     assert response.status_code == status
     assert response.headers["access-control-allow-origin"] == ORIGIN
-    assert "x-request-id" in response.headers["access-control-expose-headers"]
+    exposed = set(response.headers["access-control-expose-headers"].split(", "))
+    assert {"x-request-id", "retry-after", "x-should-retry"} <= exposed
 
 
 def test_unexpected_error_response_carries_cors_headers(cors_client, monkeypatch):

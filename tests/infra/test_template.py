@@ -1,6 +1,8 @@
 """The resources that `sam deploy` creates, checked on the translated template."""
 
+import hashlib
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -149,6 +151,14 @@ def test_configuration_contains_exactly_the_parameters_of_a_version():
     assert {"Models", "ApiKeys", "MemorySize", "AuthMode"} < used
     # Equal in both directions: a revision without a change of the function would request a version that exists.
     assert references(configuration) & parameters == used
+
+
+@pytest.mark.parametrize("other", ["{{}}", "bob:{0}, {{}}", "{{}},bob:{0}"])
+def test_digest_of_an_empty_key_does_not_match_the_parameters_pattern(other):
+    pattern = translate().translated["Parameters"]["ApiKeys"]["AllowedPattern"]
+    given = other.format("b" * 64)
+    assert re.search(pattern, given.format(KEY))
+    assert not re.search(pattern, given.format(f"ci:{hashlib.sha256(b'').hexdigest()}"))
 
 
 def operations(stack):

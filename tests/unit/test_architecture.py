@@ -17,9 +17,10 @@ PACKAGES = sorted(path.parent for path in HANDLER.glob("*/__init__.py"))
 SHARED = {"errors", "settings", "telemetry"}  # every package may import these
 # Each package, and each module directly in handler/, with the others that it may import.
 ALLOWED_IMPORTS = {
-    "local": {"main", "api", "models"},
+    "local": {"main", "api", "models", "connections"},
     "main": {"api", "models", "lambda_events"},
     "api": {"lambda_events", "contract", "models", "embedding", "artifacts"},
+    "connections": set(),
     "lambda_events": set(),
     "contract": {"embedding"},
     "models": {"embedding", "artifacts"},

@@ -3,7 +3,11 @@ from typing import Any
 
 import pytest
 from fastapi import FastAPI
+from mangum import Mangum
+from mangum.types import LambdaContext, LambdaEvent
+from starlette.types import Receive, Scope, Send
 
+from handler.api.middleware import RequestLogMiddleware, ServerErrorMiddleware
 from handler.lambda_events import LambdaHandler
 from handler.telemetry import Telemetry
 from tests.events import KINDS, content, context, event, headers
@@ -48,6 +52,70 @@ def test_unsupported_events_get_an_error_envelope_and_one_log_line(app: FastAPI,
     out = capsys.readouterr().out
     assert "xyzzymarker" not in out + json.dumps(response)
     assert [json.loads(line)["error_code"] for line in out.splitlines()] in ([content(response)["error"]["code"]], [])
+
+
+async def raises(_: Scope, __: Receive, ___: Send) -> None:
+    raise RuntimeError("xyzzymarker")
+
+
+async def is_silent(_: Scope, __: Receive, ___: Send) -> None:
+    return
+
+
+async def stops_halfway(_: Scope, __: Receive, send: Send) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    raise RuntimeError("xyzzymarker")
+
+
+async def sends_a_header_that_is_no_text(_: Scope, __: Receive, send: Send) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"x", b"\xff")]})
+    await send({"type": "http.response.body", "body": b"{}"})
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("defect", [raises, is_silent, stops_halfway, sends_a_header_that_is_no_text])
+def test_defects_of_the_service_get_a_logged_500_in_the_envelope(capsys, caplog, kind, defect):
+    telemetry = Telemetry("function")
+    app = RequestLogMiddleware(ServerErrorMiddleware(defect, "openai"), None)
+    response = LambdaHandler(app, telemetry)(modified_event(kind), CONTEXT)
+    assert (response["statusCode"], content(response)["error"]["code"]) == (500, "internal_error")
+    assert headers(response)["x-should-retry"] == "false"
+    assert headers(response)["x-request-id"] in caplog.records[0].getMessage()
+    assert len(caplog.records) == 1
+    assert "xyzzymarker" not in caplog.text + json.dumps(response)
+    assert defect is raises or json.loads(capsys.readouterr().out)["error_code"] == "internal_error"
+
+
+def test_request_that_fails_halfway_is_counted_once(capsys):
+    telemetry = Telemetry("function")
+    app = RequestLogMiddleware(ServerErrorMiddleware(stops_halfway, "openai"), telemetry)
+    assert LambdaHandler(app, telemetry)(modified_event(), CONTEXT)["statusCode"] == 500
+    (line,) = capsys.readouterr().out.splitlines()
+    assert (json.loads(line)["status"], json.loads(line)["Errors"]) == (500, [1])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_source_of_an_event_is_inferred_once(app: FastAPI, monkeypatch, kind):
+    inferred, infer = [], Mangum.infer
+
+    def note(self: Mangum, sent: LambdaEvent, given: LambdaContext) -> Any:
+        inferred.append(sent)
+        return infer(self, sent, given)
+
+    monkeypatch.setattr(Mangum, "infer", note)
+    assert LambdaHandler(app)(modified_event(kind), CONTEXT)["statusCode"] == 200
+    assert len(inferred) == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_response_is_that_of_mangum(app: FastAPI, kind):
+    ours, mangums = (
+        LambdaHandler(app)(modified_event(kind), CONTEXT),
+        Mangum(app, lifespan="off")(modified_event(kind), CONTEXT),
+    )
+    for response in (ours, mangums):
+        headers(response).pop("server-timing")
+    assert ours == mangums
 
 
 @pytest.mark.parametrize("kind", KINDS)

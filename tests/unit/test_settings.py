@@ -1,3 +1,5 @@
+import hashlib
+
 import pytest
 
 from handler.errors import SettingsError
@@ -44,11 +46,49 @@ def test_choices_default_to_the_first_and_an_invalid_value_error_lists_them(vari
         Settings.from_env({variable: "x"})
 
 
+@pytest.mark.parametrize(
+    "origin",
+    [
+        *("*", "null", "https://a.example", "http://localhost:5173", "http://127.0.0.1", "http://[::1]:8080"),
+        *("https://xn--mnchen-3ya.de", "http://a_b:443", "https://a.example:80", "chrome-extension://abcdefgh"),
+    ],
+)
+def test_origins_that_a_browser_sends_are_accepted(origin):
+    assert Settings.from_env({"CORS_ORIGINS": f"https://b.example, {origin}"}).cors_origins[1] == origin
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        *("https://a.example/", "a.example", "https://a.example/path", "https://a.example?", "//a.example", "https://"),
+        *(
+            "HTTPS://a.example",
+            "https://A.example",
+            "https://a.example:443",
+            "http://a.example:80",
+            "https://a.example:",
+        ),
+        *("https://*.example", "https://münchen.de", "https://me@a.example", "https:a.example", "http://[::1", "a b"),
+        *("https://a.example https://b.example", '"https://a.example"', f"https://{'a' * 254}"),
+    ],
+)
+def test_origins_that_no_browser_sends_are_rejected(origin):
+    with pytest.raises(SettingsError, match=r"CORS_ORIGINS names '.*write scheme://host or") as raised:
+        Settings.from_env({"CORS_ORIGINS": f"https://b.example,{origin}"})
+    assert f"'{origin}'" in raised.value.message
+
+
 def test_api_keys_are_pairs_and_a_name_may_have_several():
     old, new = "0" * 64, "f" * 64
     settings = Settings.from_env({"API_KEYS": f"alice:{old}, alice:{new} ,bob.2:{old}"})
     assert settings.api_keys == (("alice", old), ("alice", new), ("bob.2", old))
     assert Settings.from_env({"API_KEYS": ""}).api_keys == ()
+
+
+def test_digest_of_an_empty_key_is_rejected():
+    pair = f"ci:{hashlib.sha256(b'').hexdigest()}"
+    with pytest.raises(SettingsError, match="API_KEYS gives 'ci' the SHA-256 of an empty key: make api-key NAME=ci"):
+        Settings.from_env({"API_KEYS": f"alice:{'0' * 64},{pair}"})
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from tests import tiny
 from tests.events import content, context, event
 
 TELEMETRY = Telemetry("function")
-MARKER, KEY, WRONG_KEY = "xyzzymarker", "sk-plughmarker", "sk-wrongplughmarker"
+MARKER, KEY, WRONG_KEY = "xyzzymarker", "sk-plughmarker-of-the-log", "sk-wrongplughmarker-of-the-log"
 
 
 @pytest.fixture

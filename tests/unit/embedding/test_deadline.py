@@ -1,7 +1,9 @@
+from threading import Event
+
 import pytest
 
 from handler.embedding.deadline import MIN_BATCHES, NO_DEADLINE, Deadline, Progress
-from handler.errors import RequestError, UnavailableError
+from handler.errors import CancelledRequestError, RequestError, UnavailableError
 
 
 class Clock:
@@ -30,6 +32,19 @@ def progress(clock: Clock, seconds: float, *, inputs: int, tokens: int, workers:
 
 def test_work_on_pace_is_not_interrupted(clock):
     clock.work(progress(clock, 10, inputs=10, tokens=1000), *[(100, 0.9)] * 10)
+
+
+def test_work_ends_once_the_client_disconnects(clock):
+    disconnected = Event()
+    deadline = Deadline(clock.now, is_cancelled=disconnected.is_set)
+    work = Progress(deadline, 10, 1000, 1)
+    deadline.check()
+    clock.work(work, (100, 0.1))
+    disconnected.set()
+    with pytest.raises(CancelledRequestError):
+        deadline.check()
+    with pytest.raises(CancelledRequestError):
+        clock.work(work, (100, 0.1))
 
 
 def test_finished_request_is_not_rejected(clock):
