@@ -20,8 +20,8 @@ failure_log: Future[Callable[[ServiceError], None]] = Future()
 
 
 def report(error: ServiceError) -> None:
-    """Log a failure, once logging is configured."""
-    failure_log.result()(error)
+    """Log a failure, once logging is configured: this thread may be the one that configures it, so it cannot wait."""
+    failure_log.add_done_callback(lambda log: log.result()(error))
 
 
 catalog, settings_error = None, None

@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from safetensors.numpy import save_file
@@ -51,6 +51,18 @@ def tokenizer_definition() -> bytes:
     special = [("[CLS]", OPENING), ("[SEP]", CLOSING)]
     tokenizer.post_processor = TemplateProcessing(single="[CLS] $A [SEP]", pair=None, special_tokens=special)
     return tokenizer.to_str().encode()
+
+
+def panicking(when: Literal["load", "encode"]) -> bytes:
+    """Return a tokenizer.json on which `tokenizers` panics."""
+    definition = json.loads(tokenizer_definition())
+    if when == "load":
+        definition["normalizer"] = {"type": "Precompiled", "precompiled_charsmap": "AAAA"}
+        # A form of the special tokens that `tokenizers` itself has to read.
+        definition["post_processor"] = {"type": "BertProcessing", "cls": ["[CLS]", OPENING], "sep": ["[SEP]", CLOSING]}
+    else:
+        definition["pre_tokenizer"] = {"type": "FixedLength", "length": 0}
+    return json.dumps(definition).encode()
 
 
 def source() -> Source:

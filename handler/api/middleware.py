@@ -3,6 +3,7 @@
 import re
 import time
 import uuid
+from asyncio import CancelledError
 
 from starlette.datastructures import MutableHeaders
 from starlette.requests import ClientDisconnect
@@ -14,6 +15,8 @@ from handler.lambda_events import gateway_context
 from handler.telemetry import RequestRecord, Telemetry, log_unexpected
 
 REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")  # it becomes a header
+# How Python ends a process, a coroutine or a generator. Any other BaseException is an error, such as a panic in Rust.
+CONTROL_FLOW = (KeyboardInterrupt, SystemExit, CancelledError, GeneratorExit)
 
 
 class RequestLogMiddleware:
@@ -83,7 +86,9 @@ class ServerErrorMiddleware:
             await self.app(scope, receive, send_and_note)
         except (ClientDisconnect, CancelledRequestError):
             return  # there is no client left to respond to
-        except Exception as error:
+        except CONTROL_FLOW:
+            raise
+        except BaseException as error:
             if response_started:
                 raise
             log_unexpected(scope["record"].request_id, error)

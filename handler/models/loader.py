@@ -1,5 +1,6 @@
 """Background loading: one attempt at a time, a timeout for those who wait, exponential backoff after a failure."""
 
+import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -12,11 +13,13 @@ Result = TypeVar("Result")
 
 MAX_BACKOFF_SECONDS = 60.0
 
+logger = logging.getLogger("handler")
+
 
 class BackgroundLoader(Generic[Result]):
     """Loads a result in a thread of its own, so that a caller waits no longer than its timeout.
 
-    `report` is called once for every failed attempt.
+    `report` is called once for every failed attempt. An attempt always ends, in a result or in a failure.
     """
 
     def __init__(self, load: Callable[[], Result], report: Callable[[ServiceError], None]) -> None:
@@ -45,6 +48,7 @@ class BackgroundLoader(Generic[Result]):
         """Drop the result; the next `get` loads it again."""
         with self._lock:
             self._attempt = None
+            self._failures = 0
 
     def start(self) -> "Future[Result]":
         """Start an attempt, unless one is running, or has succeeded, or has failed and its backoff is not over."""
@@ -52,7 +56,10 @@ class BackgroundLoader(Generic[Result]):
             attempt = self._attempt
             if attempt is None or (attempt.done() and attempt.exception() and time.monotonic() >= self._retry_at):
                 attempt = self._attempt = Future()
-                Thread(target=self._run, args=(attempt,), daemon=True).start()
+                try:
+                    Thread(target=self._run, args=(attempt,), daemon=True).start()
+                except Exception as error:  # noqa: BLE001 - the process may start no more threads
+                    self._fail(attempt, error)
             return attempt
 
     def get(self, timeout: float) -> Result:
@@ -61,20 +68,32 @@ class BackgroundLoader(Generic[Result]):
         Raises:
             UnavailableError: the attempt failed, or is still running after the timeout; says when to retry.
         """
+        attempt = self.start()
         try:
-            return self.start().result(timeout)
+            failure = attempt.exception(timeout)
         except TimeoutError:
             raise UnavailableError(f"still loading after {timeout:g} seconds", retry_after=1) from None
-        except ServiceError as error:
-            raise UnavailableError(error.message, retry_after=max(1.0, self._retry_at - time.monotonic())) from error
+        if failure:  # a new error: raised again and again, one would keep the frames of every request, and its texts
+            raise UnavailableError(str(failure), retry_after=max(1.0, self._retry_at - time.monotonic()))
+        return attempt.result()
 
     def _run(self, attempt: "Future[Result]") -> None:
         try:
-            attempt.set_result(self._load())
-        except Exception as error:  # noqa: BLE001 - `get` raises it
-            failure = error if isinstance(error, ServiceError) else ServiceError(f"{type(error).__name__}: {error}")
-            self._failures += 1
-            self._retry_at = time.monotonic() + min(MAX_BACKOFF_SECONDS, 2.0**self._failures)
+            result = self._load()
+        except BaseException as error:  # noqa: BLE001 - a panic in Rust is no Exception; `get` raises what it says
+            self._fail(attempt, error)
+        else:
+            self._failures = 0
+            attempt.set_result(result)
+
+    def _fail(self, attempt: "Future[Result]", error: BaseException) -> None:
+        failure = error if isinstance(error, ServiceError) else ServiceError(f"{type(error).__name__}: {error}")
+        self._failures += 1
+        self._retry_at = time.monotonic() + min(MAX_BACKOFF_SECONDS, 2.0 ** min(self._failures, 10))
+        try:
             if not isinstance(failure, UnavailableError):  # the attempt that it comes from has reported it
                 self._report(failure)
-            attempt.set_exception(failure)
+        except Exception:
+            logger.exception("the failure could not be reported: %s", failure)
+        finally:  # without the error itself, whose frames hold the files that were read
+            attempt.set_exception(ServiceError(failure.message))

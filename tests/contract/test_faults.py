@@ -4,6 +4,8 @@ import json
 import os
 import resource
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,11 +22,12 @@ from onnx import numpy_helper
 from handler.api.app import create_app
 from handler.embedding.embedder import Embedder
 from handler.embedding.pooling import HiddenStates
+from handler.lambda_events import LambdaHandler
 from handler.models.catalog import Catalog
 from tests import emulator, process, tiny
 from tests import s3 as s3_server
 from tests.conftest import SETTINGS, serve
-from tests.events import content, event
+from tests.events import content, context, event
 from tests.process import wait_until
 from tests.s3 import S3, Relay
 
@@ -211,6 +214,54 @@ def test_text_that_breaks_inference_fails_only_its_request(fault, make: Callable
     record_result(
         fault, "500 with the error envelope and x-should-retry: false; one log line; the next request succeeds"
     )
+
+
+def test_panic_of_the_tokenizer_fails_only_its_request(caplog, record_result):
+    """Rust raises a BaseException (pyo3_runtime.PanicException)."""
+    embedder = Embedder(replace(tiny.artifacts(), tokenizer=tiny.panicking("encode")), SETTINGS)
+    app = create_app(SETTINGS, Catalog.of([embedder], SETTINGS))
+    with serve(app) as url:
+        broken = post(url, "secret text")
+        assert has_expected_vector(post(url, [[tiny.OPENING, *map(tiny.WORDS.index, TEXT.split()), tiny.CLOSING]]))
+    assert (broken.status_code, broken.json()["error"]["message"]) == (500, UNEXPECTED)
+    assert broken.headers["x-should-retry"] == "false"
+    response = LambdaHandler(app)(
+        event("http-api-2.0", json.dumps({"model": "tiny", "input": "secret text"})), context()
+    )
+    assert (response["statusCode"], content(response)["error"]["message"]) == (500, UNEXPECTED)
+    lines = [each.getMessage() for each in caplog.records if each.name == "handler"]
+    assert len(lines) == 2
+    assert all("PanicException at " in line and "tokenization.py" in line for line in lines)
+    assert "secret text" not in caplog.text
+    record_result(
+        "`tokenizers` panics", "500 with the error envelope and x-should-retry: false; one log line, without the text"
+    )
+
+
+NO_THREADS = """
+import threading
+def start(thread): raise RuntimeError("can't start new thread")
+threading.Thread.start = start
+"""
+
+
+def test_service_that_cannot_start_a_thread_responds_503(record_result):
+    """The first load fails while the modules are imported, before logging is configured."""
+    body = json.dumps({"model": MODEL, "input": TEXT})
+    code = f"""{NO_THREADS}
+import json
+from handler.main import lambda_handler
+from tests.events import context, event
+print(json.dumps(lambda_handler(event("http-api-2.0", {body!r}), context())))
+"""
+    command = [sys.executable, "-c", code]
+    ended = subprocess.run(
+        command, cwd=emulator.ROOT, env={"AUTH_MODE": "none"}, capture_output=True, text=True, timeout=30, check=True
+    )
+    response = json.loads(ended.stdout)
+    assert (response["statusCode"], content(response)["error"]["code"]) == (503, "unavailable")
+    assert "RuntimeError: can't start new thread" in ended.stderr
+    record_result("no thread can be started", "503 with the error envelope and retry-after, at once; one log line")
 
 
 def test_service_recovers_after_running_out_of_memory(record_result):

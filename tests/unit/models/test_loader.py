@@ -1,16 +1,23 @@
+import gc
 import threading
 import time
+import weakref
+from contextlib import suppress
+from typing import NoReturn
 
 import pytest
+from tokenizers import Tokenizer
 
 from handler.errors import ArtifactError, ServiceError, UnavailableError
 from handler.models.loader import BackgroundLoader
+from tests import tiny
+from tests.process import wait_until
 
 
 class FlakyLoad:
     """Raises the given exceptions one by one, then returns "loaded"; counts its calls."""
 
-    def __init__(self, *failures: Exception) -> None:
+    def __init__(self, *failures: BaseException) -> None:
         self.failures = list(failures)
         self.calls = 0
 
@@ -61,7 +68,7 @@ def test_failure_is_reported_once_and_kept_until_its_backoff_ends(monkeypatch):
 def test_backoff_is_at_most_a_minute(monkeypatch):
     monkeypatch.setattr(time, "monotonic", lambda: 0.0)
     loader = BackgroundLoader(FlakyLoad(ArtifactError("no")), lambda _: None)
-    loader._failures = 1000
+    loader._failures = 10_000
     with pytest.raises(UnavailableError) as raised:
         loader.get(5)
     assert raised.value.retry_after == 60
@@ -89,3 +96,106 @@ def test_failure_of_an_inner_loader_is_not_reported_again():
     with pytest.raises(UnavailableError, match="inner"):
         BackgroundLoader(FlakyLoad(UnavailableError("inner", 3)), reports.append).get(5)
     assert reports == []
+
+
+def panic() -> NoReturn:
+    """Panic, as Rust does: what is raised is a BaseException."""
+    Tokenizer.from_buffer(tiny.panicking("load"))
+    raise AssertionError
+
+
+@pytest.mark.parametrize(
+    ("load", "message"),
+    [
+        (panic, "PanicException: Precompiled"),
+        (FlakyLoad(KeyboardInterrupt()), "KeyboardInterrupt"),
+        (FlakyLoad(SystemExit("gone")), "SystemExit: gone"),
+    ],
+    ids=["panic", "interrupt", "exit"],
+)
+def test_attempt_ends_for_every_exception(load, message):
+    reports: list[ServiceError] = []
+    loader = BackgroundLoader(load, reports.append)
+    started = time.monotonic()
+    with pytest.raises(UnavailableError, match=message):
+        loader.get(5)
+    assert time.monotonic() - started < 1
+    assert len(reports) == 1
+
+
+def test_thread_that_cannot_start_is_a_failure(monkeypatch):
+    def start(_: threading.Thread) -> NoReturn:
+        raise RuntimeError("can't start new thread")
+
+    reports: list[ServiceError] = []
+    loader = BackgroundLoader(FlakyLoad(), reports.append)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        with pytest.raises(UnavailableError, match="RuntimeError: can't start new thread") as raised:
+            loader.get(5)
+    assert raised.value.retry_after > 1
+    assert len(reports) == 1
+    loader._retry_at = 0
+    assert loader.get(5) == "loaded"
+
+
+def test_failing_report_does_not_keep_the_attempt_running(caplog):
+    def report(_: ServiceError) -> NoReturn:
+        raise OSError("the log is full")
+
+    started = time.monotonic()
+    with pytest.raises(UnavailableError, match=r"^no$"):
+        BackgroundLoader(FlakyLoad(ArtifactError("no")), report).get(5)
+    assert time.monotonic() - started < 1
+    assert "could not be reported: no" in caplog.text
+
+
+def test_backoff_starts_again_after_success_and_after_invalidate(monkeypatch):
+    now = 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    load = FlakyLoad(ArtifactError("one"), ArtifactError("two"))
+    loader = BackgroundLoader(load, lambda _: None)
+
+    def backoff() -> float:
+        nonlocal now
+        with pytest.raises(UnavailableError) as raised:
+            loader.get(5)
+        now += raised.value.retry_after
+        return raised.value.retry_after
+
+    assert [backoff(), backoff(), loader.get(5)] == [2, 4, "loaded"]
+    assert loader._failures == 0
+    load.failures = [ArtifactError("three"), ArtifactError("four"), ArtifactError("five")]
+    loader.invalidate()
+    assert [backoff(), backoff()] == [2, 4]
+    loader.invalidate()
+    assert backoff() == 2
+
+
+def test_failure_keeps_no_frames_of_the_load_or_of_requests():
+    class Kept:
+        """What a frame may hold, such as a model's bytes or a request's texts."""
+
+    kept: list[weakref.ref[Kept]] = []
+
+    def hold() -> Kept:
+        held = Kept()
+        kept.append(weakref.ref(held))
+        return held
+
+    def load() -> NoReturn:
+        _held = hold()
+        raise ArtifactError("no")
+
+    def request() -> None:
+        _held = hold()
+        with suppress(UnavailableError):
+            loader.get(5)
+
+    before = threading.active_count()
+    loader = BackgroundLoader(load, lambda _: None)
+    request()
+    request()
+    wait_until(lambda: threading.active_count() <= before)
+    gc.collect()
+    assert [reference() for reference in kept] == [None, None, None]
