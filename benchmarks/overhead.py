@@ -37,8 +37,8 @@ class ConstantSession(InferenceSession):
         self.hidden_states: HiddenStates = np.random.default_rng(0).normal(size=(1, 1, 384)).astype(np.float32)
 
     def run(self, token_ids: NDArray[np.int64]) -> HiddenStates:
-        """Return the constant hidden states, (1, texts, 384)."""
-        return np.broadcast_to(self.hidden_states, (1, token_ids.shape[1], 384))
+        """Return the constant hidden states, (tokens, texts, 384)."""
+        return np.broadcast_to(self.hidden_states, (*token_ids.shape, 384))
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,18 @@ FIELD_TYPES: dict[str, type] = {
     "provenance": dict,
     "quality": dict,
 }
+# A request can name what these match, and no path segment is `.` or `..`; an `@` begins a digest.
+NAME = r"[\w.-]*\w[\w.-]*"
+ALIAS = f"{NAME}(?:[/:]{NAME})*"
+SHA256 = "[0-9a-f]{64}"
+
+MAX_MANIFEST_BYTES = 1 << 20
+MAX_FILE_BYTES = (1 << 31) - 1  # of a message that protobuf can read
+MAX_ENTRIES = 128  # of aliases, which responses list, of prompts and of files
+MAX_NAME = 256  # characters, as of a request's `model`
+MAX_PROMPT = 512  # characters, which every text gets: a MB for the 2048 texts of the largest request
+MAX_DIMENSIONS = 8192  # twice those of the largest embedding models
+MIN_TOKENS, MAX_TOKENS = 3, 8192  # a token between two special ones; the positions of the longest BERT encoders
 
 
 def sha256_of(content: bytes) -> str:
@@ -50,7 +62,7 @@ class Reference:
 
     PATTERN: ClassVar = re.compile(
         r"(?:s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])/(?P<prefix>(?:[\w.!*'()-]+/)*))?"
-        r"(?P<name>[\w.-]*\w[\w.-]*)(?:@sha256:(?P<digest>[0-9a-f]{64}))?"
+        rf"(?P<name>{NAME})(?:@sha256:(?P<digest>{SHA256}))?"
     )
 
     @classmethod
@@ -113,9 +125,12 @@ class Manifest:
         """Parse a manifest.json.
 
         Raises:
-            ValueError: it is not JSON, or of another schema, or a field is missing or of the wrong type.
+            ValueError: it is not JSON, or of another schema, or a field is missing, of the wrong type or out of range.
         """
-        fields = json.loads(content)
+        try:
+            fields = json.loads(content)
+        except RecursionError as error:
+            raise ValueError("it is nested too deeply") from error
         if not isinstance(fields, dict):
             raise ValueError("it is not a JSON object")  # noqa: TRY004 - one type of error for all defects
         schema = fields.pop("schema", None)
@@ -131,6 +146,44 @@ class Manifest:
         try:
             files = {name: File(**file) for name, file in fields.pop("files").items()}
             _ = files[MODEL_FILE], files[TOKENIZER_FILE]
-            return cls(aliases=tuple(fields.pop("aliases")), files=files, **fields)
+            manifest = cls(aliases=tuple(fields.pop("aliases")), files=files, **fields)
         except (KeyError, TypeError) as error:
             raise ValueError(f"its fields are not those of schema {SCHEMA_VERSION}: {error}") from error
+        _check_ranges(manifest)
+        return manifest
+
+
+def _check_ranges(manifest: Manifest) -> None:
+    """Check what the fields' types do not say.
+
+    Raises:
+        ValueError: a field is out of range; the message names it.
+    """
+    names, prompts, files = manifest.aliases, manifest.prompts.values(), manifest.files
+    rules = {
+        "id": (_matches(NAME, manifest.id), "a name"),
+        "aliases": (all(_matches(ALIAS, name) for name in names), f"names of at most {MAX_NAME} characters"),
+        "dimensions": (1 <= manifest.dimensions <= MAX_DIMENSIONS, f"from 1 to {MAX_DIMENSIONS}"),
+        "max_tokens": (MIN_TOKENS <= manifest.max_tokens <= MAX_TOKENS, f"from {MIN_TOKENS} to {MAX_TOKENS}"),
+        "prompts": (
+            all(isinstance(prompt, str) and len(prompt) <= MAX_PROMPT for prompt in prompts),
+            f"strings of at most {MAX_PROMPT} characters",
+        ),
+        "files": (
+            all(_matches(NAME, name) and _is_valid(file) for name, file in files.items()),
+            f"names with a size from 1 to {MAX_FILE_BYTES} and a SHA-256 in hex",
+        ),
+    }
+    for field, (fits, rule) in rules.items():
+        if not fits:
+            raise ValueError(f"its field '{field}' is not {rule}")
+    if max(len(names), len(prompts), len(files)) > MAX_ENTRIES:
+        raise ValueError(f"it has more than {MAX_ENTRIES} aliases, prompts or files")
+
+
+def _matches(pattern: str, value: object) -> bool:
+    return isinstance(value, str) and len(value) <= MAX_NAME and re.fullmatch(pattern, value) is not None
+
+
+def _is_valid(file: File) -> bool:
+    return type(file.size) is int and 0 < file.size <= MAX_FILE_BYTES and _matches(SHA256, file.sha256)

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,8 +92,9 @@ class ArtifactResolver:
     def _bundled_copies(self, file: File) -> Iterator[Path]:
         """Yield the image's files with the same size and SHA-256."""
         for path in self.bundled.glob(f"*/{MANIFEST_FILE}"):
-            manifest = Manifest.parse(path.read_bytes())
-            yield from (path.parent / name for name, bundled in manifest.files.items() if bundled == file)
+            with suppress(ValueError):  # a damaged manifest is reported where its own model is loaded
+                files = Manifest.parse(path.read_bytes()).files
+                yield from (path.parent / name for name, bundled in files.items() if bundled == file)
 
 
 def load(text: str, settings: Settings) -> Artifacts:
@@ -129,11 +131,12 @@ def read_checked(path: Path, expected: File) -> bytes:
         ArtifactError: it cannot be read, or does not match its manifest.
     """
     try:
+        size = path.stat().st_size
+        if size != expected.size:
+            raise ArtifactError(f"{path}: {size} bytes, and its manifest says {expected.size}; {RESTORE}")
         content = path.read_bytes()
     except OSError as error:
         raise ArtifactError(f"{path}: {error.strerror}; {RESTORE}") from error
-    if len(content) != expected.size:
-        raise ArtifactError(f"{path}: {len(content)} bytes, and its manifest says {expected.size}; {RESTORE}")
     if sha256_of(content) != expected.sha256:
         raise ArtifactError(f"{path}: damaged, its SHA-256 is not the manifest's; {RESTORE}")
     return content

@@ -13,7 +13,7 @@ from io import BytesIO
 from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from handler.artifacts.manifest import MANIFEST_FILE, File, Reference, sha256_of
+from handler.artifacts.manifest import MANIFEST_FILE, MAX_MANIFEST_BYTES, File, Reference, sha256_of
 from handler.errors import ArtifactError
 
 if TYPE_CHECKING:
@@ -39,6 +39,10 @@ def blob_key(reference: Reference, sha256: str) -> str:
     return f"{reference.prefix}blobs/sha256/{sha256}"
 
 
+class WrongSizeError(Exception):
+    """An object has another size than it must have; the message gives both."""
+
+
 class S3Store:
     """Reads manifests and files of published models."""
 
@@ -50,12 +54,20 @@ class S3Store:
         """Read a manifest from its bucket.
 
         Raises:
-            ArtifactError: it is unavailable.
+            ArtifactError: it is unavailable, or too large.
         """
         key = manifest_key(reference)
+
+        def read() -> bytes:
+            response = self._get(reference, key)
+            size = response["ContentLength"]
+            if size > MAX_MANIFEST_BYTES:
+                raise WrongSizeError(f"{size:,} bytes, and a manifest has at most {MAX_MANIFEST_BYTES:,}")
+            content: bytes = response["Body"].read()
+            return content
+
         with _translate_errors(reference, key):
-            content: bytes = _with_retries(lambda: self._get(reference, key).read())
-        return content
+            return _with_retries(read)
 
     def read_blob(self, reference: Reference, file: File) -> bytes:
         """Read a file's content from its bucket, several parts at a time.
@@ -81,9 +93,12 @@ class S3Store:
 
         def read_on() -> None:
             nonlocal start
-            body = self._get(reference, key, Range=f"bytes={start}-{end - 1}")
+            response = self._get(reference, key, Range=f"bytes={start}-{end - 1}")
+            size = int(response["ContentRange"].rpartition("/")[2])
+            if size != len(view):
+                raise WrongSizeError(f"{size:,} bytes, and its manifest says {len(view):,}")
             while start < end:
-                count = body.readinto(view[start:end])
+                count = response["Body"].readinto(view[start:end])
                 if not count:
                     raise IncompleteReadError(actual_bytes=start, expected_bytes=end)
                 start += count
@@ -91,7 +106,7 @@ class S3Store:
         _with_retries(read_on)
 
     def _get(self, reference: Reference, key: str, **options: str) -> Any:  # noqa: ANN401 - as _client
-        return self._client().get_object(Bucket=reference.bucket, Key=key, **options)["Body"]
+        return self._client().get_object(Bucket=reference.bucket, Key=key, **options)
 
     def _client(self) -> Any:  # noqa: ANN401 - boto3 makes its clients at run time
         """Return the client, which threads may share once it exists."""
@@ -138,6 +153,8 @@ def _describe_error(error: Exception) -> str:
     match error:
         case ClientError():
             return _describe_client_error(error)
+        case WrongSizeError():
+            return f"{error}; {REPLACE}"
         case NoCredentialsError():
             return "there are no AWS credentials; give the function a role, or the process its credentials"
         case _:

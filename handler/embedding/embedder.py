@@ -2,8 +2,9 @@
 
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -57,19 +58,24 @@ class Embedder:
         """
         manifest = artifacts.manifest
         policies = settings.token_input, settings.long_input
-        try:
+        with _translate_errors(f"model '{manifest.id}' cannot be loaded"):
             self._tokenizer = Tokenizer(artifacts.tokenizer, manifest.max_tokens, *policies)
             self._session = InferenceSession(artifacts.model)
-        except Exception as error:
-            raise ArtifactError(
-                f"model '{manifest.id}' cannot be loaded: {error}; rebuild it with make model"
-            ) from error
         self.manifest = manifest
         self.digest = artifacts.digest
         self.load_timings: Mapping[str, float] = {}
         self._pool = POOLING[manifest.pooling]
         self._workers = settings.workers
         self._executor = ThreadPoolExecutor(settings.workers, thread_name_prefix="embed")
+
+    def warm_up(self) -> None:
+        """Embed one text: the first request finds a warm session, and a model that cannot do it is not served.
+
+        Raises:
+            ArtifactError: the model does not run, or its vectors are not those of its manifest.
+        """
+        with _translate_errors(f"model '{self.manifest.id}' cannot be run"):
+            self.embed(["warm"])
 
     def embed(
         self,
@@ -121,7 +127,7 @@ class Embedder:
                 for batch in queue:  # `next` on a list's iterator is atomic, so no two workers take the same batch
                     started = time.monotonic()
                     token_ids = np.array(sequences[batch], np.int64)
-                    pooled[batch] = self._pool(self._session.run(np.ascontiguousarray(token_ids.T)))
+                    pooled[batch] = self._infer(token_ids)
                     progress.update(token_ids.size, time.monotonic() - started)
             except BaseException:
                 deque(queue, maxlen=0)  # the request has failed, so the other workers can stop
@@ -138,6 +144,18 @@ class Embedder:
         rows = {sequence: row for row, sequence in enumerate(sequences)}
         per_input: Vectors = pooled[[rows[key] for key in keys]]
         return per_input
+
+    def _infer(self, token_ids: NDArray[np.int64]) -> Vectors:
+        """Return the pooled hidden states, float32 (texts, hidden), of token ids, int64 (texts, tokens).
+
+        Raises:
+            ValueError: the model's output is of another shape or type; NumPy would broadcast or convert it.
+        """
+        hidden_states = self._session.run(np.ascontiguousarray(token_ids.T))
+        expected = (*token_ids.shape[::-1], self.manifest.dimensions)
+        if hidden_states.shape != expected or hidden_states.dtype != np.float32:
+            raise ValueError(f"its output is {hidden_states.dtype} {hidden_states.shape}, not float32 {expected}")
+        return self._pool(hidden_states)
 
     def _finish(self, vectors: Vectors) -> Vectors:
         if self.manifest.normalize or vectors.shape[1] < self.manifest.dimensions:
@@ -161,6 +179,17 @@ class Embedder:
                 code="invalid_value",
             )
         return dimensions or native
+
+
+@contextmanager
+def _translate_errors(failure: str) -> Iterator[None]:
+    """Raise any error as an ArtifactError."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # a panic in `tokenizers`, which is written in Rust, is no Exception
+        raise ArtifactError(f"{failure}: {error}; rebuild it with make model") from error
 
 
 def _micro_batches(lengths: list[int], workers: int) -> list[slice]:

@@ -27,7 +27,7 @@ class InferenceSession:
         """Load a serialized ONNX model.
 
         Raises:
-            RuntimeError: ONNX Runtime cannot load it.
+            RuntimeError: ONNX Runtime cannot load it, or a tensor of it is in another file.
             ValueError: its input has another layout, as models of recipes before 0.2 have.
         """
         options = ort.SessionOptions()
@@ -36,6 +36,9 @@ class InferenceSession:
         # The recipe stores the graph as it is to run. ONNX Runtime would fuse Add and LayerNormalization into
         # SkipLayerNormalization, whose CPU kernel is slower: 277 against 44 us for 110 tokens.
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        # Tensors in files beside the model have no digest, and ONNX Runtime would read them from the working directory:
+        # no file can be in a folder that is not one, and a path that leads out of it is refused.
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
         self._session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         layout = self._session.get_inputs()[0].shape
         if layout != LAYOUT:

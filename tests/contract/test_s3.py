@@ -1,5 +1,6 @@
 """Models from a real S3 server over HTTP, with faults injected between the server and the function."""
 
+import json
 import tempfile
 import threading
 import time
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 from handler.api.app import create_app
-from handler.artifacts.manifest import MODEL_FILE, Reference
+from handler.artifacts.manifest import MANIFEST_FILE, Reference
 from handler.artifacts.resolver import load
 from handler.errors import ArtifactError, ServiceError
 from handler.models.catalog import Catalog
@@ -25,6 +26,7 @@ from tests.s3 import BUCKET, S3, Relay
 
 Load = Callable[..., Any]
 UNPINNED = f"s3://{BUCKET}/models/tiny"
+SIZE = len(tiny.artifacts().model) + len(tiny.artifacts().tokenizer)
 
 
 @pytest.fixture(scope="module")
@@ -70,9 +72,17 @@ def test_load_returns_the_published_model(relay, pinned, image):
 
 
 def test_file_in_the_image_is_not_downloaded(relay, pinned, image, s3):
-    s3.publish(image, tiny.artifacts(), aliases=("of the image",))  # another manifest of the same files
+    s3.publish(image, tiny.artifacts(), aliases=("of-the-image",))  # another manifest of the same files
     assert load_tiny(image, pinned).model == tiny.artifacts().model
     assert [each.rpartition("/")[2] for each in relay.requests] == [f"{Reference.parse(pinned).digest}.json"]
+
+
+@pytest.mark.usefixtures("relay")
+def test_damaged_manifest_in_the_image_affects_no_other_model(pinned, tmp_path_factory):
+    image = tmp_path_factory.mktemp("damaged")
+    (image / "other").mkdir()
+    (image / "other" / MANIFEST_FILE).write_text("{")
+    assert load_tiny(image, pinned).model == tiny.artifacts().model
 
 
 def test_pinned_model_in_the_image_needs_no_network(relay, image, s3):
@@ -176,6 +186,21 @@ def test_manifest_of_another_model_is_rejected(image, s3):
         load_tiny(image, f"s3://{BUCKET}/models/impostor")
 
 
+def test_manifest_or_file_of_the_wrong_size_is_refused_before_it_is_read(relay, pinned, image, s3):
+    s3.client.put_object(Bucket=BUCKET, Key="models/huge/manifest.json", Body=b" " * (1 << 21))
+    with pytest.raises(ArtifactError, match="2,097,152 bytes, and a manifest has at most 1,048,576; delete it"):
+        load_tiny(image, f"s3://{BUCKET}/models/huge")
+    tokenizer = tiny.artifacts().manifest.files["tokenizer.json"]
+    key = f"models/blobs/sha256/{tokenizer.sha256}"
+    for content in (tiny.artifacts().tokenizer + b" ", tiny.artifacts().tokenizer[:-1]):
+        s3.client.put_object(Bucket=BUCKET, Key=key, Body=content)
+        relay.requests.clear()
+        with pytest.raises(ArtifactError, match=rf"{len(content):,} bytes, and its manifest says {tokenizer.size:,}; "):
+            load_tiny(image, pinned)
+        assert sum(each.endswith(tokenizer.sha256) for each in relay.requests) <= 4  # the parts that had begun
+    s3.client.put_object(Bucket=BUCKET, Key=key, Body=tiny.artifacts().tokenizer)
+
+
 class Service:
     """A client of an app that serves models from the bucket, and the errors that the app reported."""
 
@@ -273,8 +298,7 @@ def test_unavailable_second_model_does_not_affect_the_first(start_service, relay
 def test_least_recently_used_model_is_evicted_when_memory_is_short(start_service, pinned, s3, tmp_path_factory):
     folder = tmp_path_factory.mktemp("several")
     others = [str(s3.publish(folder, tiny.artifacts(), id=name, aliases=())) for name in ("b", "c")]
-    size = tiny.artifacts().manifest.files[MODEL_FILE].size
-    service = start_service(pinned, *others, model_memory=2 * size)
+    service = start_service(pinned, *others, model_memory=2 * SIZE)
     loads = [
         "artifacts" in service.embed(name).headers["server-timing"] for name in ("tiny", "b", "b", "c", "b", "tiny")
     ]
@@ -284,7 +308,41 @@ def test_least_recently_used_model_is_evicted_when_memory_is_short(start_service
 
 def test_model_that_does_not_fit_in_memory_gets_503(start_service, pinned, s3, tmp_path_factory):
     other = str(s3.publish(tmp_path_factory.mktemp("other"), tiny.artifacts(), id="d", aliases=()))
-    size = tiny.artifacts().manifest.files[MODEL_FILE].size
-    service = start_service(pinned, other, model_memory=2 * size - 1)
+    service = start_service(pinned, other, model_memory=2 * SIZE - 1)
     assert [service.embed(name).status_code for name in ("tiny", "d")] == [200, 503]
     assert "raise the function's memory" in service.reports[0].message
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"aliases": [["x"]]},
+        {"aliases": ["tiny", "someone/tiny", "text-embedding-ada-002"], "dimensions": 0},
+        {"max_tokens": 1_000_000},
+        {"prompts": {"query": 5}},
+        {"files": {name: {"size": 3 << 30, "sha256": "0" * 64} for name in ("model.onnx", "tokenizer.json")}},
+        {"files": []},
+    ],
+    ids=",".join,
+)
+def test_invalid_manifest_affects_no_other_model(start_service, s3, pinned, changes):
+    fields = json.loads(s3.client.get_object(Bucket=BUCKET, Key=f"models/tiny/{MANIFEST_FILE}")["Body"].read())
+    content = json.dumps(fields | {"id": "bad"} | changes).encode()
+    s3.client.put_object(Bucket=BUCKET, Key=f"models/bad/{MANIFEST_FILE}", Body=content)
+    service = start_service(pinned, f"s3://{BUCKET}/models/bad", model_memory=1 << 30)
+    for name, status in (("bad", 503), ("tiny", 200), ("someone/tiny", 200), ("text-embedding-ada-002", 200)):
+        assert service.embed(name).status_code == status
+    listed = service.http.get("/v1/models").json()["data"]
+    assert {each["root"] for each in listed} == {"tiny"}
+    assert service.http.get("/v1/models/tiny").status_code == 200
+    (report,) = service.reports
+    assert report.message.startswith(f"model 's3://{BUCKET}/models/bad': manifest.json is not a manifest: ")
+
+
+def test_manifests_that_never_end_share_one_timeout(start_service, relay, pinned):
+    relay.where, relay.fault = "stalled", s3_server.drip
+    service = start_service(pinned, *(f"s3://{BUCKET}/models/stalled-{number}" for number in range(5)))
+    assert service.embed().status_code == 200
+    started = time.monotonic()
+    assert {each["root"] for each in service.http.get("/v1/models").json()["data"]} == {"tiny"}
+    assert time.monotonic() - started < 4  # the timeout is 2 seconds here

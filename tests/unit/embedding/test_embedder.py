@@ -1,9 +1,11 @@
 from dataclasses import replace
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
+import onnx
 import pytest
 from numpy.typing import NDArray
+from onnx import TensorProto, helper
 
 from handler.embedding.embedder import Embedder, _micro_batches
 from handler.embedding.pooling import HiddenStates
@@ -144,6 +146,51 @@ def test_graph_with_another_input_layout_is_rejected():
     texts_first = tiny.artifacts().model.replace(b"\n\x08\x12\x06tokens", b"\n\x08\x12\x06tokenz")
     with pytest.raises(ArtifactError, match=r"'tiny' cannot be loaded: its input has the layout .*make model"):
         Embedder(replace(tiny.artifacts(), model=texts_first), Settings())
+
+
+def ending_in(operator: str, *axes: int, **attributes: Any) -> Embedder:
+    """Return the tiny model, with a last operator that changes its hidden states."""
+    model = onnx.load_from_string(tiny.artifacts().model)
+    for node in model.graph.node:
+        node.output[:] = ["states" if name == "last_hidden_state" else name for name in node.output]
+    inputs = ["states", "axes"] if axes else ["states"]
+    model.graph.initializer.append(helper.make_tensor("axes", TensorProto.INT64, [len(axes)], axes))
+    model.graph.node.append(helper.make_node(operator, inputs, ["last_hidden_state"], **attributes))
+    model.graph.output[0].CopyFrom(helper.make_empty_tensor_value_info("last_hidden_state"))
+    return Embedder(replace(tiny.artifacts(), model=model.SerializeToString()), Settings())
+
+
+@pytest.mark.parametrize(
+    ("make", "output"),
+    [
+        (lambda: ending_in("ReduceMean", 2), r"float32 \(3, 1, 1\)"),  # one column, which NumPy would broadcast
+        (lambda: ending_in("ReduceMean", 2, keepdims=0), r"float32 \(3, 1\)"),
+        (lambda: ending_in("ReduceMean", 0), r"float32 \(1, 1, 32\)"),
+        (lambda: ending_in("Transpose", perm=[1, 0, 2]), r"float32 \(1, 3, 32\)"),
+        (lambda: ending_in("Cast", to=TensorProto.DOUBLE), r"float64 \(3, 1, 32\)"),
+    ],
+)
+def test_hidden_states_of_another_shape_or_type_are_refused(make, output):
+    embedder = make()
+    message = rf"its output is {output}, not float32 \(3, 1, 32\)"
+    with pytest.raises(ArtifactError, match=f"^model 'tiny' cannot be run: {message}; rebuild it"):
+        embedder.warm_up()
+    with pytest.raises(ValueError, match=message):
+        embedder.embed(["a"])
+
+
+def test_warm_up_compares_the_output_with_the_manifest():
+    tiny.embedder().warm_up()
+    with pytest.raises(ArtifactError, match=r"not float32 \(3, 1, 33\)"):
+        tiny.embedder(dimensions=33).warm_up()
+
+
+def test_panic_of_the_tokenizer_is_an_artifact_error():
+    with pytest.raises(ArtifactError, match=r"'tiny' cannot be loaded: Precompiled: .*; rebuild it with make model"):
+        Embedder(replace(tiny.artifacts(), tokenizer=tiny.panicking("load")), Settings())
+    embedder = Embedder(replace(tiny.artifacts(), tokenizer=tiny.panicking("encode")), Settings())
+    with pytest.raises(ArtifactError, match="'tiny' cannot be run: chunk size must be non-zero; rebuild"):
+        embedder.warm_up()
 
 
 def test_windows_are_averaged_with_their_token_counts_as_weights():

@@ -1,0 +1,89 @@
+import json
+from dataclasses import asdict
+from typing import Any
+
+import pytest
+
+from handler.artifacts import manifest as limits
+from handler.artifacts.manifest import MODEL_FILE, SCHEMA_VERSION, TOKENIZER_FILE, Manifest
+from handler.contract import schemas
+from tests import tiny
+
+FILE = {"size": 1, "sha256": "0" * 64}
+
+
+def parse(**changes: Any) -> Manifest:
+    """Parse the tiny model's manifest with other fields."""
+    return Manifest.parse(
+        json.dumps({"schema": SCHEMA_VERSION, **asdict(tiny.artifacts().manifest), **changes}).encode()
+    )
+
+
+def files(**changes: Any) -> dict[str, Any]:
+    return {MODEL_FILE: FILE | changes, TOKENIZER_FILE: FILE}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"aliases": ["a", "someone/tiny.v1", "tiny:latest", "ä" * limits.MAX_NAME]},
+        {"aliases": [f"a{number}" for number in range(limits.MAX_ENTRIES)]},
+        {"dimensions": 1, "max_tokens": limits.MIN_TOKENS},
+        {"dimensions": limits.MAX_DIMENSIONS, "max_tokens": limits.MAX_TOKENS},
+        {"prompts": {"query": "", "passage": "x" * limits.MAX_PROMPT}},
+        {"files": files(size=limits.MAX_FILE_BYTES)},
+    ],
+)
+def test_fields_within_the_limits_are_accepted(changes):
+    parsed = asdict(parse(**changes))
+    assert {name: parsed[name] for name in changes} == {
+        name: tuple(value) if name == "aliases" else value for name, value in changes.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *(("id", value) for value in ("", "..", "a/b", "a b", "x" * (limits.MAX_NAME + 1))),
+        *(("aliases", [value]) for value in (["x"], 5, None, "", "..", "a/../b", "/a", "a/", "a//b", "a b", "a\n")),
+        *(("aliases", [value]) for value in ("\ud800", "a@sha256:" + "0" * 64, "x" * (limits.MAX_NAME + 1))),
+        *(("dimensions", value) for value in (-1, 0, limits.MAX_DIMENSIONS + 1)),
+        *(("max_tokens", value) for value in (-1, 0, limits.MIN_TOKENS - 1, limits.MAX_TOKENS + 1, 1_000_000)),
+        *(("prompts", {"query": value}) for value in (5, None, ["x"], "x" * (limits.MAX_PROMPT + 1))),
+        *(("files", files(size=value)) for value in (-1, 0, limits.MAX_FILE_BYTES + 1, 1.0, "1", True, None)),
+        *(("files", files(sha256=value)) for value in ("", "0" * 63, "0" * 65, "A" * 64, "../" * 21 + "0", 5, None)),
+        ("files", {**files(), "../elsewhere": FILE}),
+    ],
+)
+def test_field_out_of_range_is_refused(field, value):
+    with pytest.raises(ValueError, match=f"^its field '{field}' is not "):
+        parse(**{field: value})
+
+
+@pytest.mark.parametrize(("field", "value"), [("dimensions", True), ("max_tokens", 8.0), ("quality", []), ("id", 5)])
+def test_field_of_the_wrong_type_is_refused(field, value):
+    with pytest.raises(ValueError, match=f"^its field '{field}' is missing or not a "):
+        parse(**{field: value})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"aliases": ["a"] * (limits.MAX_ENTRIES + 1)},
+        {"prompts": {str(number): "" for number in range(limits.MAX_ENTRIES + 1)}},
+        {"files": files() | {str(number): FILE for number in range(limits.MAX_ENTRIES)}},
+    ],
+)
+def test_too_many_entries_are_refused(changes):
+    with pytest.raises(ValueError, match="more than 128 aliases, prompts or files"):
+        parse(**changes)
+
+
+def test_deeply_nested_manifest_is_refused():
+    with pytest.raises(ValueError, match="nested too deeply"):
+        Manifest.parse(b"[" * 100_000)
+
+
+def test_alias_is_no_longer_than_a_request_may_name():
+    assert limits.MAX_NAME == schemas.MAX_NAME
