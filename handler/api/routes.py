@@ -50,7 +50,7 @@ def _embed(
     catalog: Catalog, body: EmbeddingRequest, encoding_format: EncodingFormat, deadline: Deadline
 ) -> tuple[Embedder, Embeddings]:
     """Load the model if necessary, check that the response will fit, and embed the inputs."""
-    embedder = catalog.get(body.model)
+    embedder = catalog.get(body.model, deadline)
     check_response_size(len(body.input), embedder.check_dimensions(body.dimensions), encoding_format)
     return embedder, embedder.embed(body.input, body.dimensions, body.prompt_name, deadline)
 
@@ -58,7 +58,8 @@ def _embed(
 @router.get("/v1/models")
 async def list_models(request: Request) -> Response:
     """List every name that a request's `model` may carry, of the models whose manifest could be read."""
-    manifests = await _run_in_thread(request, _catalog(request).manifests)
+    deadline = request_deadline(request.scope)
+    manifests = await _run_in_thread(request, partial(_catalog(request).manifests, deadline))
     return _json(ModelList(data=[_describe(name, verified) for name, verified in manifests.items()]))
 
 
@@ -67,7 +68,8 @@ async def list_models(request: Request) -> Response:
 async def get_model(request: Request) -> Response:
     """Describe one model, by id or alias."""
     model: str = request.path_params["model"]
-    return _json(_describe(model, await _run_in_thread(request, partial(_catalog(request).manifest, model))))
+    work = partial(_catalog(request).manifest, model, request_deadline(request.scope))
+    return _json(_describe(model, await _run_in_thread(request, work)))
 
 
 @router.get("/health")

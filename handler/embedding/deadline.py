@@ -26,6 +26,15 @@ class Deadline:
     ends: float = math.inf
     is_cancelled: Callable[[], bool] = bool
 
+    @property
+    def remaining(self) -> float:
+        """The seconds that are left; 0 after the deadline."""
+        return max(0.0, self.ends - time.monotonic())
+
+    def within(self, seconds: float) -> "Deadline":
+        """Return this deadline, or the end of that many seconds from now if it is earlier."""
+        return Deadline(self.arrived, min(self.ends, time.monotonic() + seconds), self.is_cancelled)
+
     def check(self) -> None:
         """Check that there is time left to begin.
 

@@ -1,21 +1,25 @@
 """The served models, under every name they have, each loaded when first requested."""
 
+import math
 import time
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, as_completed, wait
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from threading import Lock
 
-from handler.artifacts.manifest import MODEL_FILE, Reference
+from handler.artifacts.manifest import MODEL_FILE, TOKENIZER_FILE, Reference
 from handler.artifacts.resolver import ArtifactResolver, VerifiedManifest
 from handler.artifacts.s3 import S3Store
+from handler.embedding.deadline import NO_DEADLINE, Deadline
 from handler.embedding.embedder import Embedder
-from handler.errors import ArtifactError, ModelNotFoundError, ServiceError, UnavailableError
+from handler.errors import ArtifactError, ModelNotFoundError, ServiceError, SettingsError, UnavailableError
 from handler.models.loader import BackgroundLoader
 from handler.settings import Settings
 
-# An initialization may take 10 seconds on Lambda, and a request 30 seconds at API Gateway.
+# An initialization may take 10 seconds on Lambda, and a request 30 seconds at API Gateway. A request waits for all that
+# it needs no longer than this, and no longer than it has left.
 LOAD_TIMEOUT_SECONDS = 7.0
 
 
@@ -42,13 +46,15 @@ class Catalog:
         compete for Python's lock, and both be late (benchmarks/README.md).
 
         Raises:
-            SettingsError: a reference is malformed.
+            SettingsError: a reference is malformed, or two have one name.
         """
         self._settings = settings
         self._report = report
         self._resolver = ArtifactResolver(settings.artifacts, S3Store())
-        self._load_lock = Lock()
+        self._memory: dict[ServedModel, int] = {}
+        self._memory_lock = Lock()
         references = [Reference.parse(text) for text in settings.models]
+        _check_names([reference.name for reference in references])
         self._served = [self._serve(reference) for reference in references]
         if references and self._resolver.is_bundled(references[0]):
             self._served[0].embedder.start()
@@ -89,48 +95,57 @@ class Catalog:
                 names.setdefault(alias, served)
         return names
 
-    def manifests(self) -> Mapping[str, VerifiedManifest]:
+    def manifests(self, deadline: Deadline = NO_DEADLINE) -> Mapping[str, VerifiedManifest]:
         """Return every name with its manifest, of the models whose manifest is available now."""
-        for served in self._served:
-            with suppress(UnavailableError):
-                served.manifest.get(LOAD_TIMEOUT_SECONDS)
+        wait(self._read_manifests(), deadline.within(LOAD_TIMEOUT_SECONDS).remaining)
         return {name: served.manifest.result for name, served in self.names().items() if served.manifest.result}
 
-    def find(self, name: str) -> ServedModel:
-        """Find a model by ID or alias.
+    def find(self, name: str, deadline: Deadline = NO_DEADLINE) -> ServedModel:
+        """Find a model by ID or alias; a name that is not known yet waits for the manifests that might hold it.
 
         Raises:
             ModelNotFoundError: no model has that name.
             UnavailableError: the manifest of a model that might have it is unavailable now.
         """
-        served = self.names().get(name)
-        if not served:
-            for each in self._served:
-                each.manifest.get(LOAD_TIMEOUT_SECONDS)
-            served = self.names().get(name)
-        if not served:
-            raise ModelNotFoundError(name, tuple(self.names()))
-        return served
+        names = self.names()
+        if name in names:
+            return names[name]
+        with suppress(TimeoutError):
+            for _ in as_completed(self._read_manifests(), deadline.within(LOAD_TIMEOUT_SECONDS).remaining):
+                names = self.names()
+                if name in names:
+                    return names[name]
+        for served in self._served:
+            served.manifest.get(timeout=0)
+        names = self.names()
+        if name not in names:
+            raise ModelNotFoundError(name, tuple(names))
+        return names[name]
 
-    def manifest(self, name: str) -> VerifiedManifest:
+    def manifest(self, name: str, deadline: Deadline = NO_DEADLINE) -> VerifiedManifest:
         """Find a model and read its manifest.
 
         Raises:
             ModelNotFoundError: no model has that name.
             UnavailableError: the manifest is unavailable now.
         """
-        return self.find(name).manifest.get(LOAD_TIMEOUT_SECONDS)
+        deadline = deadline.within(LOAD_TIMEOUT_SECONDS)
+        return self.find(name, deadline).manifest.get(deadline.remaining)
 
-    def get(self, name: str) -> Embedder:
+    def get(self, name: str, deadline: Deadline = NO_DEADLINE) -> Embedder:
         """Find a model and load it.
 
         Raises:
             ModelNotFoundError: no model has that name.
             UnavailableError: the model is unavailable now.
         """
-        served = self.find(name)
+        deadline = deadline.within(LOAD_TIMEOUT_SECONDS)
+        served = self.find(name, deadline)
         served.last_used = time.monotonic()
-        return served.embedder.get(LOAD_TIMEOUT_SECONDS)
+        return served.embedder.get(deadline.remaining)
+
+    def _read_manifests(self) -> "list[Future[VerifiedManifest]]":
+        return [served.manifest.start() for served in self._served]
 
     def _serve(self, reference: Reference) -> ServedModel:
         manifest = BackgroundLoader(partial(self._resolver.open, reference), self._report)
@@ -140,36 +155,73 @@ class Catalog:
     def _load(self, served: ServedModel) -> Embedder:
         started = time.perf_counter()
         verified = served.manifest.get(LOAD_TIMEOUT_SECONDS)
-        with self._load_lock:  # one load at a time, so that two cannot claim the same memory
-            self._evict(served, verified)
+        with self._reserve_memory(served, verified):
             artifacts = self._resolver.load(verified)
             read = time.perf_counter()
             embedder = Embedder(artifacts, self._settings)
-        built = time.perf_counter()
-        embedder.embed(["warm"])  # the first request then finds a warm session
+            built = time.perf_counter()
+            embedder.warm_up()
         ran = time.perf_counter()
         embedder.load_timings = {"artifacts": read - started, "session": built - read, "first-run": ran - built}
         return embedder
 
-    def _evict(self, served: ServedModel, verified: VerifiedManifest) -> None:
-        """Evict the least recently used models, but never the default; running requests keep theirs until they end.
+    @contextmanager
+    def _reserve_memory(self, served: ServedModel, verified: VerifiedManifest) -> Iterator[None]:
+        """Reserve a model's memory before its files are read, so that no other load claims it; a failed load frees it.
 
         Raises:
-            ArtifactError: the model does not fit even then.
+            ArtifactError: the model does not fit.
+            UnavailableError: it does not fit beside a model that is loading now.
         """
-        limit, size = self._settings.model_memory, _size(verified)
-        loaded = [each for each in self._served if each.embedder.result and each is not served]
+        with self._memory_lock:
+            self._evict(verified)
+            self._memory[served] = _size(verified)
+        try:
+            yield
+        except BaseException:
+            with self._memory_lock:
+                del self._memory[served]
+            raise
+
+    def _evict(self, verified: VerifiedManifest) -> None:
+        """Evict the least recently used models for another, but never the default, and none if it would not fit then.
+
+        Running requests keep theirs until they end.
+
+        Raises:
+            ArtifactError, UnavailableError: as `_reserve_memory`.
+        """
+        limit, size = self._settings.model_memory or math.inf, _size(verified)
+        free = limit - sum(self._memory.values())
+        loaded = [each for each in self._memory if each.embedder.result]
         evictable = sorted((each for each in loaded if each is not self._served[0]), key=lambda each: each.last_used)
-        while limit is not None and size + sum(_size(each.manifest.result) for each in loaded) > limit:
-            if not evictable:
-                raise ArtifactError(
-                    f"model '{verified.reference}': its {size:,} bytes and those of the default exceed the {limit:,} "
-                    "that models may take; raise the function's memory (the template's parameter MemorySize)"
-                )
-            evicted = evictable.pop(0)
-            loaded.remove(evicted)
-            evicted.embedder.invalidate()
+        evicted = []
+        while free < size and evictable:
+            evicted.append(evictable.pop(0))
+            free += self._memory[evicted[-1]]
+        if free < size and len(loaded) < len(self._memory):
+            raise UnavailableError("the memory for models is taken by one that is loading", retry_after=1)
+        if free < size:
+            raise ArtifactError(
+                f"model '{verified.reference}': its {size:,} bytes and those of the default exceed the {limit:,} "
+                "that models may take; raise the function's memory (the template's parameter MemorySize)"
+            )
+        for each in evicted:
+            del self._memory[each]
+            each.embedder.invalidate()
 
 
-def _size(verified: VerifiedManifest | None) -> int:
-    return verified.manifest.files[MODEL_FILE].size if verified else 0
+def _size(verified: VerifiedManifest) -> int:
+    """Return the bytes of a model's files that are held in memory."""
+    return sum(verified.manifest.files[name].size for name in (MODEL_FILE, TOKENIZER_FILE))
+
+
+def _check_names(names: list[str]) -> None:
+    """Check that no two models have one name, since a request could reach only one of them.
+
+    Raises:
+        SettingsError: two have.
+    """
+    for name in names:
+        if names.count(name) > 1:
+            raise SettingsError(f"MODELS names '{name}' {names.count(name)} times: name every model once")

@@ -1,6 +1,7 @@
 """A model too slow for its request: the caller gets an error in time, and the next request succeeds."""
 
 import json
+import threading
 import time
 from dataclasses import replace
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from mangum import Mangum
 
 from handler.api.app import create_app
+from handler.embedding.deadline import Deadline
 from handler.embedding.embedder import Embedder
 from handler.models.catalog import Catalog
 from tests import tiny
@@ -64,12 +66,30 @@ def test_request_delayed_by_a_slow_load_gets_a_503(embedder, monkeypatch):
     embedder._session = slow
     get = Catalog.get
 
-    def load(catalog: Catalog, name: str) -> Embedder:
+    def load(catalog: Catalog, name: str, deadline: Deadline) -> Embedder:
         slow._delay += 20
-        return get(catalog, name)
+        return get(catalog, name, deadline)
 
     monkeypatch.setattr(Catalog, "get", load)
     response = post(embedder, TEXTS)
     assert response["statusCode"] == 503
     assert int(headers(response)["retry-after"]) >= 1
     assert content(response)["error"]["type"] == "server_error"
+
+
+def test_load_is_awaited_until_the_invocation_ends(tmp_path, monkeypatch):
+    released = threading.Event()
+    monkeypatch.setattr("handler.artifacts.resolver.ArtifactResolver.open", lambda *_: released.wait(10))
+    settings = replace(SETTINGS, models=("tiny", "other"), artifacts=tmp_path)
+    handle = Mangum(create_app(settings, Catalog(settings, lambda _: None)), lifespan="off")
+    body = json.dumps({"model": "tiny", "input": "a"})
+    requests = [
+        (event("http-api-2.0", body), 503),
+        (event("http-api-2.0", method="GET", path="/v1/models/unknown"), 503),
+        (event("http-api-2.0", method="GET", path="/v1/models"), 200),
+    ]
+    for request, status in requests:
+        started = time.monotonic()
+        assert handle(request, context(seconds=1.3))["statusCode"] == status  # a second of it is kept for the response
+        assert time.monotonic() - started < 1
+    released.set()

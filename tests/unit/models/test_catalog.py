@@ -1,9 +1,51 @@
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
 import pytest
 
-from handler.errors import ModelNotFoundError
+from handler.artifacts.manifest import MODEL_FILE, TOKENIZER_FILE, File, Reference
+from handler.artifacts.resolver import ArtifactResolver, VerifiedManifest
+from handler.embedding.deadline import Deadline
+from handler.embedding.embedder import Embedder
+from handler.errors import ModelNotFoundError, ServiceError, SettingsError, UnavailableError
 from handler.models.catalog import Catalog
 from handler.settings import Settings
+from model_artifacts.recipe.seal import seal
 from tests import tiny
+from tests.process import wait_until
+
+FILES = {MODEL_FILE: tiny.artifacts().model, TOKENIZER_FILE: tiny.artifacts().tokenizer}
+SIZE = sum(map(len, FILES.values()))
+
+Build = Callable[..., Catalog]
+
+
+@pytest.fixture
+def reports() -> list[ServiceError]:
+    return []
+
+
+@pytest.fixture
+def build(tmp_path: Path, reports: list[ServiceError]) -> Build:
+    """Return a function that builds a catalog of tiny models in a folder, by their names."""
+
+    def build(*names: str, fitting: float | None = None, **changes: dict[str, Any]) -> Catalog:
+        for name in names:
+            (tmp_path / name).mkdir()
+            manifest = replace(tiny.artifacts().manifest, **{"id": name, "aliases": (), **changes.get(name, {})})
+            seal(tmp_path / name, manifest, FILES, {})
+        memory = None if fitting is None else int(fitting * SIZE)
+        return Catalog(Settings(models=names, artifacts=tmp_path, model_memory=memory), reports.append)
+
+    return build
+
+
+def loaded(catalog: Catalog) -> set[str]:
+    return {served.name for served in catalog.names().values() if served.embedder.result}
 
 
 def test_names_map_ids_and_aliases_to_models_and_configured_aliases_to_the_default():
@@ -25,3 +67,150 @@ def test_names_map_ids_and_aliases_to_models_and_configured_aliases_to_the_defau
 def test_unknown_model_error_lists_the_served_names():
     with pytest.raises(ModelNotFoundError, match=r"^model not found: 'x' .* served: tiny, someone/tiny"):
         Catalog.of([tiny.embedder(1)], Settings(aliases=())).get("x")
+
+
+@pytest.mark.parametrize("second", ["tiny", "s3://bucket/models/tiny", f"s3://bucket/tiny@sha256:{'0' * 64}"])
+def test_duplicate_name_is_a_settings_error(second):
+    with pytest.raises(SettingsError, match="MODELS names 'tiny' 2 times: name every model once"):
+        Catalog(Settings(models=("other", "tiny", second)), lambda _: None)
+
+
+def test_least_recently_used_model_is_evicted_but_never_the_default(build):
+    catalog = build("default", "b", "c", "d", fitting=3)
+    for name in ("default", "b", "c", "b"):
+        catalog.get(name)
+    assert loaded(catalog) == {"default", "b", "c"}
+    catalog.get("d")
+    assert loaded(catalog) == {"default", "b", "d"}
+    catalog.get("c")
+    assert loaded(catalog) == {"default", "c", "d"}
+
+
+def test_tokenizer_counts_as_memory(build, reports):
+    catalog = build("default", "b", fitting=2 - 1 / SIZE)
+    assert catalog.get("default")
+    with pytest.raises(UnavailableError, match=f"its {SIZE:,} bytes and those of the default exceed the "):
+        catalog.get("b")
+    assert len(reports) == 1
+
+
+def test_model_that_cannot_fit_evicts_no_other_and_is_not_read(build, tmp_path, monkeypatch):
+    large = {TOKENIZER_FILE: File(3 * SIZE, "0" * 64)}
+    catalog = build("default", "b", "large", fitting=2)
+    for name in ("default", "b"):
+        catalog.get(name)
+    manifest = replace(tiny.artifacts().manifest, id="large", aliases=())
+    seal(tmp_path / "large", replace(manifest, files={**manifest.files, **large}), {}, {})
+    monkeypatch.setattr(ArtifactResolver, "load", lambda *_: pytest.fail("its files are read"))
+    with pytest.raises(UnavailableError, match="raise the function's memory"):
+        catalog.get("large")
+    assert loaded(catalog) == {"default", "b"}
+
+
+def test_concurrent_load_does_not_claim_reserved_memory(build, reports, monkeypatch):
+    """The second is loaded while the first, whose files are in memory, is being run for the first time."""
+    catalog = build("default", "b", "c", fitting=2)
+    catalog.get("default")
+    running, gate, run = threading.Event(), threading.Event(), Embedder.embed
+
+    def embed(embedder: Embedder, *arguments: Any) -> Any:
+        if embedder.manifest.id == "b":
+            running.set()
+            gate.wait(10)
+        return run(embedder, *arguments)
+
+    monkeypatch.setattr(Embedder, "embed", embed)
+    first = catalog.find("b").embedder.start()
+    assert running.wait(5)
+    with pytest.raises(UnavailableError, match="taken by one that is loading"):
+        catalog.get("c")
+    gate.set()
+    assert first.result(5)
+    assert loaded(catalog) == {"default", "b"}
+    catalog.find("c").embedder._retry_at = 0
+    assert catalog.get("c")
+    assert loaded(catalog) == {"default", "c"}
+    assert reports == []
+
+
+def test_concurrent_loads_never_exceed_the_memory(build):
+    catalog = build("default", *"bcdefg", fitting=3)
+    catalog.get("default")
+    threads = [threading.Thread(target=catalog.find(name).embedder.start().exception, args=(10,)) for name in "bcdefg"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(loaded(catalog)) <= 3
+    assert sum(catalog._memory.values()) == SIZE * len(loaded(catalog))
+
+
+def test_failed_load_frees_its_memory(build, tmp_path):
+    catalog = build("default", "b", "c", fitting=2)
+    catalog.get("default")
+    (tmp_path / "b" / MODEL_FILE).write_bytes(bytes(len(FILES[MODEL_FILE])))
+    with pytest.raises(UnavailableError, match="damaged"):
+        catalog.get("b")
+    assert catalog.get("c")
+
+
+@pytest.fixture
+def stalled(monkeypatch) -> threading.Event:
+    """Stall the manifests of models whose name begins with `stalled`, until the event is set."""
+    released, read = threading.Event(), ArtifactResolver.open
+
+    def open_(resolver: ArtifactResolver, reference: Reference) -> VerifiedManifest:
+        if reference.name.startswith("stalled"):
+            released.wait(20)
+        return read(resolver, reference)
+
+    monkeypatch.setattr(ArtifactResolver, "open", open_)
+    return released
+
+
+STALLED = tuple(f"stalled-{number}" for number in range(5))
+
+
+def seconds(work: Callable[[], object]) -> float:
+    started = time.monotonic()
+    work()
+    return time.monotonic() - started
+
+
+def test_stalled_manifests_share_one_timeout(build, stalled, monkeypatch):
+    monkeypatch.setattr("handler.models.catalog.LOAD_TIMEOUT_SECONDS", 0.5)
+    catalog = build("default", *STALLED)
+    listed: list[str] = []
+    assert 0.4 < seconds(lambda: listed.extend(catalog.manifests())) < 1
+    assert "default" in listed
+    assert not set(STALLED) & set(listed)
+
+    def find() -> None:
+        with pytest.raises(UnavailableError):
+            catalog.find("unknown")
+
+    assert 0.4 < seconds(find) < 1
+    stalled.set()
+    wait_until(lambda: set(STALLED) < set(catalog.manifests()))
+
+
+def test_request_waits_no_longer_than_its_deadline(build, stalled):
+    catalog = build("default", *STALLED)
+    works = [catalog.get, catalog.manifest, catalog.find]
+    for work, name in [*((work, "unknown") for work in works), (catalog.get, "stalled-0")]:
+        with pytest.raises(UnavailableError):  # noqa: PT012 - the time is what is tested
+            started = time.monotonic()
+            work(name, Deadline(started, started + 0.2))
+        assert time.monotonic() - started < 0.7
+    now = time.monotonic()
+    assert seconds(lambda: catalog.manifests(Deadline(now, now + 0.2))) < 0.7
+    assert seconds(lambda: catalog.manifests(Deadline(now - 5, now - 1))) < 0.2
+    stalled.set()
+
+
+def test_known_alias_does_not_wait_for_other_manifests(build, stalled):
+    catalog = build("stalled-0", "second", "stalled-1", second={"aliases": ("another",)})
+    found: list[str] = []
+    assert seconds(lambda: found.append(catalog.find("another").name)) < 1
+    assert found == ["second"]
+    stalled.set()
