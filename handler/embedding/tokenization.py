@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -81,7 +82,7 @@ class Tokenizer:
             UnavailableError: the deadline has passed.
         """
         native = self._token_input == "native" and not isinstance(inputs[0], str)
-        contents = self._check_native(inputs) if native else map(self._encode_text, self._texts(inputs, prompt))
+        contents = self._check_native(inputs) if native else self._encode_texts(self._texts(inputs, prompt))
         encodings, tokens = [], 0
         for index, content in enumerate(contents):
             deadline.check()
@@ -101,13 +102,11 @@ class Tokenizer:
                 raise _too_large(index, f"{MAX_REQUEST_CHARACTERS:,} characters")
             yield text
 
-    def _encode_text(self, text: str) -> TokenIds:
-        """Return a text's token IDs, without special tokens around them."""
+    def _encode_texts(self, texts: Iterator[str]) -> Iterator[TokenIds]:
+        """Yield each text's token IDs, without special tokens around them."""
         if self._wordpiece is not None:
-            return self._wordpiece.encode(text, self._limit)
-        (encoding,) = self._tokenizer.encode_batch_fast([text])
-        token_ids: TokenIds = encoding.ids[1:-1]
-        return token_ids
+            return map(self._wordpiece.encode, texts, repeat(self._limit))
+        return (self._tokenizer.encode_batch_fast([text])[0].ids[1:-1] for text in texts)
 
     def _decode(self, token_ids: TokenIds, index: int) -> str:
         if self._token_input == "reject":
