@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 
 from handler.errors import ServiceError
@@ -55,10 +56,14 @@ class Telemetry:
     """The log and the metrics on Lambda.
 
     Metrics are in CloudWatch's embedded metric format: a line holds the numbers, and everything else that is known as
-    properties, so a request costs one line. `service` is the function's name, a dimension of every metric.
+    properties, so a request costs one line.
+
+    service   the function's name, a dimension of every metric
+    version   the function's version, a dimension of requests that end in a 5xx
     """
 
     service: str
+    version: str
 
     def configure_logging(self) -> None:
         """Log everything, other libraries' lines and Python's warnings too, as JSON in Powertools' format."""
@@ -85,7 +90,7 @@ class Telemetry:
         self._emit({"ModelLoadFailures": 1})
 
     def log_request(self, record: RequestRecord, status: int, seconds: float) -> None:
-        """Count a request and what it embedded, by the name of its key; count its error, by code."""
+        """Count a request and what it embedded, by key name, its error by code, and a 5xx by version as well."""
         counts = {"Requests": 1, "Inputs": record.inputs, "Tokens": record.tokens}
         dimensions: dict[str, str] = {}
         if record.long_inputs:
@@ -95,6 +100,9 @@ class Telemetry:
         if record.error:
             counts["Errors"] = 1
             dimensions["error_code"] = record.error
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            counts["ServerErrors"] = 1
+            dimensions["version"] = self.version
         self._emit(
             counts,
             dimensions=dimensions,

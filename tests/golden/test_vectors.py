@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from model_artifacts.recipe.verify import LEAST_MEAN_COSINE, LEAST_P1_COSINE
+from tests.hook import deployment_hook
 
 EXAMPLE = "The food was delicious and the waiter..."
 
@@ -23,6 +24,15 @@ def test_the_golden_texts_keep_the_quality_that_was_sealed(embedder, golden, art
     assert cosines.mean() == pytest.approx(sealed["cosine_mean"], abs=1e-3)
     assert cosines.mean() >= LEAST_MEAN_COSINE
     assert np.percentile(cosines, 1) >= LEAST_P1_COSINE
+
+
+def test_the_deployment_hook_knows_the_vectors(embedder, golden):
+    hook = deployment_hook()
+    for text, reference in hook["REFERENCE"].items():
+        expected = golden.vectors[golden.texts.index(text)]
+        np.testing.assert_allclose(reference, expected[: len(reference)], atol=6e-4)
+        (vector,) = embedder(1).embed([text]).vectors
+        assert abs(vector[: len(reference)] - expected[: len(reference)]).max() < hook["TOLERANCE"] / 2
 
 
 @pytest.fixture(scope="module")

@@ -48,6 +48,11 @@ class Stack:
     resources: dict[str, Any]
     outputs: dict[str, Any]
 
+    def __getitem__(self, name: str) -> dict[str, Any]:
+        """Return the properties of a resource by its logical id."""
+        properties: dict[str, Any] = self.resources[name]["Properties"]
+        return properties
+
     def of(self, kind: str) -> dict[str, Any]:
         """Return the properties of every resource of a type, by logical id."""
         found = {name: each for name, each in self.resources.items() if each["Type"] == kind}

@@ -1,6 +1,7 @@
 """What `sam deploy` would create, asserted on the translated template."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -75,10 +76,13 @@ def test_the_bucket_is_closed_but_to_the_account_over_tls(stack):
     assert (statement["Effect"], statement["Condition"]) == ("Deny", {"Bool": {"aws:SecureTransport": "false"}})
 
 
-def test_alarms_take_a_version_back_and_tell_their_topic():
-    stack = translate(AlarmTopic="arn:aws:sns:eu-central-1:123456789012:alarms")
-    alarms = stack.of("AWS::CloudWatch::Alarm")
-    assert set(alarms) == {
+TOPIC = "arn:aws:sns:eu-central-1:123456789012:alarms"
+NEW_VERSION_ALARMS = {"NewVersionErrorsAlarm", "NewVersionLatencyAlarm"}
+
+
+def test_every_alarm_tells_the_topic():
+    alarms = translate(AlarmTopic=TOPIC).of("AWS::CloudWatch::Alarm")
+    assert set(alarms) == NEW_VERSION_ALARMS | {
         "ServerErrorsAlarm",
         "InvocationErrorsAlarm",
         "ModelLoadFailuresAlarm",
@@ -86,13 +90,69 @@ def test_alarms_take_a_version_back_and_tell_their_topic():
         "ThrottlesAlarm",
     }
     for alarm in alarms.values():
-        assert alarm["AlarmActions"] == ["arn:aws:sns:eu-central-1:123456789012:alarms"]
+        assert alarm["AlarmActions"] == [TOPIC]
+
+
+def test_a_canary_is_taken_back_by_the_alarms_of_its_own_version():
+    stack = translate()
     group = stack.only("AWS::CodeDeploy::DeploymentGroup")
-    wired = {each["Name"]["Ref"] for each in group["AlarmConfiguration"]["Alarms"]}
-    assert wired == set(alarms) - {"ThrottlesAlarm"}
+    assert {each["Name"]["Ref"] for each in group["AlarmConfiguration"]["Alarms"]} == NEW_VERSION_ALARMS
     assert "Canary10Percent5Minutes" in json.dumps(group["DeploymentConfigName"])
     assert group["ServiceRoleArn"] == {"Fn::GetAtt": ["DeploymentRole", "Arn"]}
-    assert stack.resources["FunctionAliaslive"]["UpdatePolicy"]["CodeDeployLambdaAliasUpdate"]
+    (version,) = stack.of("AWS::Lambda::Version")
+    number = {"Fn::GetAtt": [version, "Version"]}
+    for metric in [each for name in NEW_VERSION_ALARMS for each in metrics(stack[name])]:
+        dimensions = {each["Name"]: each["Value"] for each in metric["Dimensions"]}
+        if metric["Namespace"] == "AWS/Lambda":
+            assert dimensions == {
+                "FunctionName": {"Ref": "Function"},
+                "Resource": {"Fn::Sub": "${Function}:live"},
+                "ExecutedVersion": number,
+            }
+        else:
+            assert dimensions == {"service": {"Ref": "Function"}, "version": number}
+
+
+def metrics(alarm):
+    """Return the metrics that an alarm reads, whether directly or by metric math."""
+    return (
+        [alarm]
+        if "Namespace" in alarm
+        else [each["MetricStat"]["Metric"] for each in alarm["Metrics"] if "MetricStat" in each]
+    )
+
+
+def test_one_request_takes_no_version_back():
+    stack = translate()
+    assert "failures >= 5 AND failures >= invocations / 10" in json.dumps(stack["NewVersionErrorsAlarm"])
+    latency = stack["NewVersionLatencyAlarm"]
+    assert (latency["ExtendedStatistic"], latency["EvaluateLowSampleCountPercentile"]) == ("p99", "ignore")
+
+
+def test_a_metric_of_the_function_url_is_read_only_where_there_is_one():
+    for overrides, expected in (({}, ["5xx"]), ({"FunctionUrl": "true"}, ["5xx", "Url5xxCount"])):
+        alarm = translate(**overrides)["ServerErrorsAlarm"]
+        assert [each["MetricName"] for each in metrics(alarm)] == expected
+        names = {each["Id"] for each in alarm["Metrics"]}
+        assert set(re.findall(r"FILL\((\w+)", alarm["Metrics"][0]["Expression"])) == names - {"all"}
+
+
+def test_a_new_version_is_tried_before_it_gets_traffic():
+    stack = translate()
+    update = stack.resources["FunctionAliaslive"]["UpdatePolicy"]["CodeDeployLambdaAliasUpdate"]
+    assert update["BeforeAllowTrafficHook"] == {"Ref": "DeploymentHook"}
+    hook = stack["DeploymentHook"]
+    (version,) = stack.of("AWS::Lambda::Version")
+    assert hook["Environment"]["Variables"]["VERSION"] == {"Ref": version}
+    assert len(hook["Code"]["ZipFile"]) <= 4096
+    rights = {
+        statement["Action"]: statement["Resource"]
+        for policy in stack["DeploymentHookRole"]["Policies"] + stack["DeploymentRole"]["Policies"]
+        for statement in policy["PolicyDocument"]["Statement"]
+        if isinstance(statement["Action"], str)
+    }
+    assert set(rights) == {"lambda:InvokeFunction", "codedeploy:PutLifecycleEventHookExecutionStatus"}
+    assert [policy["PolicyName"] for policy in stack["DeploymentRole"]["Policies"]] == ["hook"]
 
 
 def test_alarms_without_a_topic_tell_nobody(stack):
@@ -103,11 +163,11 @@ def test_the_dev_environment_deploys_at_once():
     stack = translate(**ENVIRONMENTS["dev"])
     assert not stack.of("AWS::CodeDeploy::DeploymentGroup")
     assert "UpdatePolicy" not in stack.resources["FunctionAliaslive"]
-    assert stack.only("AWS::Lambda::Function")["ReservedConcurrentExecutions"] == "10"
+    assert stack["Function"]["ReservedConcurrentExecutions"] == "10"
 
 
 def test_the_function_is_what_the_parameters_say():
-    function = translate(**VARIANTS["large"]).only("AWS::Lambda::Function")
+    function = translate(**VARIANTS["large"])["Function"]
     assert function["Architectures"] == ["arm64"]
     assert (function["PackageType"], function["MemorySize"]) == ("Image", "10240")
     assert function["Timeout"] == 29  # of the gateway's 30
@@ -116,7 +176,7 @@ def test_the_function_is_what_the_parameters_say():
     alias = translate(**VARIANTS["large"]).only("AWS::Lambda::Alias")
     assert alias["ProvisionedConcurrencyConfig"] == {"ProvisionedConcurrentExecutions": "2"}
     assert "ProvisionedConcurrencyConfig" not in translate().only("AWS::Lambda::Alias")
-    assert "ReservedConcurrentExecutions" not in translate().only("AWS::Lambda::Function")
+    assert "ReservedConcurrentExecutions" not in translate()["Function"]
 
 
 def version(stack):
@@ -142,7 +202,7 @@ def test_sam_itself_does_not_see_that_a_parameter_changed():
 
 def test_every_parameter_that_reaches_a_version_is_in_its_configuration():
     stack = translate()
-    (function,) = (each for each in stack.translated["Resources"].values() if each["Type"] == "AWS::Lambda::Function")
+    function = stack.translated["Resources"]["Function"]
     parameters = set(stack.translated["Parameters"])
     reaching = references(function) & parameters - UNVERSIONED
     configuration = stack.translated["Resources"]["ConfigurationRevision"]["Properties"]["Content"]
@@ -182,7 +242,7 @@ def test_who_checks_the_caller(variant, security, schemes):
     assert paths["$default"]["x-amazon-apigateway-any-method"]["security"] == security
     assert "security" not in paths["/health"]["get"]
     assert set(stack.only("AWS::ApiGatewayV2::Api")["Body"]["components"]["securitySchemes"]) == schemes
-    environment = stack.only("AWS::Lambda::Function")["Environment"]["Variables"]
+    environment = stack["Function"]["Environment"]["Variables"]
     assert environment["AUTH_MODE"] == VARIANTS[variant].get("AuthMode", "api-key")
     assert environment["API_KEYS"] == VARIANTS[variant].get("ApiKeys", "")
 

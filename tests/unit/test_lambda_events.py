@@ -41,7 +41,7 @@ def broken(kind: str = "http-api-2.0", **changes: Any) -> dict[str, Any]:
     ids=repr,
 )
 def test_what_no_gateway_sends_is_a_400_in_the_envelope_and_one_line(app: FastAPI, capsys, sent):
-    answer = LambdaHandler(app, Telemetry("function"))(sent, CONTEXT)
+    answer = LambdaHandler(app, Telemetry("function", "7"))(sent, CONTEXT)
     assert answer["statusCode"] in {400, 404}
     assert set(content(answer)["error"]) == {"message", "type", "param", "code"}
     assert headers(answer)["x-request-id"]

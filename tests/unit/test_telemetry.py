@@ -19,7 +19,7 @@ from handler.telemetry import NAMESPACE, RequestRecord, Telemetry, process_age
 from tests import tiny
 from tests.events import content, context, event
 
-TELEMETRY = Telemetry("function")
+TELEMETRY = Telemetry("function", "7")
 MARKER, KEY, WRONG_KEY = "xyzzymarker", "sk-plughmarker", "sk-wrongplughmarker"
 
 
@@ -80,6 +80,14 @@ def test_an_error_is_counted_by_its_code(capsys):
     assert metrics(line) == {"Requests": 1, "Inputs": 0, "Tokens": 0, "Errors": 1}
     assert dimensions(line) == [["service"], ["service", "error_code"]]
     assert line["error_code"] == "empty_input"
+
+
+def test_a_5xx_is_counted_by_version_too(capsys):
+    TELEMETRY.log_request(RequestRecord("id", error="unavailable"), 503, 0.001)
+    (line,) = emitted(capsys)
+    assert metrics(line)["ServerErrors"] == 1
+    assert ["service", "version"] in dimensions(line)
+    assert (line["service"], line["version"]) == ("function", "7")
 
 
 @pytest.mark.usefixtures("logging_restored")
