@@ -20,6 +20,7 @@ ENVIRONMENTS = {
     for name, commands in SAMCONFIG.items()
     if isinstance(commands, dict)
 }
+MAPPINGS = yaml_parse(TEMPLATE)["Mappings"]
 KEY = f"alice:{'a' * 64}"
 IMAGE = "embeddings:function-0123456789ab-latest"
 ABSENT = {"Ref": "AWS::NoValue"}
@@ -68,7 +69,8 @@ def translate(template: str = TEMPLATE, image: str = IMAGE, **overrides: str) ->
     """Translate the template for these parameters, as `sam deploy` would have it done."""
     source = yaml_parse(template)
     source["Resources"]["Function"]["Properties"]["ImageUri"] = image  # `sam build` and `sam deploy` see to it
-    values = {name: parameter["Default"] for name, parameter in source["Parameters"].items()} | overrides
+    values = {name: parameter.get("Default") for name, parameter in source["Parameters"].items()}
+    values |= {"Environment": "default"} | overrides
     translated = json.loads(json.dumps(transform(source, values, Policies())))
     conditions = {
         name: holds(value, values, translated["Conditions"]) for name, value in translated["Conditions"].items()
@@ -103,13 +105,17 @@ def holds(condition: Any, values: dict[str, Any], conditions: dict[str, Any]) ->
 
 
 def resolve(value: Any, values: dict[str, Any], conditions: dict[str, bool]) -> Any:
-    """Resolve Fn::If, and references to parameters; others stay as they are."""
+    """Resolve Fn::If, Fn::FindInMap, and references to parameters; others stay as they are."""
     if isinstance(value, list):
         return [each for each in (resolve(each, values, conditions) for each in value) if each != ABSENT]
     if not isinstance(value, dict):
         return value
     if set(value) == {"Ref"}:
         return values.get(value["Ref"], value)
+    if set(value) == {"Fn::FindInMap"}:
+        mapping, *keys = value["Fn::FindInMap"]
+        first, second = (resolve(key, values, conditions) for key in keys)
+        return MAPPINGS[mapping][first][second]
     if set(value) == {"Fn::If"}:
         condition, yes, no = value["Fn::If"]
         return resolve(yes if conditions[condition] else no, values, conditions)

@@ -24,7 +24,7 @@ VARIANTS = {
     },
 }
 # What reaches the function but is no part of a version.
-UNVERSIONED = {"ReservedConcurrency", "AWS::NoValue"}
+UNVERSIONED = {"Environment", "ReservedConcurrency"}
 BIN = Path(sys.executable).parent
 
 
@@ -40,12 +40,14 @@ def test_sam_finds_every_environment_valid(environment):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("variant", ["default", "dev"])  # SAM resolves no other parameter than GradualDeployment
+@pytest.mark.parametrize(
+    "variant", ["default", "dev"]
+)  # SAM resolves no other parameter than those of GradualDeployment
 def test_what_sam_makes_of_it_passes_the_linter(variant, tmp_path):
     path = tmp_path / "translated.json"
     path.write_text(json.dumps(translate(**VARIANTS[variant]).translated))
-    # W2001: GradualDeployment is used no more, since SAM has resolved it.
-    command = [BIN / "cfn-lint", "--regions", "eu-central-1", "--ignore-checks", "W2001", "--", path]
+    # W2001, W7001: the parameter and the mapping GradualDeployment are used no more, since SAM has resolved them.
+    command = [BIN / "cfn-lint", "--regions", "eu-central-1", "--ignore-checks", "W2001", "W7001", "--", path]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
 
@@ -159,11 +161,35 @@ def test_alarms_without_a_topic_tell_nobody(stack):
     assert all("AlarmActions" not in alarm for alarm in stack.of("AWS::CloudWatch::Alarm").values())
 
 
-def test_the_dev_environment_deploys_at_once():
-    stack = translate(**ENVIRONMENTS["dev"])
+@pytest.mark.parametrize(
+    ("environment", "days", "reserved", "provisioned", "gradual"),
+    [("default", 30, None, None, True), ("dev", 3, "10", None, False), ("prod", 365, None, "1", True)],
+)
+def test_an_environment_decides_on_all_that_is_not_said(environment, days, reserved, provisioned, gradual):
+    assert ENVIRONMENTS[environment] == {"Environment": environment}
+    stack = translate(Environment=environment)
+    assert {group["RetentionInDays"] for group in stack.of("AWS::Logs::LogGroup").values()} == {days}
+    assert stack["Function"].get("ReservedConcurrentExecutions") == reserved
+    warm = stack["FunctionAliaslive"].get("ProvisionedConcurrencyConfig", {})
+    assert warm.get("ProvisionedConcurrentExecutions") == provisioned
+    assert bool(stack.of("AWS::CodeDeploy::DeploymentGroup")) == gradual
+    assert ("UpdatePolicy" in stack.resources["FunctionAliaslive"]) == gradual
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_what_is_said_goes_before_the_environment(environment):
+    said = {"LogRetentionDays": "7", "ReservedConcurrency": "-1", "ProvisionedConcurrency": "0"}
+    stack = translate(Environment=environment, GradualDeployment="false", **said)
+    assert {group["RetentionInDays"] for group in stack.of("AWS::Logs::LogGroup").values()} == {"7"}
+    assert "ReservedConcurrentExecutions" not in stack["Function"]
+    assert "ProvisionedConcurrencyConfig" not in stack["FunctionAliaslive"]
     assert not stack.of("AWS::CodeDeploy::DeploymentGroup")
-    assert "UpdatePolicy" not in stack.resources["FunctionAliaslive"]
-    assert stack["Function"]["ReservedConcurrentExecutions"] == "10"
+
+
+def test_a_first_deployment_cannot_lose_its_environment():
+    """Overrides on the command line replace samconfig's; without a default, CloudFormation then asks for it."""
+    without_default = [name for name, each in translate().translated["Parameters"].items() if "Default" not in each]
+    assert without_default == ["Environment"]
 
 
 def test_the_function_is_what_the_parameters_say():
