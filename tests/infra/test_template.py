@@ -164,7 +164,7 @@ def test_alarms_without_a_topic_tell_nobody(stack):
 
 @pytest.mark.parametrize(
     ("environment", "days", "reserved", "provisioned", "gradual"),
-    [("default", 30, None, None, True), ("dev", 3, "10", None, False), ("prod", 365, None, "1", True)],
+    [("default", 30, None, None, True), ("dev", 3, None, None, False), ("prod", 365, None, "1", True)],
 )
 def test_an_environment_decides_on_all_that_is_not_said(environment, days, reserved, provisioned, gradual):
     assert ENVIRONMENTS[environment] == {"Environment": environment}
@@ -185,6 +185,20 @@ def test_what_is_said_goes_before_the_environment(environment):
     assert "ReservedConcurrentExecutions" not in stack["Function"]
     assert "ProvisionedConcurrencyConfig" not in stack["FunctionAliaslive"]
     assert not stack.of("AWS::CodeDeploy::DeploymentGroup")
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"Environment": "default"},
+        {"Environment": "dev"},
+        {"Environment": "prod", "ReservedConcurrency": "-1", "ProvisionedConcurrency": "0"},  # docs/operations.md
+    ],
+)
+def test_a_new_account_can_deploy_every_environment(parameters):
+    stack = translate(**parameters)
+    assert "ReservedConcurrentExecutions" not in stack["Function"]
+    assert "ProvisionedConcurrencyConfig" not in stack["FunctionAliaslive"]
 
 
 def test_a_first_deployment_cannot_lose_its_environment():
