@@ -86,6 +86,20 @@ def translate(template: str = TEMPLATE, image: str = IMAGE, **overrides: str) ->
     return Stack(translated, kept["Resources"], kept["Outputs"])
 
 
+def objections(**overrides: str) -> list[str]:
+    """Return what the template's rules have against these parameters, before anything is made."""
+    source = yaml_parse(TEMPLATE)
+    values = {name: parameter.get("Default") for name, parameter in source["Parameters"].items()}
+    values |= {"Environment": "default"} | overrides
+    return [
+        assertion["AssertDescription"]
+        for rule in source["Rules"].values()
+        if holds(rule["RuleCondition"], values, {})
+        for assertion in rule["Assertions"]
+        if not holds(assertion["Assert"], values, {})
+    ]
+
+
 def holds(condition: Any, values: dict[str, Any], conditions: dict[str, Any]) -> bool:
     """Evaluate a condition."""
     ((function, arguments),) = condition.items()

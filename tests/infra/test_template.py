@@ -7,15 +7,16 @@ import sys
 from pathlib import Path
 
 import pytest
-from stack import ENVIRONMENTS, IMAGE, KEY, ROOT, TEMPLATE, references, translate, walk
+from stack import ENVIRONMENTS, IMAGE, KEY, ROOT, TEMPLATE, objections, references, translate, walk
 
 JWT = {"AuthMode": "jwt", "JwtIssuer": "https://issuer.example", "JwtAudience": "embeddings"}
+FUNCTION_URL = {"FunctionUrl": "true", "ReservedConcurrency": "5"}
 VARIANTS = {
     **ENVIRONMENTS,
     "keys": {"ApiKeys": KEY},
-    "iam": {"AuthMode": "iam", "FunctionUrl": "true", "CorsOrigins": "*"},
+    "iam": {"AuthMode": "iam", "CorsOrigins": "*", **FUNCTION_URL},
     "jwt": JWT,
-    "open": {"AuthMode": "none", "FunctionUrl": "true"},
+    "open": {"AuthMode": "none", **FUNCTION_URL},
     "large": {
         "Architecture": "arm64",
         "MemorySize": "10240",
@@ -91,6 +92,7 @@ def test_every_alarm_tells_the_topic():
         "ModelLoadFailuresAlarm",
         "LatencyAlarm",
         "ThrottlesAlarm",
+        "InvalidKeysAlarm",
     }
     for alarm in alarms.values():
         assert alarm["AlarmActions"] == [TOPIC]
@@ -164,7 +166,7 @@ def test_alarms_without_a_topic_tell_nobody(stack):
 
 @pytest.mark.parametrize(
     ("environment", "days", "reserved", "provisioned", "gradual"),
-    [("default", 30, None, None, True), ("dev", 3, None, None, False), ("prod", 365, None, "1", True)],
+    [("default", 30, None, None, True), ("dev", 3, None, None, False), ("prod", 365, "50", "1", True)],
 )
 def test_an_environment_decides_on_all_that_is_not_said(environment, days, reserved, provisioned, gradual):
     assert ENVIRONMENTS[environment] == {"Environment": environment}
@@ -320,9 +322,19 @@ def test_a_function_url_is_made_when_asked_for_and_never_past_an_authorizer(over
     assert ("FunctionUrlBaseUrl" in stack.outputs) == bool(auth_type)
 
 
-def test_rules_refuse_what_could_not_work():
-    rules = translate().translated["Rules"]
-    assert set(rules) == {"JwtsNeedAnIssuerAndAnAudience", "FunctionUrlsCannotCheckJwts"}
+@pytest.mark.parametrize(
+    ("parameters", "objection"),
+    [
+        ({**JWT, "JwtIssuer": ""}, "AuthMode is jwt, so JwtIssuer has to name who issues the tokens."),
+        ({**JWT, "JwtAudience": ""}, "AuthMode is jwt, so JwtAudience has to name the audience of the tokens."),
+        (
+            {**JWT, **FUNCTION_URL},
+            "A function URL cannot check JWTs; choose another AuthMode, or do without FunctionUrl.",
+        ),
+    ],
+)
+def test_rules_refuse_what_could_not_work(parameters, objection):
+    assert objections(**parameters) == [objection]
 
 
 def test_access_logs_hold_neither_headers_nor_bodies(stack):
@@ -330,6 +342,34 @@ def test_access_logs_hold_neither_headers_nor_bodies(stack):
     logged = json.loads(settings["Format"])
     assert logged["request_id"] == "$context.requestId"
     assert not any(word in settings["Format"] for word in ("header", "body", "claims", "querystring", "path"))
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_rules_have_nothing_against_what_can_be_deployed(variant):
+    assert objections(**VARIANTS[variant]) == []
+
+
+@pytest.mark.parametrize(
+    ("overrides", "refused"),
+    [
+        ({}, True),
+        ({"ReservedConcurrency": "-1"}, True),
+        ({"ReservedConcurrency": "5"}, False),
+        ({"Environment": "dev"}, True),
+        ({"Environment": "prod"}, False),
+        ({"Environment": "prod", "ReservedConcurrency": "-1"}, True),
+    ],
+)
+def test_a_function_url_needs_a_reserved_concurrency(overrides, refused):
+    found = objections(FunctionUrl="true", **overrides)
+    assert [each.startswith("Nothing throttles a function URL") for each in found] == [True] * refused
+    assert refused == ("ReservedConcurrentExecutions" not in translate(FunctionUrl="true", **overrides)["Function"])
+
+
+def test_an_alarm_counts_invalid_keys():
+    alarm = translate()["InvalidKeysAlarm"]
+    assert {"Name": "error_code", "Value": "invalid_api_key"} in alarm["Dimensions"]
+    assert '"invalid_api_key"' in (ROOT / "handler/errors.py").read_text()
 
 
 def test_logs_are_kept_for_as_long_as_asked():
