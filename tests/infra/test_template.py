@@ -18,6 +18,7 @@ VARIANTS = {
     "jwt": JWT,
     "open": {"AuthMode": "none", **FUNCTION_URL},
     "large": {
+        "Tracing": "Active",
         "Architecture": "arm64",
         "MemorySize": "10240",
         "ProvisionedConcurrency": "2",
@@ -214,7 +215,6 @@ def test_the_function_is_what_the_parameters_say():
     assert function["Architectures"] == ["arm64"]
     assert (function["PackageType"], function["MemorySize"]) == ("Image", "10240")
     assert function["Timeout"] == 29  # of the gateway's 30
-    assert function["TracingConfig"] == {"Mode": "Active"}
     assert function["LoggingConfig"] == {"LogGroup": {"Ref": "FunctionLog"}, "LogFormat": "JSON"}
     alias = translate(**VARIANTS["large"]).only("AWS::Lambda::Alias")
     assert alias["ProvisionedConcurrencyConfig"] == {"ProvisionedConcurrentExecutions": "2"}
@@ -335,6 +335,32 @@ def test_a_function_url_is_made_when_asked_for_and_never_past_an_authorizer(over
 )
 def test_rules_refuse_what_could_not_work(parameters, objection):
     assert objections(**parameters) == [objection]
+
+
+def test_nothing_is_traced_unless_asked_for():
+    for mode, policies in (("PassThrough", []), ("Active", ["traces"])):
+        stack = translate(Tracing=mode)
+        assert stack["Function"]["TracingConfig"] == {"Mode": mode}
+        found = [each["PolicyName"] for each in stack["FunctionRole"]["Policies"]]
+        assert [name for name in found if name == "traces"] == policies
+        assert ("xray" in json.dumps(stack.of("AWS::IAM::Role"))) == bool(policies)
+    assert "EphemeralStorage" not in translate()["Function"]
+
+
+# Values that hold no quote: numbers, addresses, times and words of API Gateway's own.
+QUOTELESS = {
+    f"$context.{name}"
+    for name in (
+        *("requestTime", "requestId", "identity.sourceIp", "routeKey", "protocol", "status", "responseLength"),
+        *("responseLatency", "integrationLatency", "error.responseType"),
+        *("integration.status", "integration.integrationStatus"),
+    )
+}
+
+
+def test_an_access_log_line_is_json_whatever_went_wrong():
+    settings = translate().only("AWS::ApiGatewayV2::Stage")["AccessLogSettings"]
+    assert set(json.loads(settings["Format"]).values()) == QUOTELESS
 
 
 def test_access_logs_hold_neither_headers_nor_bodies(stack):
