@@ -44,7 +44,8 @@ from handler.telemetry import Telemetry, log_failure, process_age
 
 function = os.environ.get("AWS_LAMBDA_FUNCTION_NAME")
 version = os.environ.get("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
-telemetry = Telemetry(function, version) if function else None
+metrics = not catalog or settings.metrics == "emf"  # invalid settings always count as ModelLoadFailures
+telemetry = Telemetry(function, version, metrics=metrics) if function else None
 if telemetry:
     telemetry.configure_logging()
 failure_log.set_result(telemetry.log_load_failure if telemetry else log_failure)

@@ -17,6 +17,7 @@ MAX_VCPUS = 6
 TokenInput = Literal["decode", "native", "reject"]
 LongInput = Literal["error", "truncate", "window"]
 AuthMode = Literal["api-key", "iam", "jwt", "none"]
+Metrics = Literal["emf", "none"]
 KEY_NAME = r"[A-Za-z0-9_.-]{1,64}"
 
 BUNDLED = Path(__file__).parent.parent / "model_artifacts"
@@ -35,6 +36,7 @@ class Settings:
     auth_mode     AUTH_MODE      callers send one of API_KEYS (api-key), API Gateway authenticates them (iam, jwt), or
                                  nothing does (none)
     api_keys      API_KEYS       name:sha256 pairs, comma-separated; a name may occur twice while its key is replaced
+    metrics       METRICS        log lines on Lambda are CloudWatch metrics too (emf), or lines only (none)
     workers                      derived: number of embedding threads, one per vCPU
     model_memory                 derived: bytes of models that may be loaded at once, None for no limit
     artifacts                    the folder that holds the bundled models
@@ -48,6 +50,7 @@ class Settings:
     cors_origins: tuple[str, ...] = ()
     auth_mode: AuthMode = "api-key"
     api_keys: tuple[tuple[str, str], ...] = ()
+    metrics: Metrics = "emf"
     workers: int = 1
     model_memory: int | None = None
     artifacts: Path = BUNDLED
@@ -72,6 +75,7 @@ class Settings:
             cors_origins=_names(environ, "CORS_ORIGINS", default.cors_origins),
             auth_mode=_choice(environ, "AUTH_MODE", get_args(AuthMode)),
             api_keys=tuple(map(_key, _names(environ, "API_KEYS", ()))),
+            metrics=_choice(environ, "METRICS", get_args(Metrics)),
             workers=_vcpus(environ),
             model_memory=_model_memory(environ),
         )

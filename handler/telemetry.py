@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
 
+import orjson
+
 from handler.errors import ServiceError
 
 NAMESPACE = "ServerlessEmbeddings"
@@ -60,10 +62,12 @@ class Telemetry:
 
     service   the function's name, a dimension of every metric
     version   the function's version, a dimension of requests that end in a 5xx
+    metrics   whether CloudWatch shall read the lines as metrics, which it bills for
     """
 
     service: str
     version: str
+    metrics: bool = True
 
     def configure_logging(self) -> None:
         """Log everything, other libraries' lines and Python's warnings too, as JSON in Powertools' format."""
@@ -82,7 +86,7 @@ class Telemetry:
             "ColdStartSession": load_timings["session"],
             "ColdStartFirstRun": load_timings["first-run"],
         }
-        self._emit({"ColdStarts": 1}, milliseconds={phase: phases[phase] * 1000 for phase in phases})
+        self._emit({"ColdStarts": 1}, milliseconds={phase: round(phases[phase] * 1000, 1) for phase in phases})
 
     def log_load_failure(self, error: ServiceError) -> None:
         """Count and log a failure that makes a model, or the whole service, unavailable."""
@@ -121,13 +125,17 @@ class Telemetry:
         dimensions: Mapping[str, str] | None = None,
         **properties: object,
     ) -> None:
+        if not self.metrics:
+            line = {**counts, **(milliseconds or {}), **(dimensions or {}), **properties}
+            sys.stdout.write(f"{orjson.dumps({'service': self.service, **line}).decode()}\n")
+            return
         from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit  # on Lambda only
 
         metrics = EphemeralMetrics(namespace=NAMESPACE, service=self.service)
         for name, count in counts.items():
             metrics.add_metric(name, MetricUnit.Count, count)
         for name, duration in (milliseconds or {}).items():
-            metrics.add_metric(name, MetricUnit.Milliseconds, round(duration, 1))
+            metrics.add_metric(name, MetricUnit.Milliseconds, duration)
         for dimension, value in (dimensions or {}).items():
             metrics.add_dimensions(service=self.service, **{dimension: value})
         for name, known in properties.items():

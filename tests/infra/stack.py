@@ -137,15 +137,17 @@ def resolve(value: Any, values: dict[str, Any], conditions: dict[str, bool]) -> 
     return {name: each for name, each in resolved.items() if each != ABSENT}
 
 
-def references(value: Any) -> set[str]:
-    """Return the names that Ref and Fn::Sub refer to, anywhere in a value."""
+def references(value: Any, conditions: dict[str, Any] | None = None) -> set[str]:
+    """Return the names that Ref and Fn::Sub refer to, anywhere in a value, and in the conditions it depends on."""
     found: set[str] = set()
     for each in walk(value):
-        if isinstance(each, dict) and isinstance(each.get("Ref"), str):
-            found.add(each["Ref"])
-        if isinstance(each, dict) and "Fn::Sub" in each:
-            text = each["Fn::Sub"] if isinstance(each["Fn::Sub"], str) else each["Fn::Sub"][0]
-            found |= set(re.findall(r"\$\{([\w:]+)", text))
+        match each:
+            case {"Ref": str(name)}:
+                found.add(name)
+            case {"Fn::Sub": text}:
+                found |= set(re.findall(r"\$\{([\w:]+)", text if isinstance(text, str) else text[0]))
+            case {"Fn::If": [name, *_]} | {"Condition": str(name)} if conditions:
+                found |= references(conditions[name], conditions)
     return found
 
 

@@ -19,6 +19,7 @@ VARIANTS = {
     "open": {"AuthMode": "none", **FUNCTION_URL},
     "large": {
         "Tracing": "Active",
+        "Monitoring": "basic",
         "Architecture": "arm64",
         "MemorySize": "10240",
         "ProvisionedConcurrency": "2",
@@ -226,7 +227,7 @@ def version(stack):
     """Return what decides on a new version: its logical id, and the content whose number is in its description."""
     ((name, properties),) = stack.of("AWS::Lambda::Version").items()
     assert properties["Description"] == {"Fn::Sub": "configuration ${ConfigurationRevision.VersionNumber}"}
-    return name, stack.only("AWS::AppConfig::HostedConfigurationVersion")["Content"]["Fn::Sub"]
+    return name, stack["ConfigurationRevision"]["Content"]["Fn::Sub"]
 
 
 def test_a_new_image_is_a_new_version():
@@ -253,13 +254,13 @@ def test_sam_itself_does_not_see_that_a_parameter_changed():
 
 def test_every_parameter_that_reaches_a_version_is_in_its_configuration():
     stack = translate()
-    function = stack.translated["Resources"]["Function"]
-    parameters = set(stack.translated["Parameters"])
-    reaching = references(function) & parameters - UNVERSIONED
-    configuration = stack.translated["Resources"]["ConfigurationRevision"]["Properties"]["Content"]
+    function, revision = (stack.translated["Resources"][name] for name in ("Function", "ConfigurationRevision"))
+    parameters, conditions = set(stack.translated["Parameters"]), stack.translated["Conditions"]
+    reaching = references(function, conditions) & parameters - UNVERSIONED
+    configuration = revision["Properties"]["Content"]
     assert {"Models", "ApiKeys", "MemorySize", "AuthMode"} < reaching
     # Both ways: a number that changes without the function would ask Lambda for a version it already has.
-    assert references(configuration) & parameters == reaching
+    assert references(configuration, conditions) & parameters == reaching
 
 
 def operations(stack):
@@ -398,6 +399,40 @@ def test_an_alarm_counts_invalid_keys():
     assert '"invalid_api_key"' in (ROOT / "handler/errors.py").read_text()
 
 
+FREE_ALARMS = {"ServerErrorsAlarm", "InvocationErrorsAlarm", "LatencyAlarm", "ThrottlesAlarm", *NEW_VERSION_ALARMS}
+
+
+@pytest.mark.parametrize(
+    ("monitoring", "alarms", "read", "dashboards"),
+    [
+        ("full", {*FREE_ALARMS, "ModelLoadFailuresAlarm", "InvalidKeysAlarm"}, 10, 1),
+        ("basic", FREE_ALARMS, 7, 0),
+        ("none", set(), 0, 0),
+    ],
+)
+def test_what_is_monitored_and_so_paid_for(monitoring, alarms, read, dashboards):
+    stack = translate(Monitoring=monitoring)
+    assert set(stack.of("AWS::CloudWatch::Alarm")) == alarms
+    assert (
+        sum(len(metrics(stack[name])) for name in alarms) == read
+    )  # CloudWatch bills alarms by it: docs/operations.md
+    assert len(stack.of("AWS::CloudWatch::Dashboard")) == dashboards == ("DashboardUrl" in stack.outputs)
+    emitted = monitoring == "full"
+    assert stack["Function"]["Environment"]["Variables"]["METRICS"] == ("emf" if emitted else "none")
+    assert ("ServerlessEmbeddings" in json.dumps([stack[name] for name in alarms])) == emitted
+    for alarm in (stack[name] for name in alarms):
+        for expression in (each["Expression"] for each in alarm.get("Metrics", []) if "Expression" in each):
+            assert set(re.findall(r"[a-z_]{3,}", expression)) <= {each["Id"] for each in alarm["Metrics"]}
+    wired = stack.only("AWS::CodeDeploy::DeploymentGroup").get("AlarmConfiguration", {}).get("Alarms", [])
+    assert {each["Name"]["Ref"] for each in wired} == alarms & NEW_VERSION_ALARMS
+    assert "DetailedMetricsEnabled" not in stack.only("AWS::ApiGatewayV2::Stage")["DefaultRouteSettings"]
+
+
+def test_a_metric_more_or_less_is_a_new_version_and_an_alarm_is_none():
+    numbered = {each: str(version(translate(Monitoring=each))[1]) for each in ("full", "basic", "none")}
+    assert numbered["full"] != numbered["basic"] == numbered["none"]
+
+
 def test_logs_are_kept_for_as_long_as_asked():
     groups = translate(LogRetentionDays="365").of("AWS::Logs::LogGroup")
     assert {name: group["RetentionInDays"] for name, group in groups.items()} == {
@@ -406,7 +441,8 @@ def test_logs_are_kept_for_as_long_as_asked():
     }
 
 
-def test_the_dashboard_is_json_and_shows_what_the_function_emits(stack):
+def test_the_dashboard_is_json_and_shows_what_the_function_emits():
+    stack = translate()
     body = stack.only("AWS::CloudWatch::Dashboard")["DashboardBody"]["Fn::Sub"][0]
     dashboard = json.dumps(json.loads(body))
     for metric in ("Requests", "Inputs", "Tokens", "Errors", "ColdStarts", "ModelLoadFailures", "ColdStartFirstRun"):
@@ -415,7 +451,7 @@ def test_the_dashboard_is_json_and_shows_what_the_function_emits(stack):
 
 
 def test_outputs_are_ready_to_paste_and_hold_no_secret(stack):
-    assert {"BaseUrl", "FunctionName", "AliasArn", "ArtifactBucketName", "DashboardUrl"} <= set(stack.outputs)
+    assert {"BaseUrl", "FunctionName", "AliasArn", "ArtifactBucketName"} <= set(stack.outputs)
     assert stack.outputs["BaseUrl"]["Value"]["Fn::Sub"].endswith("/v1")
     assert "ApiKeys" not in references(stack.translated["Outputs"])
     assert "a" * 64 not in json.dumps(stack.outputs)

@@ -34,6 +34,7 @@ def test_no_model_at_all_is_refused():
         ("LONG_INPUT", "long_input", ["error", "truncate", "window"]),
         ("ERROR_FORMAT", "error_format", ["openai", "plain"]),
         ("AUTH_MODE", "auth_mode", ["api-key", "iam", "jwt", "none"]),
+        ("METRICS", "metrics", ["emf", "none"]),
     ],
 )
 def test_choices_default_to_their_first_and_are_named_when_wrong(variable, field, choices):

@@ -90,6 +90,17 @@ def test_a_5xx_is_counted_by_version_too(capsys):
     assert (line["service"], line["version"]) == ("function", "7")
 
 
+def test_without_metrics_a_line_holds_the_same_and_cloudwatch_bills_none(capsys):
+    record = RequestRecord("id", caller="alice", error="unavailable", model="tiny", tokens=9, timings={"infer": 0.0123})
+    for telemetry in (TELEMETRY, replace(TELEMETRY, metrics=False)):
+        telemetry.log_request(record, 503, 0.02)
+        telemetry.log_cold_start(0.35, {"artifacts": 0.025, "session": 0.07, "first-run": 0.005})
+    *measured, request, cold_start = emitted(capsys)
+    for line, same in zip((request, cold_start), measured, strict=True):
+        del same["_aws"]
+        assert line == {name: value[0] if isinstance(value, list) else value for name, value in same.items()}
+
+
 @pytest.mark.usefixtures("logging_restored")
 def test_a_failed_start_is_counted_said_once_and_answered(capsys):
     TELEMETRY.configure_logging()
