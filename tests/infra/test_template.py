@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from samcli.yamlhelper import yaml_parse
 from stack import ENVIRONMENTS, IMAGE, KEY, ROOT, TEMPLATE, objections, references, translate, walk
 
 JWT = {"AuthMode": "jwt", "JwtIssuer": "https://issuer.example", "JwtAudience": "embeddings"}
@@ -463,6 +464,28 @@ def test_every_parameter_is_described_grouped_and_labelled():
     grouped = [name for group in interface["ParameterGroups"] for name in group["Parameters"]]
     assert grouped == list(template["Parameters"]) == list(interface["ParameterLabels"])
     assert all(parameter["Description"].endswith((".", "once")) for parameter in template["Parameters"].values())
+
+
+def test_the_longest_values_fit_into_the_functions_environment():
+    """CloudFormation refuses longer ones at once; Lambda would in the middle of an update."""
+    template = yaml_parse(TEMPLATE)
+    variables = template["Resources"]["Function"]["Properties"]["Environment"]["Variables"]
+    assert sum(len(name) + longest(value, template["Parameters"]) for name, value in variables.items()) <= 4000
+    assert template["Parameters"]["ApiKeys"]["MaxLength"] >= 38 * (len(KEY) + 1)
+
+
+def longest(value, parameters):
+    if "Fn::If" in value:
+        return max(map(len, value["Fn::If"][1:]))
+    parameter = parameters[value["Ref"]]
+    return parameter["MaxLength"] if "MaxLength" in parameter else max(map(len, parameter["AllowedValues"]))
+
+
+def test_no_name_that_must_be_short_is_made_of_the_stacks_name(stack):
+    for kind in ("AWS::AppConfig::Application", "AWS::AppConfig::ConfigurationProfile"):
+        assert "AWS::StackName" not in references(stack.only(kind)["Name"])
+    for properties in (*stack.of("AWS::Lambda::Function").values(), *stack.of("AWS::IAM::Role").values()):
+        assert not {"FunctionName", "RoleName"} & set(properties)  # CloudFormation shortens those that it makes
 
 
 def test_defaults_are_those_of_the_service():
