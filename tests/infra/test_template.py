@@ -292,12 +292,20 @@ def test_every_way_in_leads_to_the_alias(stack):
 def test_who_checks_the_caller(variant, security, schemes):
     stack = translate(**VARIANTS[variant])
     paths = operations(stack)
-    assert paths["$default"]["x-amazon-apigateway-any-method"]["security"] == security
+    # SAM writes a slash before it, without which an import has a warning (aws/serverless-application-model#2297).
+    default = paths["/$default"]["x-amazon-apigateway-any-method"]
+    assert (default["isDefaultRoute"], default["security"]) == (True, security)
     assert "security" not in paths["/health"]["get"]
     assert set(stack.only("AWS::ApiGatewayV2::Api")["Body"]["components"]["securitySchemes"]) == schemes
     environment = stack["Function"]["Environment"]["Variables"]
     assert environment["AUTH_MODE"] == VARIANTS[variant].get("AuthMode", "api-key")
     assert environment["API_KEYS"] == VARIANTS[variant].get("ApiKeys", "")
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_an_issuer_that_cannot_be_verified_fails_the_deployment(variant):
+    api = translate(**VARIANTS[variant]).only("AWS::ApiGatewayV2::Api")
+    assert api["FailOnWarnings"] == (variant == "jwt")
 
 
 def test_jwts_are_checked_against_issuer_and_audience():
