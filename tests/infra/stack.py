@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 TEMPLATE = (ROOT / "template.yaml").read_text()
 SAMCONFIG = tomllib.loads((ROOT / "samconfig.toml").read_text())
 ENVIRONMENTS = {
-    name: dict(pair.split("=", 1) for pair in commands["deploy"]["parameters"].get("parameter_overrides", []))
+    name: dict(pair.split("=", 1) for pair in commands["global"]["parameters"]["parameter_overrides"])
     for name, commands in SAMCONFIG.items()
     if isinstance(commands, dict)
 }

@@ -7,6 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from samcli.lib.config.samconfig import SamConfig
+from samcli.lib.providers.sam_function_provider import SamFunctionProvider
+from samcli.lib.providers.sam_stack_provider import SamLocalStackProvider
 from samcli.yamlhelper import yaml_parse
 from stack import ENVIRONMENTS, IMAGE, KEY, ROOT, TEMPLATE, objections, references, translate, walk
 
@@ -222,6 +225,26 @@ def test_the_function_is_what_the_parameters_say():
     assert alias["ProvisionedConcurrencyConfig"] == {"ProvisionedConcurrentExecutions": "2"}
     assert "ProvisionedConcurrencyConfig" not in translate().only("AWS::Lambda::Alias")
     assert "ReservedConcurrentExecutions" not in translate()["Function"]
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_build_and_deploy_read_the_processor_from_one_list(environment):
+    read = [SamConfig(ROOT).get_all([command], "parameters", environment) for command in ("build", "deploy")]
+    assert [each["parameter_overrides"] for each in read] == [[f"Environment={environment}"]] * 2
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # by SAM, of SAM
+@pytest.mark.parametrize("architecture", ["x86_64", "arm64"])
+def test_the_image_is_built_for_the_processor_that_the_list_names(architecture):
+    overrides = {"Architecture": architecture}
+    stacks, _ = SamLocalStackProvider.get_stacks(str(ROOT / "template.yaml"), parameter_overrides=overrides)
+    (built,) = (each for each in SamFunctionProvider(stacks).get_all() if each.packagetype == "Image")
+    assert built.architectures == [architecture] == translate(Architecture=architecture)["Function"]["Architectures"]
+
+
+def test_a_first_version_that_cannot_embed_leaves_no_green_stack(stack):
+    assert stack["FirstVersion"]["ServiceToken"] == {"Fn::GetAtt": ["DeploymentHook", "Arn"]}
+    assert stack["FirstVersion"]["ServiceTimeout"] > stack["DeploymentHook"]["Timeout"]
 
 
 def version(stack):
