@@ -1,15 +1,16 @@
-"""Measured claims of the README, each a command: see README.md beside this file.
+"""The commands that measure the README's claims; the README.md in this folder explains them.
 
-suite.py         make bench: everything below, then the report
-texts.py         what is embedded
-rounds.py        measurements that take turns
-throughput.py    texts per second in process, by peer and by length
-service.py       over HTTP: batches, one text, sizes of a request, memory
-graph.py         the served graph beside its products alone, and beside a plain one
-overhead.py      the path around the model
-cold.py          make bench-cold: cold starts, beside a typical implementation and a baseline
+suite.py         make bench: runs the measurements below and writes the report
+texts.py         the texts that are embedded
+rounds.py        interleaved measurements, ratios and medians
+throughput.py    texts per second in process, by peer and by text length
+service.py       over HTTP: batches, one text, request sizes, memory
+graph.py         the served graph compared with its matrix products alone and with a plain int8 graph
+overhead.py      a request without the model: parsing, validation, encoding, the Lambda path
+cold.py          make bench-cold: cold starts, compared with a typical implementation and a baseline
 instructions.py  make bench-instructions: instruction counts, by callgrind
-s3.py            models from S3
-peers/           the other implementations, each in an environment or process of its own
-report/          results as records, as JSON, as the README's table and as a plot
+s3.py            loading models from S3
+worst.py         make worst: a search for the request that takes the most CPU or memory
+peers/           the implementations for comparison, each in its own environment or process
+report/          the results as records, as JSON, as the README's table and as a plot
 """

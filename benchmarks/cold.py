@@ -1,6 +1,9 @@
-"""Cold starts: from a process's start to its first answer, beside a common way to write it, and the least there is.
+"""Cold starts: milliseconds from process start to first response, compared with two other implementations.
 
 make bench-cold
+
+`typical` is benchmarks/peers/typical.py: everything imported at module level, every option on. `baseline` is numpy,
+ONNX Runtime, tokenizers and one run of the model, without any HTTP.
 """
 
 import json
@@ -13,49 +16,50 @@ from collections import defaultdict
 from dataclasses import dataclass
 from functools import partial
 
-from benchmarks.rounds import medians, ratio, take_turns
+from benchmarks.rounds import interleave, medians, ratio
 from tests.emulator import ROOT
 from tests.events import event
 
 ROUNDS, SECONDS = 15, 60
-PHASES = ("Import", "Artifacts", "Session", "FirstRun")  # of what the function counts at a cold start
+PHASES = ("Import", "Artifacts", "Session", "FirstRun")  # the function logs ColdStart<phase> for each
 EVENT = event("http-api-2.0", json.dumps({"model": "all-MiniLM-L6-v2", "input": "The food was delicious."}))
-ANSWER = f"""
+INVOCATION = f"""
 import json, types
 context = types.SimpleNamespace(aws_request_id="id", get_remaining_time_in_millis=lambda: 29_000)
-answer = lambda_handler(json.loads({json.dumps(json.dumps(EVENT))}), context)
-assert answer["statusCode"] == 200, answer
-lap("first answer")
+response = lambda_handler(json.loads({json.dumps(json.dumps(EVENT))}), context)
+assert response["statusCode"] == 200, response
+record("first response")
 """
-WAYS = {
-    "ours": f"from handler.main import lambda_handler\nlap('imports and model')\n{ANSWER}",
-    "naive": f"from benchmarks.peers.typical import lambda_handler\nlap('imports and model')\n{ANSWER}",
-    "floor": """
+IMPLEMENTATIONS = {
+    "ours": f"from handler.main import lambda_handler\nrecord('imports and model')\n{INVOCATION}",
+    "typical": f"from benchmarks.peers.typical import lambda_handler\nrecord('imports and model')\n{INVOCATION}",
+    "baseline": """
 import numpy as np
-lap("numpy")
+record("numpy")
 import onnxruntime as ort
-lap("onnxruntime")
+record("onnxruntime")
 from tokenizers import Tokenizer
-lap("tokenizers")
+record("tokenizers")
 folder = "model_artifacts/all-MiniLM-L6-v2/"
 tokenizer = Tokenizer.from_file(folder + "tokenizer.json")
-lap("tokenizer.json")
+record("tokenizer.json")
 session = ort.InferenceSession(folder + "model.onnx")
-lap("session")
+record("session")
 session.run(None, {"input_ids": np.array([tokenizer.encode("The food was delicious.").ids], np.int64).T})
-lap("first run")
+record("first run")
 """,
 }
-BEGIN = """
+# `record` notes when a phase ends; CLOCK_MONOTONIC is the same for both processes.
+PROLOGUE = """
 import sys, time
-laps = []
-def lap(phase):
-    laps.append((phase, time.monotonic()))
-lap("interpreter")
+timestamps = []
+def record(phase):
+    timestamps.append((phase, time.monotonic()))
+record("interpreter")
 """
-END = """
+EPILOGUE = """
 import json, os
-sys.stderr.write(f"\\nlaps {json.dumps(laps)}\\n")
+sys.stderr.write(f"\\ntimestamps {json.dumps(timestamps)}\\n")
 sys.stdout.flush()
 os._exit(0)
 """
@@ -64,9 +68,11 @@ ENVIRONMENT = {"AWS_LAMBDA_FUNCTION_NAME": "benchmark", "AUTH_MODE": "none", "AW
 
 @dataclass(frozen=True, slots=True)
 class ColdStarts:
-    """Milliseconds from a process's start to its first answer, by way; `ratios` are of ours to the way's, by round.
+    """Milliseconds from process start to first response, by implementation.
 
-    `phases` are medians by way and phase, `imports` the packages whose own modules take more than 5 ms.
+    ratios   median over the rounds of our time divided by the other implementation's
+    phases   medians by implementation and phase
+    imports  packages whose own modules take more than 5 ms to import
     """
 
     medians: dict[str, float]
@@ -77,52 +83,51 @@ class ColdStarts:
 
 
 def main() -> None:
-    """Print the ratios, the phases, and what is imported for more than 5 ms."""
-    found = measure()
-    print("process start to first answer, ms, median (and shortest)")
-    for way, median in found.medians.items():
-        print(f"  {way:24}{median:6.0f} ({found.minima[way]:.0f})")
-    print(
-        "medians of each round's ratios: " + ", ".join(f"ours/{way} {each:.2f}" for way, each in found.ratios.items())
-    )
-    for way, phases in found.phases.items():
-        print(f"\n{way}, ms by phase")
+    """Print the times, the ratios, the phases and the slow imports."""
+    starts = measure()
+    print("process start to first response, ms, median (and minimum)")
+    for name, median in starts.medians.items():
+        print(f"  {name:24}{median:6.0f} ({starts.minima[name]:.0f})")
+    print("median ratios: " + ", ".join(f"ours/{name} {each:.2f}" for name, each in starts.ratios.items()))
+    for name, phases in starts.phases.items():
+        print(f"\n{name}, ms by phase")
         for phase, duration in phases.items():
             print(f"  {phase:24}{duration:6.0f}")
     print("\nimports above 5 ms, own time by package")
-    for package, own in found.imports.items():
+    for package, own in starts.imports.items():
         print(f"  {package:24}{own:6.0f}")
 
 
 def measure() -> ColdStarts:
-    """Let the ways take turns."""
+    """Measure interleaved cold starts of every implementation."""
     phases: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
 
-    def start(way: str, _: int) -> float:
-        began = time.monotonic()
-        done = run(BEGIN + WAYS[way] + END)
-        previous = began
-        for phase, at in json.loads(re.findall(r"^laps (.*)$", done.stderr, re.MULTILINE)[-1]):
-            phases[way][phase].append((at - previous) * 1000)
-            previous = at
-        if way == "ours":
+    def start(name: str, _: int) -> float:
+        started = time.monotonic()
+        done = run(PROLOGUE + IMPLEMENTATIONS[name] + EPILOGUE)
+        previous = started
+        for phase, ended in json.loads(re.findall(r"^timestamps (.*)$", done.stderr, re.MULTILINE)[-1]):
+            phases[name][phase].append((ended - previous) * 1000)
+            previous = ended
+        if name == "ours":
             line = json.loads(done.stdout.splitlines()[0])
             for phase in PHASES[1:]:
-                phases["ours, beside the imports"][phase].append(line[f"ColdStart{phase}"][0])
-        return (previous - began) * 1000
+                phases["ours, model loading in parallel with the imports"][phase].append(line[f"ColdStart{phase}"][0])
+        return (previous - started) * 1000
 
-    times = take_turns("cold starts", {way: partial(start, way) for way in WAYS}, ROUNDS, SECONDS)
+    starts = {name: partial(start, name) for name in IMPLEMENTATIONS}
+    times = interleave("cold starts", starts, ROUNDS, SECONDS)
     return ColdStarts(
         medians=medians(times),
-        minima={way: min(each) for way, each in times.items()},
-        ratios={way: ratio(times["ours"], times[way]) for way in ("naive", "floor")},
-        phases={way: medians(each) for way, each in phases.items()},
+        minima={name: min(each) for name, each in times.items()},
+        ratios={name: ratio(times["ours"], times[name]) for name in ("typical", "baseline")},
+        phases={name: medians(each) for name, each in phases.items()},
         imports=imports(),
     )
 
 
 def imports() -> dict[str, float]:
-    """Return the packages whose own modules take more than 5 ms, the shortest of five imports without a model."""
+    """Return the packages whose own modules take more than 5 ms to import: the minimum of five runs, model excluded."""
     own: dict[str, float] = defaultdict(float)
     modules: dict[str, list[int]] = defaultdict(list)
     for _ in range(5):
@@ -136,7 +141,7 @@ def imports() -> dict[str, float]:
 
 
 def run(script: str, *options: str, **variables: str) -> "subprocess.CompletedProcess[str]":
-    """Run a script in a process of its own, bytecode at hand."""
+    """Run a script in a new process that may read and write bytecode caches."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     environment |= ENVIRONMENT | variables
     command = [sys.executable, *options, "-c", script]

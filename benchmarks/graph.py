@@ -1,4 +1,4 @@
-"""The served graph beside its int8 matrix products alone, and beside a plain `quantize_dynamic` of the same model."""
+"""The served graph compared with its int8 matrix products alone, and with `quantize_dynamic` of the same model."""
 
 import time
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from benchmarks.peers.plain_graph import MASK, TYPES
-from benchmarks.rounds import medians, ratio, take_turns
+from benchmarks.rounds import interleave, medians, ratio
 from benchmarks.texts import Texts
 from handler.artifacts.resolver import load
 from handler.embedding.embedder import MAX_BATCH_TOKENS, Embedder
@@ -24,10 +24,10 @@ from model_artifacts.recipe.export import INPUT, MICROSOFT
 Array = NDArray[Any]
 
 TEXTS, TOKENS = 32, 110
-TEXTS_A_RUN = MAX_BATCH_TOKENS // TOKENS
+TEXTS_PER_RUN = MAX_BATCH_TOKENS // TOKENS
 ROUNDS, SECONDS = 9, 15
 LENGTHS = (14, 110)
-# The operands of each kind of product, by its place among the inputs.
+# The operands of each kind of matrix product, in the order of its inputs.
 PRODUCTS = {
     "DynamicQuantizeMatMul": ("value", "weight", "scale", "zero", "bias"),
     "MatMulIntegerToFloat": ("value", "weight", "value_scale", "scale", "value_zero", "zero", "bias"),
@@ -36,11 +36,11 @@ PRODUCTS = {
 
 @dataclass(frozen=True, slots=True)
 class GraphTimes:
-    """Ratios of times, one thread each.
+    """Ratios of times, with one thread each.
 
-    products  32 texts of 110 tokens through the embedder, to the products of the served graph alone
-    dynamic   the same, to the same products with the quantization of their input, as DynamicQuantizeMatMul
-    plain     by tokens: one text through the served graph, to the plain graph
+    products  the embedder with 32 texts of 110 tokens, relative to the matrix products of the served graph alone
+    dynamic   the same, relative to these products as DynamicQuantizeMatMul, which quantizes its input itself
+    plain     one text through the served graph, relative to the plain graph, by number of tokens
     """
 
     products: float
@@ -52,20 +52,20 @@ class GraphTimes:
 
 
 class Recorder:
-    """Stands between the service and ONNX Runtime, and keeps what is fed."""
+    """Wraps an ONNX Runtime session and records the inputs of its last run."""
 
     def __init__(self, session: ort.InferenceSession) -> None:
         self._session = session
         self.feed: dict[str, Array] = {}
 
     def run(self, names: list[str], feed: dict[str, Array]) -> Any:
-        """Run as is."""
+        """Record the inputs and run."""
         self.feed = feed
         return self._session.run(names, feed)
 
 
 def measure(texts: Texts, plain: Path) -> GraphTimes:
-    """Compare, interleaved."""
+    """Measure all ratios, interleaved."""
     settings = Settings(workers=1)
     artifacts = load(settings.models[0], settings)
     embedder, session = Embedder(artifacts, settings), InferenceSession(artifacts.model)
@@ -73,30 +73,29 @@ def measure(texts: Texts, plain: Path) -> GraphTimes:
     ids = np.random.default_rng(0).integers(1000, 30000, TOKENS).tolist()
     products = onnx.load_from_string(artifacts.model)
     values = _values(session, products, ids)
-    ways = {
-        "embed": lambda: embedder.embed(batch),
-        "products": _repeat(*_products(products, values)),
-        "dynamic": _repeat(*_products(products, values, dynamic=True)),
+    subjects = {
+        "embed": _timed(lambda: embedder.embed(batch)),
+        "products": _timed(_repeat(*_products(products, values))),
+        "dynamic": _timed(_repeat(*_products(products, values, dynamic=True))),
     }
-    turns = {name: _timed(way) for name, way in ways.items()}
-    measured = take_turns("products", turns, ROUNDS, SECONDS)
-    middle = medians(measured)
+    measured = interleave("products", subjects, ROUNDS, SECONDS)
+    seconds = medians(measured)
     return GraphTimes(
         products=ratio(measured["embed"], measured["products"]),
         dynamic=ratio(measured["embed"], measured["dynamic"]),
-        plain={tokens: _against_plain(session, plain, ids[:tokens]) for tokens in LENGTHS},
-        embed_ms=middle["embed"] * 1000,
-        products_ms=middle["products"] * 1000,
-        dynamic_ms=middle["dynamic"] * 1000,
+        plain={tokens: _ratio_to_plain(session, plain, ids[:tokens]) for tokens in LENGTHS},
+        embed_ms=seconds["embed"] * 1000,
+        products_ms=seconds["products"] * 1000,
+        dynamic_ms=seconds["dynamic"] * 1000,
     )
 
 
 def _values(session: InferenceSession, model: onnx.ModelProto, ids: list[int]) -> dict[str, Array]:
-    """Return what stands at every input of the products, constants included, for a run of such texts."""
+    """Return the value of every input of the products, constants included, in a run of texts with these ids."""
     recorder = Recorder(session._session)
     recorded = InferenceSession.__new__(InferenceSession)
     recorded._session = recorder
-    recorded.run(np.array([ids] * TEXTS_A_RUN).T)
+    recorded.run(np.array([ids] * TEXTS_PER_RUN).T)
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     wanted = dict.fromkeys(name for node in _nodes(model) for name in node.input if name and name not in constants)
     probed = onnx.ModelProto()
@@ -113,7 +112,7 @@ def _nodes(model: onnx.ModelProto) -> list[onnx.NodeProto]:
 def _products(
     model: onnx.ModelProto, values: dict[str, Array], *, dynamic: bool = False
 ) -> tuple[ort.InferenceSession, dict[str, Array]]:
-    """Make a session of the products alone, as they stand or as DynamicQuantizeMatMul, and what to feed it."""
+    """Return a session of the products alone, unchanged or as DynamicQuantizeMatMul, and its inputs."""
     constants = {tensor.name for tensor in model.graph.initializer}
     nodes: list[onnx.NodeProto] = []
     feed: dict[str, Array] = {}
@@ -131,7 +130,7 @@ def _products(
             nodes.append(node)
         for name in filter(None, nodes[-1].input):
             (kept if name in constants else feed)[name] = values[name]
-    # One output is asked for: ONNX Runtime runs every node all the same, and reuses the memory of the others.
+    # The graph has one output: ONNX Runtime runs every node anyway, and reuses the memory of the other results.
     graph = helper.make_graph(
         nodes,
         "products",
@@ -155,29 +154,29 @@ def _one_thread(model: bytes, level: Any = ort.GraphOptimizationLevel.ORT_DISABL
 
 
 def _repeat(session: ort.InferenceSession, feed: dict[str, Array]) -> Callable[[], object]:
-    return lambda: [session.run(None, feed) for _ in range(TEXTS // TEXTS_A_RUN)]
+    return lambda: [session.run(None, feed) for _ in range(TEXTS // TEXTS_PER_RUN)]
 
 
-def _against_plain(session: InferenceSession, plain: Path, ids: list[int]) -> float:
-    """Return the time of the served graph to that of the plain one, for one text."""
-    theirs = _one_thread((plain / "model.onnx").read_bytes(), ort.GraphOptimizationLevel.ORT_ENABLE_ALL)
+def _ratio_to_plain(session: InferenceSession, plain: Path, ids: list[int]) -> float:
+    """Return the time of the served graph relative to the plain graph, for one text."""
+    plain_session = _one_thread((plain / "model.onnx").read_bytes(), ort.GraphOptimizationLevel.ORT_ENABLE_ALL)
     one = np.array([ids])
     feed = {name: np.ones_like(one) for name in (MASK, TYPES)} | {INPUT: one}
     calls = max(1, 2000 // len(ids))
-    ways = {
+    subjects = {
         "ours": _timed(lambda: [session.run(one.T) for _ in range(calls)]),
-        "plain": _timed(lambda: [theirs.run(None, feed) for _ in range(calls)]),
+        "plain": _timed(lambda: [plain_session.run(None, feed) for _ in range(calls)]),
     }
-    measured = take_turns("plain graph", ways, ROUNDS, SECONDS)
+    measured = interleave("plain graph", subjects, ROUNDS, SECONDS)
     return ratio(measured["ours"], measured["plain"])
 
 
 def _timed(work: Callable[[], object]) -> Callable[[int], float]:
-    """Make a turn of some work: the seconds that it takes."""
+    """Return a function that does the work and returns the seconds it took."""
 
-    def turn(_: int) -> float:
+    def seconds(_: int) -> float:
         started = time.perf_counter()
         work()
         return time.perf_counter() - started
 
-    return turn
+    return seconds

@@ -1,10 +1,10 @@
-"""Instructions, counted by valgrind's callgrind: a measure that a noisy machine does not disturb, so CI can hold it.
+"""Instruction counts by valgrind's callgrind: unlike times they are stable on a noisy machine, so CI can check them.
 
 make bench-instructions (RECORD=1 writes benchmarks/instructions.json)
 
-Counted is work alone, after a warm-up: this process is run under callgrind and tells it when to count, so start-up
-needs neither be subtracted nor emulated in full. Valgrind's processor has AVX2 and no AVX-512 on every machine; the
-interpreter, the packages (locked) and the C library make the rest of a count, so a record holds for one Python.
+Only the work after a warm-up is counted: this process runs under callgrind and tells it when to count, so the start
+does not have to be subtracted or instrumented. Valgrind's virtual processor has AVX2 and no AVX-512 on every machine.
+The counts also depend on the interpreter, the locked packages and the C library, so a record is valid for one Python.
 """
 
 import argparse
@@ -33,22 +33,22 @@ from tests.events import context as lambda_context
 from tests.events import event
 
 RECORD = Path(__file__).with_name("instructions.json")
-TOLERANCE = 0.02  # repeats differ by up to half a percent, most by a thousandth
+TOLERANCE = 0.02  # repetitions differ by up to half a percent, mostly by a thousandth
 LENGTHS = (8, 14, 32, 64, 110)
 TEXTS = 256
 REPEATS = 20  # of the request with one text
-# Requests to callgrind, of valgrind's callgrind.h.
+# Client requests, from valgrind's callgrind.h.
 DUMP, ZERO, START, STOP = (0x43540000 + number for number in (0, 1, 4, 5))
-# What valgrind recognizes as a request: rotations that add up to none, and an exchange of a register with itself. A
-# function of one argument, the address of the request's number and its five arguments.
+# The instruction sequence that valgrind recognizes as a client request: rotations that cancel out, and an exchange of a
+# register with itself. It is a function of one argument: the address of the request's number and its five arguments.
 MAGIC = bytes.fromhex("4889f8 31d2 48c1c703 48c1c70d 48c1c73d 48c1c733 4887db 4889d0 c3")
 
 
 def main() -> None:
-    """Count, and compare with the record or replace it."""
+    """Count instructions; compare with the record, or replace it."""
     parser = argparse.ArgumentParser(description="Count instructions and compare with those recorded.")
     parser.add_argument("--record", action="store_true", help="write the counts instead of comparing")
-    parser.add_argument("--work", action="store_true", help=argparse.SUPPRESS)  # this process, under callgrind
+    parser.add_argument("--work", action="store_true", help=argparse.SUPPRESS)  # the process under callgrind
     arguments = parser.parse_args()
     if arguments.work:
         work()
@@ -57,20 +57,22 @@ def main() -> None:
     environment = f"Python {platform.python_version()}, {platform.machine()}"
     if arguments.record:
         RECORD.write_text(json.dumps({"environment": environment, "counts": counts}, indent=1) + "\n")
-        print(f"{RECORD.relative_to(ROOT)} is written; commit it with its reason")
+        print(f"wrote {RECORD.relative_to(ROOT)}; give the reason in the commit message")
     recorded = json.loads(RECORD.read_text())
     print(f"{'instructions, millions':36}{'recorded':>10}{'now':>10}{'change':>9}")
     for name, now in counts.items():
         before = recorded["counts"][name]
         print(f"{name:36}{before / 1e6:10.2f}{now / 1e6:10.2f}{now / before - 1:+9.2%}")
     if recorded["environment"] != environment:
-        sys.exit(f"recorded with {recorded['environment']}, and this is {environment}: they do not compare")
+        sys.exit(
+            f"the record is for {recorded['environment']} and this is {environment}: the counts are not comparable"
+        )
     if regressed := [name for name, now in counts.items() if now > recorded["counts"][name] * (1 + TOLERANCE)]:
-        sys.exit(f"more than {TOLERANCE:.0%} above the record: {'; '.join(regressed)}. Intended? RECORD=1 writes anew")
+        sys.exit(f"more than {TOLERANCE:.0%} above the record: {'; '.join(regressed)}. If intended: RECORD=1")
 
 
 def count() -> dict[str, int]:
-    """Run the work under callgrind; return the instructions of each part."""
+    """Run the work under callgrind; return the instruction count of each part."""
     if shutil.which("valgrind") is None:
         sys.exit("valgrind is not on the PATH: apt-get install valgrind")
     environment = os.environ | {"PYTHONHASHSEED": "0", "TOKENIZERS_PARALLELISM": "false"}
@@ -84,7 +86,7 @@ def count() -> dict[str, int]:
 
 
 def work() -> None:
-    """Do each part once to warm up and once to be counted; print their names."""
+    """Run each part twice, first as a warm-up and then counted; print the names in order."""
     callgrind = Callgrind()
     for name, part in parts().items():
         part()
@@ -97,23 +99,23 @@ def work() -> None:
 
 
 def parts() -> dict[str, Callable[[], object]]:
-    """Return what is counted, by name."""
+    """Return the functions to count, by name."""
     settings = Settings(token_input="native", auth_mode="none")
     embedder = Embedder(load(settings.models[0], settings), settings)
     random = np.random.default_rng(0)
     sequences = [random.integers(1000, 30000, length).tolist() for length in LENGTHS]
-    handle = overhead.without_model()
+    handle = overhead.handler_without_model()
     context = lambda_context()
     one, many = (event("http-api-2.0", overhead.body(texts).decode()) for texts in (1, TEXTS))
     return {
         f"embed {len(LENGTHS)} texts, {sum(LENGTHS)} tokens": partial(embedder.embed, sequences),
-        f"{REPEATS} requests, all but the model": lambda: [handle(one, context) for _ in range(REPEATS)],
-        f"a request of {TEXTS}, all but the model": partial(handle, many, context),
+        f"{REPEATS} requests, without the model": lambda: [handle(one, context) for _ in range(REPEATS)],
+        f"a request of {TEXTS}, without the model": partial(handle, many, context),
     }
 
 
 class Callgrind:
-    """What this process runs under; without it, requests do nothing."""
+    """Client requests to callgrind; they do nothing when the process does not run under valgrind."""
 
     def __init__(self) -> None:
         self._page = mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
@@ -122,7 +124,7 @@ class Callgrind:
         self._call = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.POINTER(ctypes.c_uint64))(address)
 
     def request(self, number: int) -> None:
-        """Make a request."""
+        """Send a client request."""
         self._call((ctypes.c_uint64 * 6)(number))
 
 

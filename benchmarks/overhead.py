@@ -1,4 +1,4 @@
-"""The code around the model: a request through the whole application, with the model replaced by a constant.
+"""Requests without the model: through the whole application, with the model replaced by constant hidden states.
 
 python -m benchmarks.overhead
 """
@@ -11,7 +11,6 @@ from functools import partial
 
 import numpy as np
 import orjson
-from mangum import Mangum
 from numpy.typing import NDArray
 
 from handler.api.app import create_app
@@ -21,6 +20,7 @@ from handler.contract.schemas import EmbeddingRequest
 from handler.embedding.embedder import Embedder
 from handler.embedding.inference import InferenceSession
 from handler.embedding.pooling import HiddenStates
+from handler.lambda_events import LambdaHandler
 from handler.models.catalog import Catalog
 from handler.settings import Settings
 from tests.events import context, event
@@ -30,20 +30,25 @@ VECTOR = np.ones(384, np.float32)
 CALLS = {1: 500, 2048: 11}
 
 
-class Constant(InferenceSession):
-    """Stands for the session: every text has the same hidden states."""
+class ConstantSession(InferenceSession):
+    """A session that returns the same hidden states for every text, without computing."""
 
     def __init__(self) -> None:
         self.hidden_states: HiddenStates = np.random.default_rng(0).normal(size=(1, 1, 384)).astype(np.float32)
 
     def run(self, token_ids: NDArray[np.int64]) -> HiddenStates:
-        """Return the hidden states of nothing, (1, texts, 384)."""
+        """Return the constant hidden states, (1, texts, 384)."""
         return np.broadcast_to(self.hidden_states, (1, token_ids.shape[1], 384))
 
 
 @dataclass(frozen=True, slots=True)
-class Around:
-    """Median milliseconds of a request of so many texts: parse, validate and encode alone, and all but the model."""
+class Overhead:
+    """Median milliseconds of a request without the model.
+
+    texts        number of texts in the request
+    contract_ms  parsing, validating and encoding alone
+    path_ms      the whole path from Lambda event to response
+    """
 
     texts: int
     contract_ms: float
@@ -52,37 +57,37 @@ class Around:
 
 def main() -> None:
     """Print the median milliseconds for one text and for 2048."""
-    print(f"{'texts':>6} {'parse, validate, encode':>24} {'lambda_handler, all but the model':>34}")
+    print(f"{'texts':>6} {'parse, validate, encode':>24} {'lambda_handler without the model':>34}")
     for each in measure():
         print(f"{each.texts:6} {each.contract_ms:21.2f} ms {each.path_ms:31.2f} ms")
 
 
-def measure() -> list[Around]:
-    """Measure a request of one text, and one of 2048."""
-    handle = without_model()
+def measure() -> list[Overhead]:
+    """Measure requests of one text and of 2048 texts."""
+    handle = handler_without_model()
     return [_measure(handle, texts, calls) for texts, calls in CALLS.items()]
 
 
-def without_model() -> Mangum:
-    """Return the function with its model replaced by a constant."""
+def handler_without_model() -> LambdaHandler:
+    """Return the Lambda handler with its model replaced by constant hidden states."""
     settings = Settings(auth_mode="none")
     embedder = Embedder(load(settings.models[0], settings), settings)
-    embedder._session = Constant()
-    return Mangum(create_app(settings, Catalog.of([embedder], settings)), lifespan="off")
+    embedder._session = ConstantSession()
+    return LambdaHandler(create_app(settings, Catalog.of([embedder], settings)))
 
 
 def body(texts: int) -> bytes:
-    """Return the body of a request of so many texts of 100 characters, for vectors as base64."""
-    inputs = [f"{TEXT} {index}" for index in range(texts)]  # equal ones would be tokenized, and no more
+    """Return the body of a request with this number of texts, about 100 characters each, for base64 vectors."""
+    inputs = [f"{TEXT} {index}" for index in range(texts)]  # equal texts would be embedded only once
     return orjson.dumps({"model": "all-MiniLM-L6-v2", "input": inputs, "encoding_format": "base64"})
 
 
-def _measure(handle: Mangum, texts: int, calls: int) -> Around:
+def _measure(handle: LambdaHandler, texts: int, calls: int) -> Overhead:
     content = body(texts)
-    asked = event("http-api-2.0", content.decode())
+    request = event("http-api-2.0", content.decode())
     contract = _median(partial(_contract, content), calls)
-    whole = _median(partial(handle, asked, context()), calls)
-    return Around(texts, contract, whole)
+    whole = _median(partial(handle, request, context()), calls)
+    return Overhead(texts, contract, whole)
 
 
 def _contract(content: bytes) -> None:

@@ -1,4 +1,4 @@
-"""Rounds: everything that is compared takes turns, so that a noisy neighbour of the machine is everybody's."""
+"""Interleaved measurements: each round measures every subject once, so the machine's noise affects all alike."""
 
 import statistics
 import time
@@ -8,33 +8,33 @@ from tqdm import tqdm
 
 Measurements = dict[str, list[float]]
 
-LEAST = 3  # rounds, however long they take
+MIN_ROUNDS = 3  # however long they take
 
 
-def take_turns(title: str, ways: Mapping[str, Callable[[int], float]], rounds: int, seconds: float) -> Measurements:
-    """Measure every way once a round, after a round that does not count; each is given the round's number.
+def interleave(title: str, subjects: Mapping[str, Callable[[int], float]], rounds: int, seconds: float) -> Measurements:
+    """Call every subject once per round with the index of the round; return the values by subject.
 
-    There are so many rounds, or as many as there is time for.
+    A warm-up round is discarded. The rounds end early when `seconds` have passed, but not before MIN_ROUNDS.
     """
-    measured: Measurements = {name: [] for name in ways}
+    measured: Measurements = {name: [] for name in subjects}
     deadline = time.monotonic() + seconds
-    with tqdm(total=(rounds + 1) * len(ways), desc=f"{title:24}", leave=False, disable=None) as bar:
+    with tqdm(total=(rounds + 1) * len(subjects), desc=f"{title:24}", leave=False, disable=None) as progress:
         for index in range(-1, rounds):
-            if index >= LEAST and time.monotonic() > deadline:
+            if index >= MIN_ROUNDS and time.monotonic() > deadline:
                 break
-            for name, way in ways.items():
-                value = way(max(index, 0))
-                bar.update()
+            for name, subject in subjects.items():
+                value = subject(max(index, 0))
+                progress.update()
                 if index >= 0:
                     measured[name].append(value)
     return measured
 
 
-def best(measured: Measurements, name: str, choose: Callable[[Iterable[float]], float]) -> Measurements:
-    """Put one in the place of all that are called `name, something`: the one `choose` prefers, round by round."""
-    alike = [values for key, values in measured.items() if key.startswith(f"{name}, ")]
+def best_variant(measured: Measurements, name: str, choose: Callable[[Iterable[float]], float]) -> Measurements:
+    """Merge the variants of a subject, named `name, variant`, into `name`: the value `choose` picks in each round."""
+    variants = [values for key, values in measured.items() if key.startswith(f"{name}, ")]
     others = {key: values for key, values in measured.items() if not key.startswith(f"{name}, ")}
-    return others | {name: [choose(values) for values in zip(*alike, strict=True)]}
+    return others | {name: [choose(values) for values in zip(*variants, strict=True)]}
 
 
 def ratio(numerators: Sequence[float], denominators: Sequence[float]) -> float:
@@ -43,5 +43,5 @@ def ratio(numerators: Sequence[float], denominators: Sequence[float]) -> float:
 
 
 def medians(measured: Measurements) -> dict[str, float]:
-    """Return each one's median."""
+    """Return the median of each subject."""
     return {name: statistics.median(values) for name, values in measured.items()}

@@ -1,9 +1,9 @@
-"""Models from S3: what brings them fastest, what a cold start pays for it, and how much memory it takes.
+"""Loading models from S3: the time of several methods, the cold start and the memory.
 
 python -m benchmarks.s3
 
-S3 is moto on loopback, once as it is, and once as a relay makes it: 15 ms to the first byte and 90 MB/s a connection,
-as between Lambda and S3.
+S3 is moto on loopback, first directly, then behind a relay that adds 15 ms to the first byte and limits each connection
+to 90 MB/s, as between Lambda and S3.
 """
 
 import hashlib
@@ -38,32 +38,32 @@ FIRST_BYTE_SECONDS, BYTES_PER_SECOND, CHUNK = 0.015, 90e6, 64 << 10
 
 
 def main() -> None:
-    """Publish a model that the image has not, and measure."""
+    """Publish a model that the image does not have, and measure."""
     with serving() as (s3, shaped), tempfile.TemporaryDirectory() as folder:
         pinned = s3.publish(Path(folder), variant(), id=f"{MODEL}-variant")
         os.environ.update(s3.environment())
-        print(f"{'the model of 23 MB, in ms':46}{'loopback':>10}{'as S3':>10}")
-        for name, fetch in variants(pinned).items():
+        print(f"{'model of 23 MB, ms':46}{'loopback':>10}{'like S3':>10}")
+        for name, fetch in methods(pinned).items():
             print(f"{name:46}{median(fetch, s3.url):10.0f}{median(fetch, shaped):10.0f}")
         os.environ["AWS_ENDPOINT_URL"] = s3.url
-        print(f"\n{'cold start, in ms':28}" + "".join(f"{phase:>11}" for phase in (*PHASES, "all")))
+        print(f"\n{'cold start, ms':28}" + "".join(f"{phase:>11}" for phase in (*PHASES, "total")))
         bundled, stored = cold_starts(MODEL, str(pinned))
         for name, phases in (("bundled", bundled), ("everything from S3", stored)):
             print(f"{name:28}" + "".join(f"{value:11.0f}" for value in (*phases, sum(phases))))
-        print(f"everything from S3 costs {sum(stored) - sum(bundled):.0f} ms more")
-        print(f"memory that loading takes: {memory(pinned):.0f} MB for a model of 23 MB")
+        print(f"everything from S3 takes {sum(stored) - sum(bundled):.0f} ms longer")
+        print(f"peak memory of loading a model of 23 MB: {memory_mb(pinned):.0f} MB")
 
 
 def variant() -> Artifacts:
-    """Return the bundled model under other digests, so that none of its files is in the image."""
+    """Return the bundled model with changed files, so that the image has none of their digests."""
     bundled = load(MODEL, Settings())
     model = onnx.load_from_string(bundled.model)
     model.doc_string = "a variant"
     return replace(bundled, model=model.SerializeToString(deterministic=True), tokenizer=bundled.tokenizer + b"\n")
 
 
-def variants(pinned: Reference) -> dict[str, Callable[[S3Store], bytes]]:
-    """Return the ways to get the model."""
+def methods(pinned: Reference) -> dict[str, Callable[[S3Store], bytes]]:
+    """Return the methods to fetch the model, by name."""
     manifest = ArtifactResolver(Path(), S3Store()).open(pinned).manifest
     file = manifest.files["model.onnx"]
     key = blob_key(pinned, file.sha256)
@@ -91,12 +91,12 @@ def variants(pinned: Reference) -> dict[str, Callable[[S3Store], bytes]]:
 
 @cache
 def client(url: str) -> Any:
-    """Return a client as boto3 makes it, which asks for an object's size first."""
+    """Return a client with boto3's defaults: its transfer manager requests an object's size first."""
     return connect(url)
 
 
 def median(fetch: Callable[[S3Store], bytes], url: str) -> float:
-    """Return the median milliseconds of a fetch, the client made beforehand."""
+    """Return the median milliseconds of a fetch, without the creation of the client."""
     os.environ["AWS_ENDPOINT_URL"] = url
     store, times = S3Store(), []
     for _ in range(ROUNDS + 1):
@@ -107,7 +107,7 @@ def median(fetch: Callable[[S3Store], bytes], url: str) -> float:
 
 
 def cold_starts(*references: str) -> list[list[float]]:
-    """Return the median milliseconds of each model's phases, the models taking turns, each in a process of its own."""
+    """Return the median milliseconds of each model's phases, from interleaved cold starts in new processes."""
     environment = os.environ | {"AWS_LAMBDA_FUNCTION_NAME": "benchmark", "AUTH_MODE": "none"}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     runs: dict[str, list[list[float]]] = {reference: [] for reference in references}
@@ -120,20 +120,20 @@ def cold_starts(*references: str) -> list[list[float]]:
     return [[statistics.median(phase) for phase in zip(*run[1:], strict=True)] for run in runs.values()]
 
 
-def memory(pinned: Reference) -> float:
-    """Return by how many MB the peak of a process rises while it loads, boto3 and the session not counted."""
+def memory_mb(pinned: Reference) -> float:
+    """Return the rise of a process's peak memory during the load, in MB, without boto3 and the session."""
     script = f"""
 from handler.artifacts.manifest import Reference
 from handler.artifacts.resolver import ArtifactResolver
 from handler.artifacts.s3 import S3Store
 from pathlib import Path
-library = ArtifactResolver(Path("nothing"), S3Store())
-sealed = library.open(Reference.parse({str(pinned)!r}))
+resolver = ArtifactResolver(Path("nothing"), S3Store())
+verified = resolver.open(Reference.parse({str(pinned)!r}))
 def peak():
     (line,) = [line for line in open("/proc/self/status") if line.startswith("VmHWM")]
     return int(line.split()[1])
 before = peak()
-library.load(sealed)
+resolver.load(verified)
 print(peak() - before)
 """
     return int(subprocess.check_output([sys.executable, "-c", script], cwd=ROOT, text=True)) / 1024
@@ -141,7 +141,7 @@ print(peak() - before)
 
 @contextmanager
 def serving() -> Iterator[tuple[S3, str]]:
-    """Start S3, and the relay that makes it as slow as S3, in a process of their own."""
+    """Start the S3 server and the relay in a separate process; return the server and the relay's URL."""
     command = [sys.executable, "-m", "benchmarks.s3", "serve"]
     with subprocess.Popen(
         command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
@@ -154,20 +154,20 @@ def serving() -> Iterator[tuple[S3, str]]:
 
 
 def serve_until_closed() -> None:
-    """Be that process: print the addresses, and serve until standard input ends."""
+    """Run as that process: print both URLs, and serve until standard input ends."""
     with serve() as s3, relay(s3) as shaped:
-        shaped.where, shaped.fault = "", shape
+        shaped.where, shaped.fault = "", delay
         print(s3.url, shaped.url, flush=True)
         sys.stdin.read()
 
 
-def shape(exchange: Exchange) -> None:
-    """Answer late and at a bounded rate."""
+def delay(exchange: Exchange) -> None:
+    """Respond with the latency and the rate of S3."""
     time.sleep(FIRST_BYTE_SECONDS)
     if exchange.command == "HEAD":
-        exchange.answer(exchange.status, exchange.content)
+        exchange.respond(exchange.status, exchange.content)
         return
-    exchange.begin(exchange.status, len(exchange.content))
+    exchange.send_head(exchange.status, len(exchange.content))
     started = time.perf_counter()
     for sent in range(0, len(exchange.content), CHUNK):
         exchange.wfile.write(exchange.content[sent : sent + CHUNK])

@@ -1,15 +1,15 @@
-"""The service over HTTP on loopback, beside infinity-emb's: batches, one short text, sizes of a request, memory."""
+"""The service over HTTP on loopback, compared with infinity-emb: batches, one short text, request sizes, memory."""
 
 import statistics
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from benchmarks.peers import server
-from benchmarks.peers.contender import PATIENCE, check_same
+from benchmarks.peers import server as servers
+from benchmarks.peers.embedder_process import WAIT_POLICIES, check_same_model
 from benchmarks.peers.server import Server
 from benchmarks.report.results import RequestSize
-from benchmarks.rounds import Measurements, best, medians, take_turns
+from benchmarks.rounds import Measurements, best_variant, interleave, medians
 from benchmarks.texts import Texts
 
 OURS, INFINITY = "serverless-embeddings", "infinity-emb"
@@ -18,17 +18,17 @@ BATCH, BATCH_ROUNDS, BATCH_SECONDS = 256, 9, 40
 CALLS, CALL_ROUNDS, CALL_SECONDS = 20, 11, 15
 SIZES = (1, 4, 16, 64, 256, 1024, 2048)
 SIZE_ROUNDS, SIZE_SECONDS = 5, 20
-LONG = 256  # tokens
+MAX_TOKENS = 256
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """What was measured over HTTP.
+    """Measurements over HTTP.
 
-    batches  texts a second of every round, by server
-    single   median seconds of every round's calls with one short text, by server
-    sizes    requests of ours, smallest first
-    peak_mb  the most memory that 2048 of the longest texts take
+    batches  texts per second in every round, by server
+    single   median seconds per call with one short text in every round, by server
+    sizes    requests to our service, smallest first
+    peak_mb  peak memory of our service after a request of 2048 texts of MAX_TOKENS tokens
     """
 
     batches: Measurements
@@ -38,56 +38,56 @@ class Service:
 
 
 def measure(texts: Texts) -> Service:
-    """Start the servers and let them take turns; then ours alone."""
+    """Start the servers and measure them interleaved; then measure a new instance of our service alone."""
     with ExitStack() as stack:
-        servers = {f"{INFINITY}, {patience}": stack.enter_context(server.infinity(patience)) for patience in PATIENCE}
-        servers[OURS] = ours = stack.enter_context(server.ours())
-        for name, each in servers.items():
-            each.connect()
-            check_same(name, each.embed([SHORT])[1], ours.embed([SHORT])[1])
+        running = {f"{INFINITY}, {policy}": stack.enter_context(servers.infinity(policy)) for policy in WAIT_POLICIES}
+        running[OURS] = ours = stack.enter_context(servers.ours())
+        for name, each in running.items():
+            each.reconnect()
+            check_same_model(name, each.embed([SHORT])[1], ours.embed([SHORT])[1])
         samples = [texts.sample(index, BATCH) for index in range(BATCH_ROUNDS)]
-        batches = {name: _batch(each, samples) for name, each in servers.items()}
-        singles = {name: _single(each) for name, each in servers.items()}
-        by_batch = take_turns("HTTP, batches of 256", batches, BATCH_ROUNDS, BATCH_SECONDS)
-        by_text = take_turns("HTTP, one short text", singles, CALL_ROUNDS, CALL_SECONDS)
-    return Service(best(by_batch, INFINITY, max), best(by_text, INFINITY, min), *_alone(texts))
+        batch_rates = {name: _batch_rate(each, samples) for name, each in running.items()}
+        latencies = {name: _latency(each) for name, each in running.items()}
+        batches = interleave("HTTP, batches of 256", batch_rates, BATCH_ROUNDS, BATCH_SECONDS)
+        single = interleave("HTTP, one short text", latencies, CALL_ROUNDS, CALL_SECONDS)
+    return Service(best_variant(batches, INFINITY, max), best_variant(single, INFINITY, min), *_request_sizes(texts))
 
 
-def _batch(asked: Server, samples: list[list[str]]) -> Callable[[int], float]:
-    def turn(index: int) -> float:
-        asked.connect()
-        return BATCH / asked.embed(samples[index])[0]
+def _batch_rate(server: Server, samples: list[list[str]]) -> Callable[[int], float]:
+    def measure(index: int) -> float:
+        server.reconnect()
+        return BATCH / server.embed(samples[index])[0]
 
-    return turn
-
-
-def _single(asked: Server) -> Callable[[int], float]:
-    def turn(_: int) -> float:
-        asked.connect()
-        return statistics.median(asked.embed([SHORT], "float")[0] for _ in range(CALLS))
-
-    return turn
+    return measure
 
 
-def _alone(texts: Texts) -> tuple[tuple[RequestSize, ...], float]:
-    """Return rate and peak by size, of sentences in a fresh service, and the peak after as many of the longest."""
-    longest = [texts.of_length(LONG) for _ in range(max(SIZES))]
-    with server.ours() as ours:
-        peaks = [_peak(ours, texts.sample(0, size)) for size in SIZES]
-        turns: dict[str, Callable[[int], float]] = {str(size): _rate(ours, texts, size) for size in SIZES}
-        rates = take_turns("sizes of a request", turns, SIZE_ROUNDS, SIZE_SECONDS)
-        peak_mb = _peak(ours, longest)
-    middle = medians(rates)
-    return tuple(RequestSize(size, middle[str(size)], peak) for size, peak in zip(SIZES, peaks, strict=True)), peak_mb
+def _latency(server: Server) -> Callable[[int], float]:
+    def measure(_: int) -> float:
+        server.reconnect()
+        return statistics.median(server.embed([SHORT], "float")[0] for _ in range(CALLS))
+
+    return measure
 
 
-def _peak(ours: Server, texts: list[str]) -> float:
-    ours.connect()
-    ours.embed(texts)
-    return ours.peak_mb()
+def _request_sizes(texts: Texts) -> tuple[tuple[RequestSize, ...], float]:
+    """Return rate and peak memory by request size, and the peak memory after the largest request of longest texts."""
+    longest = [texts.of_length(MAX_TOKENS) for _ in range(max(SIZES))]
+    with servers.ours() as ours:
+        peaks = [_peak_mb(ours, texts.sample(0, size)) for size in SIZES]
+        subjects: dict[str, Callable[[int], float]] = {str(size): _sentence_rate(ours, texts, size) for size in SIZES}
+        rates = medians(interleave("request sizes", subjects, SIZE_ROUNDS, SIZE_SECONDS))
+        peak_mb = _peak_mb(ours, longest)
+    sizes = tuple(RequestSize(size, rates[str(size)], peak) for size, peak in zip(SIZES, peaks, strict=True))
+    return sizes, peak_mb
 
 
-def _rate(ours: Server, texts: Texts, size: int) -> Callable[[int], float]:
+def _peak_mb(server: Server, texts: list[str]) -> float:
+    server.reconnect()
+    server.embed(texts)
+    return server.peak_mb()
+
+
+def _sentence_rate(server: Server, texts: Texts, size: int) -> Callable[[int], float]:
     repeats = max(1, 64 // size)
     sample = texts.sample(0, size)
-    return lambda _: size * repeats / sum(ours.embed(sample)[0] for _ in range(repeats))
+    return lambda _: size * repeats / sum(server.embed(sample)[0] for _ in range(repeats))

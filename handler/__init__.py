@@ -2,6 +2,7 @@
 
     main.py           composition root of the Lambda function: settings -> catalog -> app -> lambda_handler
     local.py          the same app on a loopback port, or one text's vector from the command line
+    connections.py    a connection of the local server, and when it is closed
     lambda_events.py  a Lambda event -> the ASGI app -> the response that the event's source expects
     api/              HTTP: routes, authentication, limits, error responses, the OpenAPI document
     contract/         OpenAI's embeddings contract: request schemas and response bodies

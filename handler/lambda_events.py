@@ -5,18 +5,32 @@ from collections.abc import Mapping
 from typing import Any
 
 from mangum import Mangum
+from mangum.protocols import HTTPCycle
 from mangum.types import ASGI, LambdaContext
 from starlette.types import Scope
 
-from handler.errors import STATUS, RequestError, describe
-from handler.telemetry import RequestRecord, Telemetry
+from handler.errors import STATUS, UNEXPECTED, ErrorBody, RequestError, describe
+from handler.telemetry import RequestRecord, Telemetry, log_unexpected
+
+UNSUPPORTED = describe(
+    RequestError("Unsupported event: expected one of API Gateway or of a function URL.", code="invalid_event")
+)
+
+
+class RaisingCycle(HTTPCycle):
+    """Mangum's request and response; an error of the application is raised, not turned into a 500 in plain text."""
+
+    async def run(self, app: ASGI) -> None:
+        """Run the application."""
+        await app(self.scope, self.receive, self.send)
 
 
 class LambdaHandler:
-    """Responds to every event. An unsupported event gets a 400; a crash would set off an alarm.
+    """Responds to every event: a crash would be a bare 502.
 
-    Unsupported are, for example, the pings that keep a function warm, test events of the console, and events whose
-    headers Mangum reads as numbers and cannot parse.
+    An unsupported event gets a 400. Unsupported are, for example, the pings that keep a function warm, test events of
+    the console, and events whose headers Mangum reads as numbers and cannot parse. A defect of the service itself that
+    the application does not catch is a logged 500.
     """
 
     def __init__(self, app: ASGI, telemetry: Telemetry | None = None) -> None:
@@ -27,22 +41,33 @@ class LambdaHandler:
         """Return the response in the form that the event's source expects."""
         started = time.perf_counter()
         try:
-            _check_method(self._adapter.infer(event, context).scope["method"])
-            return self._adapter(event, context)
-        except Exception:  # noqa: BLE001 - Mangum does not validate events; the app's own errors never get here
-            error = RequestError(
-                "Unsupported event: expected one of API Gateway or of a function URL.", code="invalid_event"
-            )
-            status, request_id = STATUS[type(error)], context.aws_request_id
-            if self._telemetry:
-                record = RequestRecord(request_id, error=error.code)
-                self._telemetry.log_request(record, status, time.perf_counter() - started)
-            return {
-                "statusCode": int(status),
-                "headers": {"content-type": "application/json", "x-request-id": request_id},
-                "body": describe(error).encode("openai").decode(),
-                "isBase64Encoded": False,
-            }
+            source = self._adapter.infer(event, context)
+            cycle = RaisingCycle(source.scope, source.body)
+            _check_method(cycle.scope["method"])
+        except Exception:  # noqa: BLE001 - Mangum does not validate events
+            return self._error(STATUS[RequestError], UNSUPPORTED, context, started)
+        try:
+            return source(cycle(self._adapter.app))  # as Mangum does, without inferring the source again
+        except Exception as error:  # noqa: BLE001 - the application responds to its own errors: this is a defect
+            log_unexpected(context.aws_request_id, error)
+            return self._error(500, UNEXPECTED, context, started)
+
+    def _error(self, status: int, body: ErrorBody, context: LambdaContext, started: float) -> dict[str, Any]:
+        """Log an error outside the application, and return a response that every source of events accepts."""
+        request_id = context.aws_request_id
+        if self._telemetry:
+            record = RequestRecord(request_id, error=body.code)
+            self._telemetry.log_request(record, status, time.perf_counter() - started)
+        return {
+            "statusCode": int(status),
+            "headers": {
+                "content-type": "application/json",
+                "x-request-id": request_id,
+                "x-should-retry": "false",  # the same event would fail again
+            },
+            "body": body.encode("openai").decode(),
+            "isBase64Encoded": False,
+        }
 
 
 def _check_method(method: object) -> None:

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 import orjson
 import uvicorn
 
+from handler.connections import Connection
 from handler.errors import UnavailableError
 
 if TYPE_CHECKING:
     from handler.models.catalog import Catalog
 
 HOST = "127.0.0.1"
+BACKLOG = 128  # asyncio accepts as many connections at once, before any can be closed
 EXAMPLE = "The food was delicious and the waiter..."
 
 
@@ -57,12 +59,14 @@ def serve(port: int) -> None:
     from handler.main import settings
 
     # Only this machine can call, so a key is required only if one is configured.
-    app = create_app(settings if settings.api_keys else replace(settings, auth_mode="none"), catalog)
+    settings = settings if settings.api_keys else replace(settings, auth_mode="none")
+    app = create_app(settings, catalog, loopback=True)
     default, address = catalog.default, f"http://{HOST}:{listener.getsockname()[1]}"
     body = f'{{"model": "{default.manifest.id}", "input": "{EXAMPLE}"}}'
     print(f"Serving {default.manifest.id}@sha256:{default.digest} on {address}/v1. Try:\n")
     print(f"  curl {address}/v1/embeddings -d '{body}'\n", flush=True)
-    uvicorn.Server(uvicorn.Config(app, log_level="warning")).run(sockets=[listener])
+    config = uvicorn.Config(app, http=Connection, ws="none", backlog=BACKLOG, log_level="warning")
+    uvicorn.Server(config).run(sockets=[listener])
 
 
 if __name__ == "__main__":

@@ -19,6 +19,9 @@ LongInput = Literal["error", "truncate", "window"]
 AuthMode = Literal["api-key", "iam", "jwt", "none"]
 Metrics = Literal["emf", "none"]
 KEY_NAME = r"[A-Za-z0-9_.-]{1,64}"
+# As a browser serializes an origin (html.spec.whatwg.org, "serialization of an origin"): lower case, no default port.
+ORIGIN = r"\*|null|(?!http:.*:80$|https:.*:443$)[a-z][a-z0-9+.-]*://(?:[a-z0-9._-]{1,253}|\[[0-9a-f:]+\])(?::\d{1,5})?"
+EMPTY_SHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
 BUNDLED = Path(__file__).parent.parent / "model_artifacts"
 
@@ -72,7 +75,7 @@ class Settings:
             token_input=_choice(environ, "TOKEN_INPUT", get_args(TokenInput)),
             long_input=_choice(environ, "LONG_INPUT", get_args(LongInput)),
             error_format=_choice(environ, "ERROR_FORMAT", get_args(ErrorFormat)),
-            cors_origins=_names(environ, "CORS_ORIGINS", default.cors_origins),
+            cors_origins=tuple(map(_origin, _names(environ, "CORS_ORIGINS", default.cors_origins))),
             auth_mode=_choice(environ, "AUTH_MODE", get_args(AuthMode)),
             api_keys=tuple(map(_key, _names(environ, "API_KEYS", ()))),
             metrics=_choice(environ, "METRICS", get_args(Metrics)),
@@ -95,11 +98,23 @@ def _choice(environ: Mapping[str, str], variable: str, choices: tuple[Any, ...])
     return value
 
 
+def _origin(origin: str) -> str:
+    """Check an origin: a browser sends it in one form, which is compared as a string."""
+    if not re.fullmatch(ORIGIN, origin):
+        raise SettingsError(
+            f"CORS_ORIGINS names '{origin}', which no browser sends as an origin: write scheme://host or "
+            "scheme://host:port in lower case, without a path or a default port, such as https://app.example.com; or *"
+        )
+    return origin
+
+
 def _key(pair: str) -> tuple[str, str]:
     """Split a pair; an error does not show the pair, since it may contain the key itself."""
     if not re.fullmatch(f"{KEY_NAME}:[0-9a-f]{{64}}", pair):
         raise SettingsError("API_KEYS must be comma-separated name:sha256 pairs: make api-key NAME=... prints one")
     name, _, digest = pair.partition(":")
+    if digest == EMPTY_SHA256:
+        raise SettingsError(f"API_KEYS gives '{name}' the SHA-256 of an empty key: make api-key NAME={name} makes one")
     return name, digest
 
 

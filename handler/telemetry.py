@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 import time
+import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -21,6 +22,13 @@ logger = logging.getLogger("handler")
 def log_failure(error: ServiceError) -> None:
     """Log why a model, or the service, is unavailable, and the remedy."""
     logger.error("serverless-embeddings cannot serve: %s", error)
+
+
+def log_unexpected(request_id: str, error: BaseException) -> None:
+    """Log an unexpected error by type and place, without its message: it may quote the text that was to be embedded."""
+    frames = traceback.extract_tb(error.__traceback__)
+    places = ", ".join(f"{frame.filename}:{frame.lineno} {frame.name}" for frame in reversed(frames))
+    logger.error("request %s failed: %s at %s", request_id, type(error).__name__, places)
 
 
 def process_age() -> float:

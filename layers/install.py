@@ -1,7 +1,7 @@
-"""Prepare a folder of the image: install locked wheels into it, leave out what the function never reads, compile.
+"""Prepares a folder of the image: installs locked wheels, removes files that the function never reads, compiles.
 
-`install.py requirements.txt FOLDER` installs first; `install.py FOLDER` prepares what lies there. It runs in the base
-image, which need not have `find`.
+`install.py requirements.txt FOLDER` installs first; `install.py FOLDER` prepares the existing files. It runs in the
+base image, which may lack `find`.
 """
 
 import compileall
@@ -15,9 +15,9 @@ NEVER_READ = (
     "**/tests",
     "**/*.pyi",
     "bin",
-    "boto3/data",  # of resources; clients need only botocore's
+    "boto3/data",  # definitions of resources; clients need only botocore's
     "boto3/examples",
-    "botocore/data/[!s]*/",  # of services other than S3
+    "botocore/data/[!s]*/",  # definitions of services other than S3
     "botocore/data/s[!3]*/",
     "botocore/data/s3?*/",
     "numpy/_core/include",
@@ -32,7 +32,7 @@ NEVER_READ = (
 
 
 def main(*requirements: str, folder: Path) -> None:
-    """Install, prune, compile, and open everything to the function's user, whatever the umask of the checkout was."""
+    """Install, prune and compile; make all files readable to the function's user, independently of the umask."""
     for file in requirements:
         install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-cache-dir", "--no-compile", "--no-deps"]
         wheels = ["--only-binary", ":all:", "--require-hashes", "--requirement", file]
@@ -42,9 +42,9 @@ def main(*requirements: str, folder: Path) -> None:
             rmtree(path)
         else:
             path.unlink(missing_ok=True)
-    # Unchecked: Python then reads the byte code without asking the file system for the source's date.
+    # With unchecked bytecode Python does not read the source file's date.
     if not compileall.compile_dir(folder, quiet=1, invalidation_mode=PycInvalidationMode.UNCHECKED_HASH):
-        sys.exit(f"{folder}: not everything compiles")
+        sys.exit(f"{folder}: some files do not compile")
     for path in [folder, *folder.rglob("*")]:
         path.chmod(0o755 if path.is_dir() else 0o644)
 

@@ -1,7 +1,7 @@
-"""What the image ships: a CycloneDX bill of materials, or the table of licences.
+"""The contents of the image: a CycloneDX bill of materials, or a table of licences.
 
-`sbom.py bom` adds the licences and the model to uv's own export, which it reads; `sbom.py licences` prints Markdown.
-Both read the metadata of the installed packages, which are those of the lock.
+`sbom.py bom` reads uv's export from standard input and adds the licences and the model; `sbom.py licences` prints
+Markdown. Both read the metadata of the installed packages, whose versions are those of uv.lock.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 LAYERS = ("1-native", "2-service")
-# Where a package's metadata says it in words of its own.
+# Packages whose metadata names the licence in free text.
 SPDX = {
     "MIT License": "MIT",
     "Apache License 2.0": "Apache-2.0",
@@ -30,7 +30,7 @@ def packages() -> dict[str, str]:
 
 
 def licence(package: str) -> str:
-    """Return a package's licence as an SPDX expression: what its metadata declares, or else classifies."""
+    """Return a package's licence as an SPDX expression, from its metadata's licence fields or its classifiers."""
     metadata = distribution(package).metadata
     declared = metadata["License-Expression"] or metadata["License"]
     if not declared:
@@ -59,7 +59,7 @@ def model() -> dict[str, Any]:
 
 
 def bom(exported: dict[str, Any]) -> dict[str, Any]:
-    """Return uv's export with what it does not know, and without what the layers prune."""
+    """Return uv's export with the licences and the model, without the packages that the layers leave out."""
     shipped = packages()
     components = [each for each in exported["components"] if shipped.get(each["name"]) == each["version"]]
     references = {each["bom-ref"] for each in components} | {exported["metadata"]["component"]["bom-ref"]}

@@ -1,4 +1,4 @@
-"""Lambda's Runtime Interface Emulator around the function: as a process (seconds, no Docker), or in its image."""
+"""The function under Lambda's Runtime Interface Emulator: as a process (fast, without Docker), or in its image."""
 
 import json
 import os
@@ -19,43 +19,43 @@ import httpx2
 ROOT = Path(__file__).parents[1]
 FUNCTION = "embeddings-under-test"
 ENVIRONMENT = {"AWS_LAMBDA_FUNCTION_NAME": FUNCTION, "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "1769"}
-# As on Lambda: a read-only file system but for /tmp, and a user without rights.
-LOCKED_DOWN = ("--read-only", "--tmpfs", "/tmp:mode=1777", "--user", "993:990", "--cap-drop", "ALL")  # noqa: S108 - a container's
+# Like Lambda: a read-only file system except for /tmp, and an unprivileged user.
+LOCKED_DOWN = ("--read-only", "--tmpfs", "/tmp:mode=1777", "--user", "993:990", "--cap-drop", "ALL")  # noqa: S108 - in the container
 
 
 @dataclass(frozen=True)
 class Function:
-    """A running function: where it is invoked, where its log goes, and the id of the emulator's process."""
+    """A running function: the address of its endpoint, the path of its log, and the process ID of the emulator."""
 
     address: str
     log_path: Path
     pid: int
 
     @property
-    def runtime(self) -> int:
-        """The id of the process that the emulator has started, the one that runs the code."""
-        threads = Path(f"/proc/{self.pid}/task").glob("*/children")  # any of them may have started it
+    def runtime_pid(self) -> int:
+        """The process ID of the runtime, which the emulator started and which runs the handler."""
+        threads = Path(f"/proc/{self.pid}/task").glob("*/children")  # any thread may have started it
         return int(next(child for thread in threads for child in thread.read_text().split()))
 
     def invoke(self, event: dict[str, Any]) -> Any:
-        """Return what the function answers; one invocation at a time, as the emulator can do no more."""
+        """Invoke the function and return its response. The emulator handles one invocation at a time."""
         url = f"http://{self.address}/2015-03-31/functions/function/invocations"
         return httpx2.post(url, json=event, timeout=60).json()
 
-    def log(self) -> list[str]:
-        """Return the function's own lines, without those of the emulator."""
-        emulators = ("START RequestId", "END RequestId", "REPORT RequestId", "INIT_", "EXTENSION")
+    def log_lines(self) -> list[str]:
+        """Return the lines that the function logged, without the emulator's."""
+        emulator_prefixes = ("START RequestId", "END RequestId", "REPORT RequestId", "INIT_", "EXTENSION")
         lines = self.log_path.read_text().splitlines()
-        return [line for line in lines if line and not line.startswith(emulators) and "(rapid)" not in line]
+        return [line for line in lines if line and not line.startswith(emulator_prefixes) and "(rapid)" not in line]
 
     def records(self) -> list[dict[str, Any]]:
-        """Return the lines of the log, each as the JSON object that it is."""
-        return [json.loads(line) for line in self.log()]
+        """Return the function's log lines, parsed as JSON objects."""
+        return [json.loads(line) for line in self.log_lines()]
 
 
 @contextmanager
 def run(image: str | None, log_path: Path, **environment: str) -> Iterator[Function]:
-    """Run the function until the block ends: the image, or the working copy as a process."""
+    """Run the function until the block ends: in the image, or the working copy as a process."""
     with log_path.open("wb") as log, (_container if image else _process)(image or "", log, environment) as started:
         address, pid = started
         _wait_for(address)
@@ -80,9 +80,11 @@ def _process(_: str, log: Any, environment: dict[str, str]) -> Iterator[tuple[st
 
 @contextmanager
 def _container(image: str, log: Any, environment: dict[str, str]) -> Iterator[tuple[str, int]]:
-    settings = [word for name, value in {**ENVIRONMENT, **environment}.items() for word in ("--env", f"{name}={value}")]
-    started = ["docker", "run", "--detach", "--publish", "127.0.0.1::8080", *LOCKED_DOWN, *settings, image]
-    container = subprocess.check_output(started, text=True).strip()
+    settings = [
+        option for name, value in {**ENVIRONMENT, **environment}.items() for option in ("--env", f"{name}={value}")
+    ]
+    command = ["docker", "run", "--detach", "--publish", "127.0.0.1::8080", *LOCKED_DOWN, *settings, image]
+    container = subprocess.check_output(command, text=True).strip()
     try:
         published = subprocess.check_output(["docker", "port", container, "8080/tcp"], text=True)
         with subprocess.Popen(["docker", "logs", "--follow", container], stdout=log, stderr=log):

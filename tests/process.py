@@ -1,4 +1,4 @@
-"""The local service as a process of its own, and what can be seen of a process from outside."""
+"""The local service in its own process, and the resources that a process uses."""
 
 import os
 import re
@@ -15,16 +15,16 @@ from tests.emulator import ROOT
 
 @dataclass(frozen=True)
 class Service:
-    """A process that serves, and where; `url` is empty if it has ended instead."""
+    """A running service and its URL, which is empty if the process exited before it served."""
 
     url: str
     process: "subprocess.Popen[str]"
 
 
 @contextmanager
-def start(before: str = "", **environment: str) -> Iterator["subprocess.Popen[str]"]:
-    """Start the local service on a free port; `before` is code that its process runs first."""
-    code = f"{before}\nimport runpy; runpy.run_module('handler.local', run_name='__main__')"
+def start(setup: str = "", **environment: str) -> Iterator["subprocess.Popen[str]"]:
+    """Start the local service on a free port; `setup` is Python code that the process runs first."""
+    code = f"{setup}\nimport runpy; runpy.run_module('handler.local', run_name='__main__')"
     settings = {"PATH": os.environ["PATH"], **environment}
     command = [sys.executable, "-c", code, "--port", "0"]
     with subprocess.Popen(
@@ -37,27 +37,27 @@ def start(before: str = "", **environment: str) -> Iterator["subprocess.Popen[st
 
 
 @contextmanager
-def serve(before: str = "", **environment: str) -> Iterator[Service]:
-    """Start the local service, and wait until it listens."""
-    with start(before, **environment) as process:
+def serve(setup: str = "", **environment: str) -> Iterator[Service]:
+    """Start the local service on a free port, and wait until it listens."""
+    with start(setup, **environment) as process:
         assert process.stdout
         found = re.search(r"http://[\d.:]+", process.stdout.readline())
         yield Service(found[0] if found else "", process)
 
 
 def cpu_seconds(pid: int) -> float:
-    """Return what a process has computed so far (proc_pid_stat(5): fields 14 and 15, in clock ticks)."""
+    """Return the CPU time of a process in seconds (proc_pid_stat(5): fields 14 and 15, in clock ticks)."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def data_bytes(pid: int) -> int:
-    """Return the size of what a process may write to itself (proc_pid_status(5): VmData)."""
+    """Return the size of a process's data segment in bytes (proc_pid_status(5): VmData)."""
     return int(Path(f"/proc/{pid}/status").read_text().partition("VmData:")[2].split()[0]) * 1024
 
 
 def resident_bytes(pid: int) -> int:
-    """Return the memory that a process holds (proc_pid_statm(5): field 2, in pages)."""
+    """Return the resident memory of a process in bytes (proc_pid_statm(5): field 2, in pages)."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
@@ -71,9 +71,9 @@ def threads(pid: int) -> int:
     return len(list(Path(f"/proc/{pid}/task").iterdir()))
 
 
-def until(condition: Callable[[], bool], seconds: float = 20) -> None:
-    """Wait for a condition, and not a moment longer."""
+def wait_until(condition: Callable[[], bool], seconds: float = 20) -> None:
+    """Poll a condition until it is true; fail after `seconds`."""
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "it never came about"
+        assert time.monotonic() < deadline, "the condition did not become true in time"
         time.sleep(0.005)

@@ -1,4 +1,4 @@
-"""A real S3 server on this machine, models published in it, and a relay in front of it that breaks what it is told."""
+"""A local S3 server, models published to it, and a relay in front of it that injects faults."""
 
 import socket
 import struct
@@ -27,17 +27,17 @@ CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AW
 
 @dataclass(frozen=True)
 class S3:
-    """A server with one bucket."""
+    """A server with one bucket, and a client of it."""
 
     url: str
     client: Any
 
     def environment(self, url: str | None = None) -> dict[str, str]:
-        """Return the variables that lead boto3 here, or to another URL."""
+        """Return the environment variables that make boto3 use this server, or the one at `url`."""
         return {**CREDENTIALS, "AWS_ENDPOINT_URL": url or self.url}
 
     def publish(self, folder: Path, artifacts: Artifacts, **changes: Any) -> Reference:
-        """Seal a model under a name of its own, with changes to its manifest, and publish it; return it pinned."""
+        """Seal a model in `folder`, with changes to its manifest, and publish it; return its pinned reference."""
         manifest = replace(artifacts.manifest, **changes)
         files = {MODEL_FILE: artifacts.model, TOKENIZER_FILE: artifacts.tokenizer}
         described = {name: describe(content) for name, content in files.items()}
@@ -47,7 +47,7 @@ class S3:
 
 
 def connect(url: str, config: Config | None = None) -> Any:
-    """Return a client of a server."""
+    """Return a boto3 client of the server at `url`."""
     return boto3.client(
         "s3",
         endpoint_url=url,
@@ -60,12 +60,12 @@ def connect(url: str, config: Config | None = None) -> Any:
 
 @contextmanager
 def serve(host: str = "127.0.0.1") -> Iterator[S3]:
-    """Serve S3 on a free port."""
+    """Run an S3 server on a free port."""
     server = ThreadedMotoServer(host, 0, verbose=False)
     server.start()
     try:
         url = f"http://{host}:{server.get_host_and_port()[1]}"
-        httpx2.post(f"{url}/moto-api/reset")  # servers of one process share what they hold
+        httpx2.post(f"{url}/moto-api/reset")  # all servers in one process share their state
         client = connect(url)
         client.create_bucket(Bucket=BUCKET)
         yield S3(url, client)
@@ -76,12 +76,12 @@ def serve(host: str = "127.0.0.1") -> Iterator[S3]:
 
 @dataclass
 class Relay:
-    """What stands between a client and S3.
+    """A proxy between a client and S3 that injects faults.
 
-    fault      what happens to requests whose path holds `where`; None: nothing
-    where      a part of the path
-    times      how often it happens, before all is well
-    requests   what was asked for, as `GET /path`
+    fault      handles the requests whose path contains `where`, in place of S3; None: no fault
+    where      part of a path
+    times      the number of requests that get the fault; later ones get S3's response
+    requests   the requests so far, as `GET /path`
     closed     set at the end, so that no fault outlives its test
     """
 
@@ -94,7 +94,7 @@ class Relay:
 
 
 class Exchange(BaseHTTPRequestHandler):
-    """One connection; the relay's fault may answer in place of S3, with the answer of S3 at hand."""
+    """One connection. `status`, `content` and `upstream_headers` are S3's response, which a fault may use."""
 
     relay: Relay
     upstream: str
@@ -103,68 +103,68 @@ class Exchange(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        """Ask S3, and answer as it did, or as the fault does."""
+        """Forward the request to S3; send S3's response, or let the fault handle it."""
         self.relay.requests.append(f"{self.command} {self.path}")
         connection = HTTPConnection(self.upstream.removeprefix("http://"))
         headers = {name: value for name, value in self.headers.items() if name.lower() != "host"}
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
         connection.request(self.command, self.path, body, headers)
         response = connection.getresponse()
-        self.status, self.content, self.answer_headers = response.status, response.read(), response.headers
+        self.status, self.content, self.upstream_headers = response.status, response.read(), response.headers
         connection.close()
         if self.relay.fault and self.relay.where in self.path and self.relay.times > 0:
             self.relay.times -= 1
             self.relay.fault(self)
         else:
-            self.answer(self.status, self.content)
+            self.respond(self.status, self.content)
 
-    do_HEAD = do_PUT = do_GET  # noqa: N815 - as the base class has it
+    do_HEAD = do_PUT = do_GET  # noqa: N815 - the base class's naming
 
-    def begin(self, status: int, length: int) -> None:
-        """Send the head of an answer."""
+    def send_head(self, status: int, length: int) -> None:
+        """Send the status line and the headers of a response."""
         self.send_response_only(status)
         for name in ("content-range", "etag", "last-modified", "x-amz-checksum-sha256"):
-            if name in self.answer_headers:
-                self.send_header(name, self.answer_headers[name])
+            if name in self.upstream_headers:
+                self.send_header(name, self.upstream_headers[name])
         self.send_header("content-length", str(length))
         self.end_headers()
 
-    def answer(self, status: int, content: bytes) -> None:
-        """Send an answer."""
-        self.begin(status, int(self.answer_headers["content-length"]) if self.command == "HEAD" else len(content))
+    def respond(self, status: int, content: bytes) -> None:
+        """Send a response."""
+        self.send_head(status, int(self.upstream_headers["content-length"]) if self.command == "HEAD" else len(content))
         self.wfile.write(content)
 
     def log_message(self, *_: object) -> None:
-        """Stay silent."""
+        """Log nothing."""
 
 
 @contextmanager
 def relay(s3: S3) -> Iterator[Relay]:
-    """Serve a relay in front of S3."""
-    made = Relay()
-    handler = type("Handler", (Exchange,), {"relay": made, "upstream": s3.url})
+    """Run a relay in front of S3."""
+    running = Relay()
+    handler = type("Handler", (Exchange,), {"relay": running, "upstream": s3.url})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         server.daemon_threads = True
-        server.handle_error = lambda *_: None  # type: ignore[method-assign] # clients go away here, and may
-        made.url = f"http://127.0.0.1:{server.server_port}"
+        server.handle_error = lambda *_: None  # type: ignore[method-assign] # clients may disconnect
+        running.url = f"http://127.0.0.1:{server.server_port}"
         threading.Thread(target=server.serve_forever, args=(0.01,)).start()
         try:
-            yield made
+            yield running
         finally:
-            made.closed.set()
+            running.closed.set()
             server.shutdown()
 
 
 def error(status: int, code: str, **more: str) -> Callable[[Exchange], None]:
-    """Return the fault of S3's own error."""
+    """Return a fault that responds with an S3 error."""
     fields = "".join(f"<{name}>{value}</{name}>" for name, value in more.items())
     content = f"<Error><Code>{code}</Code><Message>injected</Message>{fields}</Error>".encode()
-    return lambda exchange: exchange.answer(status, content)
+    return lambda exchange: exchange.respond(status, content)
 
 
 def reset(exchange: Exchange) -> None:
-    """Reset the connection in mid-body."""
-    exchange.begin(exchange.status, len(exchange.content))
+    """Reset the connection in the middle of the body."""
+    exchange.send_head(exchange.status, len(exchange.content))
     exchange.wfile.write(exchange.content[: len(exchange.content) // 2])
     exchange.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     exchange.connection.close()
@@ -172,22 +172,22 @@ def reset(exchange: Exchange) -> None:
 
 
 def truncate(exchange: Exchange) -> None:
-    """Close the connection before the body is whole."""
-    exchange.begin(exchange.status, len(exchange.content))
+    """Close the connection before the end of the body."""
+    exchange.send_head(exchange.status, len(exchange.content))
     exchange.wfile.write(exchange.content[:-100])
     exchange.close_connection = True
 
 
 def flip(exchange: Exchange) -> None:
-    """Change a byte."""
+    """Change one byte of the body."""
     middle = len(exchange.content) // 2
     changed = bytes([exchange.content[middle] ^ 1])
-    exchange.answer(exchange.status, exchange.content[:middle] + changed + exchange.content[middle + 1 :])
+    exchange.respond(exchange.status, exchange.content[:middle] + changed + exchange.content[middle + 1 :])
 
 
 def drip(exchange: Exchange) -> None:
-    """Send the body so slowly that it never ends, but never so slowly that a read times out."""
-    exchange.begin(exchange.status, len(exchange.content))
+    """Send the body too slowly to finish in time, but fast enough that no single read times out."""
+    exchange.send_head(exchange.status, len(exchange.content))
     for byte in exchange.content:
         if exchange.relay.closed.wait(0.05):
             break
@@ -196,7 +196,7 @@ def drip(exchange: Exchange) -> None:
 
 
 def stall(exchange: Exchange) -> None:
-    """Send nothing more."""
-    exchange.begin(exchange.status, len(exchange.content))
+    """Send the headers, then nothing."""
+    exchange.send_head(exchange.status, len(exchange.content))
     exchange.relay.closed.wait(60)
     exchange.close_connection = True

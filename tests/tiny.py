@@ -1,4 +1,4 @@
-"""A real model in miniature: two layers of random weights, built by the recipe's own steps in a few milliseconds."""
+"""A tiny real model: two layers of random weights, built by the recipe in a few milliseconds."""
 
 import json
 from dataclasses import replace
@@ -43,7 +43,7 @@ MODULES = [
 
 
 def tokenizer_definition() -> bytes:
-    """Return a tokenizer.json of a BERT tokenizer with a small vocabulary."""
+    """Return the tokenizer.json of a BERT tokenizer with a small vocabulary."""
     ids = {word: index for index, word in enumerate(WORDS)}
     tokenizer = Tokenizer(WordPiece(ids, unk_token="[UNK]"))
     tokenizer.normalizer = BertNormalizer(lowercase=True)
@@ -65,13 +65,13 @@ def source() -> Source:
     for index in range(LAYERS):
         layer = f"encoder.layer.{index}"
         norms += [f"{layer}.attention.output.LayerNorm", f"{layer}.output.LayerNorm"]
-        sides = {
+        projections = {
             **{f"attention.self.{part}": (HIDDEN, HIDDEN) for part in ("query", "key", "value")},
             "attention.output.dense": (HIDDEN, HIDDEN),
             "intermediate.dense": (4 * HIDDEN, HIDDEN),
             "output.dense": (HIDDEN, 4 * HIDDEN),
         }
-        for name, shape in sides.items():
+        for name, shape in projections.items():
             shapes |= {f"{layer}.{name}.weight": shape, f"{layer}.{name}.bias": shape[:1]}
     weights = {name: random.normal(0, 0.3, shape).astype(np.float32) for name, shape in shapes.items()}
     for name in norms:
@@ -114,7 +114,7 @@ def artifacts() -> Artifacts:
 
 
 def embedder(settings: Settings | int = 2, **changes: Any) -> Embedder:
-    """Return an embedder of the tiny model, with settings or just workers; `changes` are of its manifest."""
+    """Return an embedder of the tiny model for settings, or for a number of workers, with changes to its manifest."""
     if isinstance(settings, int):
         settings = Settings(workers=settings, token_input="native", auth_mode="none")
     built = artifacts()
@@ -122,18 +122,18 @@ def embedder(settings: Settings | int = 2, **changes: Any) -> Embedder:
 
 
 def write_directory(folder: Path) -> Path:
-    """Lay the tiny model out as a Hugging Face directory, in other ways than its Source: CLS pooling, 12 tokens."""
+    """Write the tiny model as a Hugging Face directory that differs from source(): CLS pooling, 12 tokens at most."""
     (folder / "1_Pooling").mkdir(parents=True)
     save_file({f"bert.{name}": array for name, array in source().weights.items()}, folder / "model.safetensors")
     (folder / "tokenizer.json").write_bytes(tokenizer_definition())
-    write(folder / "config.json", CONFIG)
-    write(folder / "modules.json", MODULES)
-    write(folder / "1_Pooling/config.json", {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False})
-    write(folder / "sentence_bert_config.json", {"max_seq_length": 12})
-    write(folder / "config_sentence_transformers.json", {"prompts": {"query": "query: ", "document": "passage: "}})
+    write_json(folder / "config.json", CONFIG)
+    write_json(folder / "modules.json", MODULES)
+    write_json(folder / "1_Pooling/config.json", {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False})
+    write_json(folder / "sentence_bert_config.json", {"max_seq_length": 12})
+    write_json(folder / "config_sentence_transformers.json", {"prompts": {"query": "query: ", "document": "passage: "}})
     return folder
 
 
-def write(path: Path, content: object) -> None:
-    """Write JSON."""
+def write_json(path: Path, content: object) -> None:
+    """Write `content` as JSON."""
     path.write_text(json.dumps(content))

@@ -1,7 +1,8 @@
-"""The implementations that the project is compared with.
+"""The implementations that this project is compared with.
 
-contender.py    an embedder in a process of its own, driven over its standard input; worker.py is what runs there
-server.py       an HTTP server in a process of its own
-typical.py      a cold start as it is typically written
-plain_graph.py  the graph that fastembed is given
+embedder_process.py  an embedder in its own process, driven over standard input
+worker.py            the code that runs in that process
+server.py            an HTTP server in its own process
+typical.py           a Lambda function with a typical cold start
+plain_graph.py       the ONNX graph that fastembed is given
 """

@@ -1,7 +1,7 @@
-"""The model's graph as one would make it without this project's recipe: for batches, with a mask, fused attention.
+"""The model as a typical ONNX graph, without this project's recipe: padded batches, a mask, fused attention.
 
-ONNX Runtime's own MultiHeadAttention makes it a little faster than what torch.onnx exports and ONNX Runtime then
-optimizes (88 and 84 texts a second with fastembed, 151 and 141 in int8), so peers that are fed it are not at a loss.
+It uses ONNX Runtime's MultiHeadAttention, which is a little faster than a torch.onnx export optimized by ONNX Runtime
+(88 vs. 84 texts per second with fastembed, 151 vs. 141 in int8), so it puts peers at no disadvantage.
 """
 
 import shutil
@@ -16,12 +16,12 @@ from model_artifacts.recipe import source
 from model_artifacts.recipe.export import INPUT, MICROSOFT, OUTPUT, export
 
 MASK, TYPES = "attention_mask", "token_type_ids"
-# What fastembed reads beside the graph.
+# The files that fastembed reads besides the graph.
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "config.json")
 
 
-def lay_out(folder: Path) -> tuple[Path, Path]:
-    """Write two directories that fastembed can be fed, at full precision and in int8."""
+def write_models(folder: Path) -> tuple[Path, Path]:
+    """Write two model directories for fastembed; return the full-precision one and the int8 one."""
     full, plain = folder / "full-precision", folder / "quantize-dynamic"
     for directory in (full, plain):
         directory.mkdir(parents=True, exist_ok=True)
@@ -40,7 +40,7 @@ def lay_out(folder: Path) -> tuple[Path, Path]:
 
 
 def batched(origin: source.Source) -> onnx.ModelProto:
-    """Return the float32 graph: ids, mask and types, int64 (texts, tokens), to float32 (texts, tokens, hidden)."""
+    """Return the float32 graph: ids, mask and types, int64 (texts, tokens) -> float32 (texts, tokens, hidden)."""
     model = export(origin)
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     constants["positions.weight"] = numpy_helper.from_array(
@@ -58,7 +58,7 @@ def batched(origin: source.Source) -> onnx.ModelProto:
             parts = [f"{name}.{part}.biased" for part in ("query", "key", "value")]
             attention = helper.make_node("MultiHeadAttention", [*parts, "", "mask"], [name], name, domain=MICROSOFT)
             heads, scale = helper.make_attribute("num_heads", origin.heads), helper.make_attribute("scale", 1.0)
-            attention.attribute.extend([heads, scale])  # the export has scaled the query already
+            attention.attribute.extend([heads, scale])  # the export already scales the query
             nodes.append(attention)
         elif ".attention." not in name or name.endswith((".query", ".key", ".value", ".biased")):
             nodes.append(node)

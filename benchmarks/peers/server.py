@@ -1,4 +1,4 @@
-"""A service as a process on loopback: this project's, and infinity-emb's."""
+"""Embedding servers as processes on loopback: this project's and infinity-emb's."""
 
 import base64
 import json
@@ -17,7 +17,7 @@ from typing import IO
 
 import numpy as np
 
-from benchmarks.peers.contender import PATIENCE, PEERS, QUIET, python_of
+from benchmarks.peers.embedder_process import OFFLINE, PEERS, WAIT_POLICIES, python_of
 from handler.embedding.pooling import Vectors
 from model_artifacts.recipe.source import default_directory
 from tests.emulator import ROOT, free_port
@@ -28,7 +28,12 @@ TIMEOUT_SECONDS = 300.0
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A server that answers: its process, a connection that is kept, where it embeds and what it calls the model."""
+    """A running server.
+
+    connection  kept open between requests
+    path        the path of its embeddings endpoint
+    model       its name for the model
+    """
 
     process: "subprocess.Popen[bytes]"
     connection: HTTPConnection
@@ -36,26 +41,26 @@ class Server:
     model: str
 
     def embed(self, texts: list[str], encoding_format: str = "base64") -> tuple[float, Vectors]:
-        """Return the seconds from request to the answer's last byte, and the first text's vector."""
+        """Return the seconds from the request to the response's last byte, and the first text's vector."""
         body = json.dumps({"model": self.model, "input": texts, "encoding_format": encoding_format})
         started = time.perf_counter()
         self.connection.request("POST", self.path, body, {"content-type": "application/json"})
-        answer = self.connection.getresponse()
-        content = answer.read()
+        response = self.connection.getresponse()
+        content = response.read()
         seconds = time.perf_counter() - started
-        assert answer.status == 200, content[:500]
+        assert response.status == 200, content[:500]
         first = json.loads(content)["data"][0]["embedding"]
         if encoding_format == "base64":
             return seconds, np.frombuffer(base64.b64decode(first), "<f4")
         return seconds, np.array(first, np.float32)
 
-    def connect(self) -> None:
-        """Connect anew: a server closes what has been idle for some seconds, while another one had its turn."""
+    def reconnect(self) -> None:
+        """Open a new connection: servers close one that was idle while another server was measured."""
         self.connection.close()
         self.connection.connect()
 
     def peak_mb(self) -> float:
-        """Return the most memory that it has had, in MB."""
+        """Return the peak resident memory of the process, in MB."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(re.findall(r"^VmHWM:\s+(\d+)", status, re.MULTILINE)[0]) / 1024
 
@@ -70,35 +75,38 @@ def ours() -> Iterator[Server]:
 
 
 @contextmanager
-def infinity(patience: str) -> Iterator[Server]:
-    """Serve the same model at full precision with infinity-emb and PyTorch, as it comes but for what needs optimum."""
+def infinity(wait_policy: str) -> Iterator[Server]:
+    """Serve the same model at full precision with infinity-emb and PyTorch.
+
+    Its defaults hold, except for BetterTransformer, which needs the package optimum.
+    """
     port, folder = free_port(), default_directory()
     python_of("infinity")
     command = [str(PEERS / "infinity/bin/infinity_emb"), "v2", "--model-id", str(folder), "--engine", "torch"]
     command += ["--device", "cpu", "--host", HOST, "--port", str(port), "--no-bettertransformer"]
     command += ["--served-model-name", "all-MiniLM-L6-v2"]
-    with _running(command, port, "/embeddings", "all-MiniLM-L6-v2", PATIENCE[patience]) as server:
+    with _running(command, port, "/embeddings", "all-MiniLM-L6-v2", WAIT_POLICIES[wait_policy]) as server:
         yield server
 
 
 @contextmanager
 def _running(command: list[str], port: int, path: str, model: str, environment: dict[str, str]) -> Iterator[Server]:
-    """Run a server until the block ends, from its first answer on."""
+    """Run a server until the block ends; it is yielded after its first response."""
     with (
         tempfile.TemporaryFile("w+b") as log,
-        subprocess.Popen(command, cwd=ROOT, env=os.environ | QUIET | environment, stdout=log, stderr=log) as process,
+        subprocess.Popen(command, cwd=ROOT, env=os.environ | OFFLINE | environment, stdout=log, stderr=log) as process,
     ):
         try:
             _wait_for(process, port, log)
             server = Server(process, HTTPConnection(HOST, port, timeout=TIMEOUT_SECONDS), path, model)
-            server.embed(["The first answer takes longer."])
+            server.embed(["The first response takes longer."])
             yield server
         finally:
             process.terminate()
 
 
 def _wait_for(process: "subprocess.Popen[bytes]", port: int, log: IO[bytes]) -> None:
-    """Return when the server answers; end with its log when it will not."""
+    """Wait until the server responds; exit with its log if it ends or TIMEOUT_SECONDS pass."""
     deadline = time.monotonic() + TIMEOUT_SECONDS
     while process.poll() is None and time.monotonic() < deadline:
         with suppress(OSError):
@@ -108,4 +116,4 @@ def _wait_for(process: "subprocess.Popen[bytes]", port: int, log: IO[bytes]) -> 
             return
         time.sleep(0.2)
     log.seek(0)
-    sys.exit(f"{process.args!r} does not answer:\n{log.read().decode()}")
+    sys.exit(f"{process.args!r} does not respond:\n{log.read().decode()}")

@@ -1,4 +1,4 @@
-"""A cold start as it is commonly written, for benchmarks.cold: everything at import, with every option on."""
+"""A Lambda function with a typical cold start, for benchmarks.cold: everything at import, every option on."""
 
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 
 FOLDER = Path(__file__).parents[2] / "model_artifacts/all-MiniLM-L6-v2"
 
-logger, metrics, tracer = Logger(service="naive"), Metrics(namespace="naive"), Tracer(service="naive")
+logger, metrics, tracer = Logger(service="typical"), Metrics(namespace="typical"), Tracer(service="typical")
 s3 = boto3.client("s3", region_name="us-east-1")
 session = ort.InferenceSession(str(FOLDER / "model.onnx"))
 tokenizer = Tokenizer.from_file(str(FOLDER / "tokenizer.json"))
@@ -22,7 +22,7 @@ app = FastAPI()
 
 
 class EmbeddingRequest(BaseModel):
-    """A request, in its simplest form."""
+    """The request body: one text."""
 
     model: str
     input: str

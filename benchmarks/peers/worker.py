@@ -1,7 +1,7 @@
-"""One contender in a process of its own: `python -m benchmarks.peers.worker KIND FOLDER THREADS`.
+"""One embedder in its own process: `python -m benchmarks.peers.worker KIND FOLDER THREADS`.
 
-It reads one JSON list of texts a line, embeds them, and answers with the seconds that took and the first text's vector.
-Imports stand inside, for no environment has them all.
+It reads one JSON list of texts per line and prints one JSON object per line: the seconds that embedding took, and the
+first text's vector. Each embedder imports its packages inside its function, because no environment has all of them.
 """
 
 import json
@@ -18,7 +18,7 @@ Embed = Callable[[list[str]], Any]
 
 
 def serverless_embeddings(_: Path, threads: int) -> Embed:
-    """Load this project, with so many workers."""
+    """Load this project with one worker per thread."""
     from handler.artifacts.resolver import load
     from handler.embedding.embedder import Embedder
     from handler.settings import Settings
@@ -29,7 +29,7 @@ def serverless_embeddings(_: Path, threads: int) -> Embed:
 
 
 def onnxruntime(folder: Path, threads: int) -> Embed:
-    """Load ONNX Runtime on the served graph, one text a run, and nothing else: the floor."""
+    """Load the baseline: ONNX Runtime with the served graph, one text per run."""
     import onnxruntime as ort
     from tokenizers import Tokenizer
 
@@ -38,20 +38,19 @@ def onnxruntime(folder: Path, threads: int) -> Embed:
     tokenizer.no_truncation()
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
-    options.graph_optimization_level = (
-        ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    )  # as handler/embedding/inference.py has it
+    # The same level as in handler/embedding/inference.py.
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = ort.InferenceSession(str(folder / "model.onnx"), options)
 
-    def one(ids: list[int]) -> Any:
+    def embed_one(ids: list[int]) -> Any:
         pooled = session.run(None, {"input_ids": np.array([ids]).T})[0][:, 0].mean(0)
         return pooled / np.linalg.norm(pooled)
 
-    return lambda texts: [one(encoding.ids) for encoding in tokenizer.encode_batch_fast(texts)]
+    return lambda texts: [embed_one(encoding.ids) for encoding in tokenizer.encode_batch_fast(texts)]
 
 
 def fastembed(folder: Path, threads: int) -> Embed:
-    """Load fastembed, fed the graph in the folder."""
+    """Load fastembed with the graph in the folder."""
     from fastembed import TextEmbedding
 
     name = "sentence-transformers/all-MiniLM-L6-v2"
@@ -73,16 +72,16 @@ KINDS = {each.__name__: each for each in (serverless_embeddings, onnxruntime, fa
 
 
 def main(kind: str, folder: str, threads: str) -> None:
-    """Answer until standard input ends."""
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # whatever a library prints is not an answer
+    """Embed each line of standard input until it ends."""
+    results = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # keeps the libraries' own output out of the results
     embed = KINDS[kind](Path(folder), int(threads))
     for line in sys.stdin:
         texts = json.loads(line)
         started = time.perf_counter()
         vectors = embed(texts)
         seconds = time.perf_counter() - started
-        print(json.dumps({"seconds": seconds, "vector": np.asarray(vectors[0]).tolist()}), file=answers, flush=True)
+        print(json.dumps({"seconds": seconds, "vector": np.asarray(vectors[0]).tolist()}), file=results, flush=True)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""What `make bench` found, and how it is shown.
+"""The results of `make bench` and their presentation.
 
 results.py  frozen records, and results.json
 readme.py   records -> the README's table
 plot.py     records -> results.png
-cost.py     records -> dollars for a million tokens
+cost.py     rates -> dollars per million tokens
 """

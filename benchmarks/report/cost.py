@@ -1,12 +1,12 @@
-"""Dollars for a million tokens on Lambda, from what one worker does, beside the list price of a hosted service.
+"""Dollars per million tokens on Lambda, from the throughput of one worker, and the list price of a hosted service.
 
-    dollars = requests x (billed seconds x memory x price of a GB-second + price of a request)
+    dollars = requests x (billed seconds x memory x price per GB-second + price per request)
 
-    requests         1,000,000 / (tokens of a text x texts of a request)
-    billed seconds   texts / (texts a second of one worker) + what is around the model, rounded up to a millisecond
+    requests         1,000,000 / (tokens per text x texts per request)
+    billed seconds   texts / (texts per second of one worker) + time outside the model, rounded up to a millisecond
     memory           1769 MB: one vCPU, so one worker
 
-Assumed: a vCPU of Lambda is as fast as a core of the machine that was measured; on arm64 too, which was not
+Assumed: a vCPU of Lambda is as fast as a core of the measured machine, on arm64 too, which was not
 measured. Every environment is warm. Not counted: API Gateway (nothing with a function URL), logs, traffic, free tier.
 """
 
@@ -18,14 +18,14 @@ from benchmarks.report.results import Price
 GB_SECOND = {"x86_64": 0.0000166667, "arm64": 0.0000133334}
 REQUEST = 0.20 / 1_000_000
 MEMORY_GB = 1769 / 1024
-# OpenAI's list price for text-embedding-3-small, as known in November 2026: dollars for a million tokens.
+# OpenAI's list price for text-embedding-3-small, as known in November 2026: dollars per million tokens.
 HOSTED = 0.02
 
 
 def price(architecture: str, tokens: float, texts: int, texts_per_second: float, around_ms: float) -> Price:
-    """Return what a million tokens cost, in texts of so many tokens and requests of so many texts.
+    """Return the price of a million tokens, given the tokens per text and the texts per request.
 
-    `around_ms` is what a request of that size takes beside the model.
+    `around_ms` is the time that a request of that size spends outside the model.
     """
     billed = math.ceil(texts / texts_per_second * 1000 + around_ms) / 1000
     each = billed * MEMORY_GB * GB_SECOND[architecture] + REQUEST

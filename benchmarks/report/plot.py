@@ -1,4 +1,4 @@
-"""The README's plot: texts a second by their length, and cold starts, ours beside the others."""
+"""The README's plot: texts per second by text length, and cold starts, of this project and of the peers."""
 
 import math
 from pathlib import Path
@@ -15,11 +15,11 @@ COLOURS = {
     throughput.SENTENCE_TRANSFORMERS: "#1a7f37",
 }
 BARS = {
-    "floor": ("the least\nthere is", GREY),
+    "baseline": ("baseline", GREY),
     "ours": ("serverless-\nembeddings", COLOURS[throughput.OURS]),
-    "naive": ("written as\nis common", GREY),
+    "typical": ("typical\nfunction", GREY),
 }
-LINES = 22  # of labels that fit beside the curves
+MAX_LABELS = 22  # lines of text in the height of the panel
 
 
 def draw(results: Results, path: Path) -> None:
@@ -40,12 +40,12 @@ def _draw_rates(axes: Any, results: Results) -> None:
     lengths = list(results.lengths[throughput.OURS])
     for name, colour in COLOURS.items():
         axes.plot(lengths, list(results.lengths[name].values()), color=colour, marker="o", linewidth=2, markersize=5)
-    axes.set(xscale="log", yscale="log", xlim=(lengths[0] * 0.9, lengths[-1] * 5.2), xlabel="tokens in a text")
+    axes.set(xscale="log", yscale="log", xlim=(lengths[0] * 0.9, lengths[-1] * 5.2), xlabel="tokens per text")
     axes.set_xticks(lengths, [str(length) for length in lengths])
     axes.minorticks_off()
     axes.yaxis.set_major_formatter("{x:,.0f}")
     axes.grid(axis="y", color="#d0d7de", linewidth=0.6)
-    axes.set_title(f"texts a second, {results.machine.cores} cores, in process", loc="left", fontsize=12)
+    axes.set_title(f"texts per second, {results.machine.cores} cores, in process", loc="left", fontsize=12)
     low, high = axes.get_ylim()
     ends = {name: results.lengths[name][lengths[-1]] for name in COLOURS}
     for name, place in _spread(ends, math.log10(high / low)).items():
@@ -53,12 +53,12 @@ def _draw_rates(axes: Any, results: Results) -> None:
 
 
 def _spread(ends: dict[str, float], height: float) -> dict[str, float]:
-    """Move labels up until none covers another: the lowest stays at its line's end. `height` is in powers of ten."""
+    """Return label positions that do not overlap, moved up from the ends of the curves; `height` is in decades."""
     placed: dict[str, float] = {}
-    floor = 0.0
+    lowest = 0.0
     for name, value in sorted(ends.items(), key=lambda item: item[1]):
-        placed[name] = max(value, floor)
-        floor = placed[name] * 10 ** (height / LINES)
+        placed[name] = max(value, lowest)
+        lowest = placed[name] * 10 ** (height / MAX_LABELS)
     return placed
 
 

@@ -1,6 +1,6 @@
-"""The README's table, made from benchmarks/report/results.json: a test holds the one against the other.
+"""The README's measured tables, generated from benchmarks/report/results.json; a test compares the two.
 
-python -m benchmarks.report.readme writes table and plot anew
+python -m benchmarks.report.readme writes the tables and the plot
 """
 
 import re
@@ -16,12 +16,12 @@ BEGIN, END = "<!-- make bench writes from here -->", "<!-- to here -->"
 
 
 def main() -> None:
-    """Write the table and the plot of the committed results."""
+    """Write the tables and the plot of the committed results."""
     write(Results.read())
 
 
 def write(results: Results) -> None:
-    """Put the table between its markers, and draw the plot."""
+    """Write the tables between their markers, and draw the plot."""
     from benchmarks.report.plot import draw
 
     before, _, after = _parts(README.read_text(encoding="utf-8"))
@@ -30,7 +30,7 @@ def write(results: Results) -> None:
 
 
 def written() -> str:
-    """Return what stands between the markers."""
+    """Return the text between the markers."""
     return _parts(README.read_text(encoding="utf-8"))[1]
 
 
@@ -42,7 +42,7 @@ def _parts(text: str) -> tuple[str, str, str]:
 
 
 def table(results: Results) -> str:
-    """Return all that the README says of the results, as Markdown."""
+    """Return the results as Markdown: the README from its targets to the prices."""
     return "\n\n".join((_claims(results), _rates(results), _requests(results), _prices(results)))
 
 
@@ -51,13 +51,13 @@ def _claims(results: Results) -> str:
     packages = ", ".join(f"{name} {version}" for name, version in machine.packages.items())
     context = (
         f"`make bench`, {results.date}: {machine.cores} cores of an {machine.processor}, Python {machine.python}, "
-        f"{packages}; {results.texts}. The machine is shared and noisy (load {machine.load:.1f} before), so all "
-        "take turns and the medians of the rounds' ratios count."
+        f"{packages}; {results.texts}. The machine is shared and noisy (load average {machine.load:.1f} before "
+        "the run)."
     )
     lines = [
         context,
         "",
-        "| | measured | bar | |",
+        "| | measured | target | |",
         "|---|---|---|---|",
     ]
     lines += [
@@ -68,10 +68,10 @@ def _claims(results: Results) -> str:
 
 
 def _rates(results: Results) -> str:
-    """Return texts a second: of sentences, and by length."""
+    """Return texts per second: of sentences, and by length."""
     lengths = list(results.lengths[throughput.OURS])
     lines = [
-        "| texts a second, in process | sentences | " + " | ".join(f"{tokens} tokens" for tokens in lengths) + " |",
+        "| texts per second, in process | sentences | " + " | ".join(f"{tokens} tokens" for tokens in lengths) + " |",
         "|---" * (len(lengths) + 2) + "|",
     ]
     for name, rate in results.rates.items():
@@ -83,16 +83,16 @@ def _rates(results: Results) -> str:
 def _label(name: str, results: Results) -> str:
     if name == throughput.OURS:
         return f"{name}, {results.machine.cores} workers"
-    return f"{throughput.OURS}, {name}" if name == throughput.OURS_ALONE else name
+    return f"{throughput.OURS}, {name}" if name == throughput.OURS_ONE_WORKER else name
 
 
 def _requests(results: Results) -> str:
     sizes = results.requests
     return "\n".join(
         (
-            "| texts in a request | " + " | ".join(str(each.texts) for each in sizes) + " |",
+            "| texts per request | " + " | ".join(str(each.texts) for each in sizes) + " |",
             "|---" * (len(sizes) + 1) + "|",
-            "| sentences a second over HTTP | " + " | ".join(f"{each.texts_per_second:.0f}" for each in sizes) + " |",
+            "| sentences per second over HTTP | " + " | ".join(f"{each.texts_per_second:.0f}" for each in sizes) + " |",
             "| peak memory, MB | " + " | ".join(f"{each.peak_mb:.0f}" for each in sizes) + " |",
         )
     )
@@ -100,20 +100,22 @@ def _requests(results: Results) -> str:
 
 def _prices(results: Results) -> str:
     terms = (
-        "A million tokens on Lambda at 1769 MB, by list prices of us-east-1, warm, without API Gateway; OpenAI lists "
-        f"text-embedding-3-small at ${cost.HOSTED:.2f} (a larger model; both as known in November 2026). A vCPU is "
-        "taken to be as fast as a core here, on arm64 too, which was not measured; the formula is in "
+        "Dollars per million tokens on Lambda at 1769 MB, warm, without API Gateway, at the list prices of us-east-1. "
+        f"OpenAI lists text-embedding-3-small, a larger model, at ${cost.HOSTED:.2f} (both as known in November 2026). "
+        "Assumed: a vCPU is as fast as a core of this machine, on arm64 too, which was not measured. The formula is in "
         "[benchmarks/report/cost.py](benchmarks/report/cost.py)."
     )
     lines = [
+        "## Cost",
+        "",
         terms,
         "",
-        "| dollars a million tokens | x86_64 | arm64, assumed as fast |",
+        "| dollars per million tokens | x86_64 | arm64, assumed as fast |",
         "|---|---|---|",
     ]
     for tokens, texts in dict.fromkeys((price.tokens, price.texts) for price in results.prices):
         dollars = [price.dollars for price in results.prices if (price.tokens, price.texts) == (tokens, texts)]
-        request = "a text a request" if texts == 1 else f"{texts} texts a request"
+        request = "1 text per request" if texts == 1 else f"{texts} texts per request"
         lines.append(
             f"| texts of {tokens:.0f} tokens, {request} | " + " | ".join(f"{each:.4f}" for each in dollars) + " |"
         )

@@ -1,4 +1,4 @@
-"""What `make bench` found out: frozen records, and benchmarks/report/results.json."""
+"""The results of `make bench`: frozen records, stored in benchmarks/report/results.json."""
 
 import json
 import os
@@ -15,39 +15,39 @@ PACKAGES = ("onnxruntime", "tokenizers", "numpy", "fastapi", "mangum")
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A figure and the bar it is held against.
+    """A figure and its target.
 
-    sense   whether the bar is the least or the most that the figure may be
-    bar     None for a figure that is only told
-    detail  the figures behind a ratio, or what was measured
+    sense   whether the target is a minimum (≥) or a maximum (≤)
+    target  None for a figure that is reported without a target
+    detail  the two figures behind a ratio, or what was measured
     """
 
     what: str
     value: float
     unit: str
     sense: Literal["≥", "≤"]
-    bar: float | None
+    target: float | None
     detail: str
 
     @property
     def met(self) -> bool:
-        """Whether the figure is on the right side of the bar."""
-        return self.bar is None or (self.value >= self.bar if self.sense == "≥" else self.value <= self.bar)
+        """Whether the figure meets its target; always true without one."""
+        return self.target is None or (self.value >= self.target if self.sense == "≥" else self.value <= self.target)
 
     @property
     def figure(self) -> str:
-        """The figure as people read it."""
+        """The figure, formatted with its unit."""
         return f"{self.value:.{0 if self.value >= 20 else 2}f}{self.unit}"
 
     @property
     def limit(self) -> str:
-        """The bar as people read it."""
-        return "" if self.bar is None else f"{self.sense} {self.bar:g}{self.unit}"
+        """The target, formatted with its sense and unit; empty without one."""
+        return "" if self.target is None else f"{self.sense} {self.target:g}{self.unit}"
 
 
 @dataclass(frozen=True, slots=True)
 class RequestSize:
-    """A request of so many texts: texts a second over HTTP, and the service's peak of memory until then."""
+    """Texts per second over HTTP in requests of this many texts, and the service's peak memory up to that size."""
 
     texts: int
     texts_per_second: float
@@ -56,7 +56,11 @@ class RequestSize:
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """Dollars for a million tokens on one architecture, in texts of so many tokens and requests of so many texts."""
+    """Dollars per million tokens on one architecture.
+
+    tokens  per text
+    texts   per request
+    """
 
     architecture: str
     tokens: float
@@ -66,7 +70,7 @@ class Price:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """Where it was measured, and how busy it was before (`load`, the average of five minutes)."""
+    """The machine that measured; `load` is its five-minute load average before the run."""
 
     processor: str
     cores: int
@@ -93,9 +97,12 @@ class Machine:
 class Results:
     """One run of the suite.
 
-    rates    texts a second in process, by contender
-    lengths  the same by contender, then by tokens of a text
-    figures  what was measured beside the claims, by its name and unit
+    texts     describes the sentences that were embedded
+    rates     texts per second in process, by embedder
+    lengths   the same by embedder, then by tokens per text
+    requests  our service over HTTP, by request size
+    cold_ms   median cold start, by implementation
+    figures   measurements without a target, by name and unit
     """
 
     date: str
@@ -110,7 +117,7 @@ class Results:
     figures: dict[str, float]
 
     def write(self) -> None:
-        """Write the file, figures to four digits: more would be noise."""
+        """Write the file with four significant digits; more would be noise."""
         PATH.write_text(json.dumps(_rounded(asdict(self)), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
     @classmethod

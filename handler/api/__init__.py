@@ -8,7 +8,8 @@
     keys.py             API keys: making one, and its SHA-256
     limits.py           request size, response size and time
     cors.py             CORSMiddleware: cross-origin requests
-    middleware.py       RequestLogMiddleware and ServerErrorMiddleware, the outermost
+    loopback.py         LoopbackMiddleware: what web pages from elsewhere send to the local server
+    middleware.py       RequestLogMiddleware, HeadMiddleware and ServerErrorMiddleware, the outermost
     error_responses.py  errors -> HTTP responses
 
 To add an endpoint, add a route to routes.py and its response schema to the table in openapi.py.

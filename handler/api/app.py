@@ -11,7 +11,7 @@ from handler.api import openapi
 from handler.api.auth import AuthenticationMiddleware
 from handler.api.error_responses import error_response, request_error_response
 from handler.api.limits import RequestSizeLimitMiddleware
-from handler.api.middleware import RequestLogMiddleware, ServerErrorMiddleware
+from handler.api.middleware import HeadMiddleware, RequestLogMiddleware, ServerErrorMiddleware
 from handler.api.paths import PathNormalizationMiddleware
 from handler.api.routes import router
 from handler.errors import UNAVAILABLE, RequestError, UnavailableError, describe_http
@@ -29,8 +29,13 @@ class EmbeddingsApi(FastAPI):
         return self.openapi_schema
 
 
-def create_app(settings: Settings, catalog: Catalog, telemetry: Telemetry | None = None) -> FastAPI:
-    """Build the application that serves a catalog of models; without telemetry, requests are not logged."""
+def create_app(
+    settings: Settings, catalog: Catalog, telemetry: Telemetry | None = None, *, loopback: bool = False
+) -> FastAPI:
+    """Build the application that serves a catalog of models.
+
+    Without telemetry, requests are not logged; `loopback` is for a server that only this machine may use.
+    """
     app = EmbeddingsApi(title="serverless-embeddings", docs_url=None, redoc_url=None, redirect_slashes=False)
     app.state.settings = settings
     app.state.catalog = catalog
@@ -41,11 +46,16 @@ def create_app(settings: Settings, catalog: Catalog, telemetry: Telemetry | None
     app.add_middleware(AuthenticationMiddleware, settings=settings)  # innermost first
     app.add_middleware(PathNormalizationMiddleware)
     app.add_middleware(RequestSizeLimitMiddleware, error_format=settings.error_format)
+    if loopback:
+        from handler.api.loopback import LoopbackMiddleware  # not at the top: Lambda has no use for it
+
+        app.add_middleware(LoopbackMiddleware, origins=settings.cors_origins, error_format=settings.error_format)
     app.add_middleware(ServerErrorMiddleware, error_format=settings.error_format)
     if settings.cors_origins:
         from handler.api.cors import CORSMiddleware  # not at the top: most deployments allow no other origin
 
         app.add_middleware(CORSMiddleware, origins=settings.cors_origins, error_format=settings.error_format)
+    app.add_middleware(HeadMiddleware)
     app.add_middleware(RequestLogMiddleware, telemetry=telemetry)
     return app
 

@@ -13,6 +13,7 @@ from handler.settings import Settings
 
 PUBLIC_PATHS = ("/health",)
 UNKNOWN_KEY = "Incorrect API key: it is not one of the configured keys."
+MIN_KEY_LENGTH = 20  # make api-key makes 46; the SHA-256 of a short key, or of none at all, is easily guessed
 HTTP_WHITESPACE = " \t"  # str.strip would remove Unicode's as well
 DEPLOYMENT_HOOK = "deployment-hook"
 AUTH_HINT = "send it as the header 'Authorization: Bearer <key>'"
@@ -73,7 +74,10 @@ class AuthenticationMiddleware:
         scheme, _, key = headers[0].strip(HTTP_WHITESPACE).partition(" ")
         if len(headers) > 1 or scheme.lower() != "bearer":
             raise AuthenticationError(f"Incorrect API key: {AUTH_HINT}, once.")
-        digest = digest_of(key.strip(HTTP_WHITESPACE))
+        key = key.strip(HTTP_WHITESPACE)
+        if len(key) < MIN_KEY_LENGTH:
+            raise AuthenticationError(f"Incorrect API key: it has fewer than {MIN_KEY_LENGTH} characters.")
+        digest = digest_of(key)
         # Every configured key is compared, and to its end, so the time taken reveals nothing about any of them.
         names = [name for name, expected in self.settings.api_keys if compare_digest(digest, expected)]
         if not names:

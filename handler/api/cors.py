@@ -7,6 +7,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from handler.api.error_responses import request_error_response
 from handler.errors import ErrorFormat, RequestError
 
+EXPOSED_HEADERS = ("retry-after", "server-timing", "x-long-inputs", "x-model-digest", "x-request-id", "x-should-retry")
+
 
 class CORSMiddleware(cors.CORSMiddleware):
     """Starlette's middleware, with refused preflights in the error envelope."""
@@ -17,7 +19,7 @@ class CORSMiddleware(cors.CORSMiddleware):
             allow_origins=origins,
             allow_methods=("GET", "POST"),
             allow_headers=("*",),  # any that a browser asks for: authorization and the x-stainless-* family
-            expose_headers=("server-timing", "x-long-inputs", "x-model-digest", "x-request-id"),
+            expose_headers=EXPOSED_HEADERS,
         )
         self.error_format = error_format
 
@@ -26,7 +28,7 @@ class CORSMiddleware(cors.CORSMiddleware):
         if not self._refuses(scope):
             await super().__call__(scope, receive, send)
             return
-        error = RequestError("Pages of this origin may not send this method here.", code="origin_not_allowed")
+        error = RequestError("Web pages of this origin may not send such requests here.", code="origin_not_allowed")
         response = request_error_response(scope, error, self.error_format, {"vary": "Origin"})
         await response(scope, receive, send)
 
@@ -37,4 +39,5 @@ class CORSMiddleware(cors.CORSMiddleware):
         origin, method = headers.get("origin"), headers.get("access-control-request-method")
         if origin is None or method is None:
             return False  # not a preflight
-        return not self.is_allowed_origin(origin) or method not in self.allow_methods
+        to_private_network = "access-control-request-private-network" in headers
+        return to_private_network or not self.is_allowed_origin(origin) or method not in self.allow_methods

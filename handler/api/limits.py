@@ -5,12 +5,16 @@ The limits on a body's fields are in contract/schemas.py.
 
 import math
 import time
+from collections.abc import Mapping
+from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from handler.api.error_responses import request_error_response
 from handler.contract.responses import EncodingFormat
+from handler.contract.schemas import MAX_INPUTS
 from handler.embedding.deadline import Deadline
+from handler.embedding.pooling import Vectors
 from handler.errors import BodyTooLargeError, ErrorFormat, HeadersTooLargeError, RequestError
 from handler.lambda_events import gateway_context
 
@@ -21,8 +25,9 @@ MAX_HEADERS_BYTES = 16 << 10
 # For a synchronous invocation, including headers and the escapes of the body's quotes
 # (docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html: 6 MB; the runtime refuses above 6,291,556 bytes).
 MAX_RESPONSE_BYTES = 6_291_556
-ENVELOPE_BYTES = 2_048
-ROW_BYTES = 64
+ENVELOPE_BYTES = 4_096  # status, headers, and what surrounds the rows in the body, such as the model's name
+ROW_BYTES = 64  # of a row beside its components, escapes included
+ROW_QUOTES = 10  # in a row at most, each of which is escaped
 # API Gateway ends an invocation after 30 seconds (REST APIs: 29); a function URL waits as long as the function runs.
 GATEWAY_SECONDS = 29.0
 RESPONSE_MARGIN_SECONDS = 1.0  # to encode the response and return it
@@ -72,20 +77,37 @@ def _content_length(scope: Scope) -> int:
 
 
 def check_response_size(inputs: int, dimensions: int, encoding_format: EncodingFormat) -> None:
-    """Refuse, before any work is done, a request whose response Lambda could not return.
+    """Refuse, before any work is done, a request whose response is estimated to be larger than Lambda can return.
 
     Raises:
-        RequestError: the response would be too large; the message says how many vectors fit.
+        RequestError: the response would be too large; the message says about how many vectors fit.
     """
     fitting = _max_vectors(dimensions, encoding_format)
     if inputs > fitting:
-        raise RequestError(
-            f"{inputs} vectors of {dimensions} dimensions as {encoding_format} exceed a response's "
-            f"{MAX_RESPONSE_BYTES:,} bytes: {fitting} fit, or {_max_vectors(dimensions, 'base64')} with "
-            "encoding_format 'base64'; send fewer inputs in a request, or ask for fewer dimensions.",
-            param="input",
-            code="response_too_large",
-        )
+        raise _response_too_large(inputs, dimensions, encoding_format, f"about {fitting}")
+
+
+def check_encoded_size(body: bytes, vectors: Vectors, encoding_format: EncodingFormat) -> None:
+    """Refuse a response that is larger than Lambda can return: floats may have more digits than estimated.
+
+    Raises:
+        RequestError: the response is too large; the message says how many of these vectors fit, whichever they are.
+    """
+    inputs, dimensions = vectors.shape
+    if len(body) + ROW_QUOTES * inputs + ENVELOPE_BYTES > MAX_RESPONSE_BYTES:
+        rows = body[body.find(b"[") + 1 : body.rfind(b"]")].split(b"},{")
+        fitting = (MAX_RESPONSE_BYTES - ENVELOPE_BYTES) // (max(map(len, rows)) + len("},{") + ROW_QUOTES)
+        raise _response_too_large(inputs, dimensions, encoding_format, f"{fitting}")
+
+
+def _response_too_large(inputs: int, dimensions: int, encoding_format: EncodingFormat, fitting: str) -> RequestError:
+    return RequestError(
+        f"{inputs} vectors of {dimensions} dimensions as {encoding_format} are too many for a response of "
+        f"{MAX_RESPONSE_BYTES:,} bytes: {fitting} fit, or {_max_vectors(dimensions, 'base64')} with "
+        "encoding_format 'base64'; send fewer inputs in a request, or ask for fewer dimensions.",
+        param="input",
+        code="response_too_large",
+    )
 
 
 def _max_vectors(dimensions: int, encoding_format: EncodingFormat) -> int:
@@ -95,15 +117,25 @@ def _max_vectors(dimensions: int, encoding_format: EncodingFormat) -> int:
         # A component as text, with its comma: 12.24 bytes were measured on average at 384 dimensions; every further
         # leading zero is a byte, and components shrink with the square root of their number.
         vector_bytes = dimensions * (12.3 + max(0, math.log10(dimensions / 384) / 2))
-    return int((MAX_RESPONSE_BYTES - ENVELOPE_BYTES) / (ROW_BYTES + vector_bytes))
+    return min(MAX_INPUTS, int((MAX_RESPONSE_BYTES - ENVELOPE_BYTES) / (ROW_BYTES + vector_bytes)))
 
 
 def request_deadline(scope: Scope) -> Deadline:
-    """Return a request's deadline: what is left of its invocation, but not more than API Gateway's timeout."""
-    start, invocation = time.monotonic(), scope.get("aws.context")
+    """Return a request's deadline: the end of its invocation, or API Gateway's timeout if that comes first.
+
+    The gateway counts from when it received the request, and a cold start may have passed since then.
+    """
+    now, invocation, gateway = time.monotonic(), scope.get("aws.context"), gateway_context(scope)
     if invocation is None:
-        return Deadline(start)
-    remaining = invocation.get_remaining_time_in_millis() / 1000
-    if ".lambda-url." not in str(gateway_context(scope).get("domainName")):
-        remaining = min(remaining, GATEWAY_SECONDS)
-    return Deadline(start, start + remaining - RESPONSE_MARGIN_SECONDS)
+        return Deadline(now)
+    arrived, ends = now - _age(gateway), now + invocation.get_remaining_time_in_millis() / 1000
+    if ".lambda-url." not in str(gateway.get("domainName")):
+        ends = min(ends, arrived + GATEWAY_SECONDS)
+    return Deadline(arrived, ends - RESPONSE_MARGIN_SECONDS)
+
+
+def _age(gateway: Mapping[str, Any]) -> float:
+    """Return the seconds since the gateway received the request; 0 where its clock says nothing plausible."""
+    epoch = gateway.get("timeEpoch", gateway.get("requestTimeEpoch"))  # in milliseconds
+    age = time.time() - epoch / 1000 if type(epoch) is int and epoch < 1 << 53 else 0.0
+    return age if 0 < age < GATEWAY_SECONDS else 0.0

@@ -1,9 +1,7 @@
-"""The outermost middleware: the request's ID and log line, and a response to any unexpected error."""
+"""The outermost middleware: the request's ID and log line, HEAD, and a response to any unexpected error."""
 
-import logging
 import re
 import time
-import traceback
 import uuid
 
 from starlette.datastructures import MutableHeaders
@@ -11,13 +9,11 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from handler.api.error_responses import error_response
-from handler.errors import UNEXPECTED, ErrorFormat
+from handler.errors import UNEXPECTED, CancelledRequestError, ErrorFormat
 from handler.lambda_events import gateway_context
-from handler.telemetry import RequestRecord, Telemetry
+from handler.telemetry import RequestRecord, Telemetry, log_unexpected
 
 REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")  # it becomes a header
-
-logger = logging.getLogger("handler")
 
 
 class RequestLogMiddleware:
@@ -28,7 +24,7 @@ class RequestLogMiddleware:
         self.telemetry = telemetry
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Run the application with a record, and log the record afterwards."""
+        """Run the application with a record, and log the record when it has responded."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -41,11 +37,27 @@ class RequestLogMiddleware:
                 MutableHeaders(scope=message)["x-request-id"] = record.request_id
             await send(message)
 
-        try:
-            await self.app({**scope, "record": record}, receive, send_with_id)
-        finally:
-            if self.telemetry:
-                self.telemetry.log_request(record, status, time.perf_counter() - started)
+        await self.app({**scope, "record": record}, receive, send_with_id)
+        if self.telemetry:
+            self.telemetry.log_request(record, status, time.perf_counter() - started)
+
+
+class HeadMiddleware:
+    """ASGI middleware: responds to HEAD as to GET, without the body (RFC 9110, section 9.3.2)."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the application with GET in place of HEAD."""
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self.app(scope, receive, send)
+            return
+
+        async def send_without_body(message: Message) -> None:
+            await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
+
+        await self.app({**scope, "method": "GET"}, receive, send_without_body)
 
 
 class ServerErrorMiddleware:
@@ -69,16 +81,14 @@ class ServerErrorMiddleware:
 
         try:
             await self.app(scope, receive, send_and_note)
-        except ClientDisconnect:
-            return  # the request is incomplete and there is no client left to respond to
+        except (ClientDisconnect, CancelledRequestError):
+            return  # there is no client left to respond to
         except Exception as error:
-            # The same request would fail again: OpenAI's clients retry a 500 unless told not to.
-            response = error_response(scope, 500, UNEXPECTED, self.error_format, {"x-should-retry": "false"})
-            request_id, kind = scope["record"].request_id, type(error).__name__
-            # Not `exception`, which logs the message too: it may quote the text that was to be embedded.
-            logger.error("request %s failed: %s at %s", request_id, kind, _frames(error))  # noqa: TRY400 - as above
             if response_started:
                 raise
+            log_unexpected(scope["record"].request_id, error)
+            # The same request would fail again: OpenAI's clients retry a 500 unless told not to.
+            response = error_response(scope, 500, UNEXPECTED, self.error_format, {"x-should-retry": "false"})
             await response(scope, receive, send)
 
 
@@ -88,8 +98,3 @@ def _request_id(scope: Scope) -> str:
     if isinstance(gateway_id, str) and REQUEST_ID.fullmatch(gateway_id):
         return gateway_id
     return context.aws_request_id if context else str(uuid.uuid4())
-
-
-def _frames(error: Exception) -> str:
-    frames = traceback.extract_tb(error.__traceback__)
-    return ", ".join(f"{frame.filename}:{frame.lineno} {frame.name}" for frame in reversed(frames))

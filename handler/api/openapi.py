@@ -1,4 +1,4 @@
-"""The service's own OpenAPI document: paths from the routes, schemas from schemas.py, statuses from errors.py."""
+"""The service's OpenAPI document: paths from the routes, schemas from contract/schemas.py, statuses from errors.py."""
 
 from http import HTTPStatus
 from typing import Any

@@ -83,25 +83,26 @@ class Embedder:
         Raises:
             RequestError: an input or the number of dimensions is invalid for this model, or the deadline is too near.
             UnavailableError: the time was spent before the work began.
+            CancelledRequestError: the client has disconnected.
         """
         dimensions = self.check_dimensions(dimensions)
         started = time.perf_counter()
-        encodings = self._tokenizer.encode(inputs, self.manifest.prompts.get(prompt_name or "", ""))
+        encodings = self._tokenizer.encode(inputs, self.manifest.prompts.get(prompt_name or "", ""), deadline)
         tokenized = time.perf_counter()
         windows = [window for encoding in encodings for window in encoding.windows]
-        pooled = self._pool_all(windows, Progress(deadline, len(inputs)))
+        pooled = self._pool_all(windows, len(inputs), deadline)
         if len(windows) > len(encodings):
             pooled = average_windows(pooled, [list(map(len, encoding.windows)) for encoding in encodings])
         vectors = self._finish(truncate_dimensions(pooled, dimensions))
         embedded = time.perf_counter()
         return Embeddings(
             vectors=vectors,
-            tokens=sum(map(len, encodings)),
+            tokens=sum(map(len, windows)),
             long_inputs=sum(encoding.long for encoding in encodings),
             timings={"tokenize": tokenized - started, "infer": embedded - tokenized},
         )
 
-    def _pool_all(self, windows: list[TokenIds], progress: Progress) -> Vectors:
+    def _pool_all(self, windows: list[TokenIds], inputs: int, deadline: Deadline) -> Vectors:
         """Infer and pool token sequences with all workers, equal sequences once; return float32 (windows, hidden).
 
         The longest come first, so that no worker is left with a long one at the end. The calling thread is one of the
@@ -111,26 +112,28 @@ class Embedder:
         sequences = sorted(dict.fromkeys(keys), key=len, reverse=True)
         pooled = np.empty((len(sequences), self.manifest.dimensions), np.float32)
         lengths = list(map(len, sequences))
-        batches, tokens = _micro_batches(lengths, self._workers), sum(lengths)
-        queue = iter(batches)
+        batches = _micro_batches(lengths, self._workers)
+        workers, queue = min(self._workers, len(batches)), iter(batches)
+        progress = Progress(deadline, inputs, sum(lengths), workers)
 
         def work() -> None:
             try:
                 for batch in queue:  # `next` on a list's iterator is atomic, so no two workers take the same batch
+                    started = time.monotonic()
                     token_ids = np.array(sequences[batch], np.int64)
                     pooled[batch] = self._pool(self._session.run(np.ascontiguousarray(token_ids.T)))
-                    progress.update(token_ids.size, tokens)
+                    progress.update(token_ids.size, time.monotonic() - started)
             except BaseException:
                 deque(queue, maxlen=0)  # the request has failed, so the other workers can stop
                 raise
 
-        others = [self._executor.submit(work) for _ in range(min(self._workers, len(batches)) - 1)]
+        others = [self._executor.submit(work) for _ in range(workers - 1)]
         try:
             work()
         finally:
-            started = [other for other in others if not other.cancel()]  # the rest would find an empty queue
-            wait(started)
-        for other in started:
+            running = [other for other in others if not other.cancel()]  # the rest would find an empty queue
+            wait(running)
+        for other in running:
             other.result()  # raises the error of a worker that failed: its rows of `pooled` are uninitialized
         rows = {sequence: row for row, sequence in enumerate(sequences)}
         per_input: Vectors = pooled[[rows[key] for key in keys]]

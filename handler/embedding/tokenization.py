@@ -1,11 +1,14 @@
-"""Texts or token ids to token sequences that the model accepts."""
+"""Texts or token IDs to token sequences that the model accepts, in bounded time and memory."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import orjson
 
 from handler.embedding import cl100k
+from handler.embedding.deadline import NO_DEADLINE, Deadline
 from handler.embedding.wordpiece import CachedWordPiece
 from handler.errors import RequestError
 from handler.settings import LongInput, TokenInput
@@ -15,7 +18,10 @@ if TYPE_CHECKING:
 
 TokenIds = list[int]
 
-GROUP_CHARACTERS = 1 << 16
+# Of all inputs of a request together. Texts never reach the first, since a request's body is as large: it is for token
+# IDs, of which some stand for a hundred characters. The second is 2048 inputs of 256 tokens.
+MAX_REQUEST_CHARACTERS = 1 << 22
+MAX_REQUEST_TOKENS = 1 << 19
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +35,9 @@ class Encoding:
     windows: list[TokenIds]
     long: bool = False
 
-    def __len__(self) -> int:
-        """Count the tokens that the model reads."""
-        return sum(map(len, self.windows))
-
 
 class Tokenizer:
-    """A model's own tokenizer, with the policies for token ids as input and for inputs that are too long."""
+    """A model's own tokenizer, with the policies for token IDs as input and for inputs that are too long."""
 
     def __init__(
         self, definition: bytes, max_tokens: int, token_input: TokenInput = "decode", long_input: LongInput = "error"
@@ -46,63 +48,68 @@ class Tokenizer:
             Exception: the definition cannot be read.
         """
         self._definition = definition
-        self._wordpiece = CachedWordPiece.from_definition(definition)
-        self._opening, self._closing = self._encode_ascii("") or self._tokenizer.encode("").ids
+        fields = orjson.loads(definition)
+        self._wordpiece = CachedWordPiece.from_definition(fields)
+        opening, closing = _special_ids(fields) or self._tokenizer.encode("").ids
+        self._enclosing = [opening], [closing]
         self._max_tokens = max_tokens
         self._token_input = token_input
         self._long_input = long_input
+        # As many tokens of a text as matter: one more and it is too long.
+        self._limit = MAX_REQUEST_TOKENS if long_input == "window" else max_tokens - 2
 
     @cached_property
     def _tokenizer(self) -> "HuggingFaceTokenizer":
-        """The full tokenizer, loaded for the first text that is not ASCII; it is a sixteenth of a cold start."""
-        from tokenizers import Tokenizer as HuggingFaceTokenizer
+        """The model's tokenizer as `tokenizers` reads it, for what CachedWordPiece does not support."""
+        from tokenizers import Tokenizer as HuggingFaceTokenizer  # not at the top: most models never need it
 
         tokenizer = HuggingFaceTokenizer.from_buffer(self._definition)
         tokenizer.no_padding()
         tokenizer.no_truncation()
         return tokenizer
 
-    def encode(self, inputs: Sequence[str | TokenIds], prompt: str = "") -> list[Encoding]:
-        """Encode each input.
+    def encode(
+        self, inputs: Sequence[str | TokenIds], prompt: str = "", deadline: Deadline = NO_DEADLINE
+    ) -> list[Encoding]:
+        """Encode each input, one after the other; the first that is invalid ends it.
 
-        Inputs are all texts or all token ids: cl100k_base's (`decode`), or the model's own, special tokens included
+        Inputs are all texts or all token IDs: cl100k_base's (`decode`), or the model's own, special tokens included
         (`native`). The prompt goes before every text.
 
         Raises:
-            RequestError: token ids are not accepted or not in the vocabulary, or an input is too long.
+            RequestError: token IDs are not accepted or not in the vocabulary, or an input or all of them are too long.
+            UnavailableError: the deadline has passed.
         """
-        arrays = [item for item in inputs if not isinstance(item, str)]
-        if arrays and self._token_input == "native":
-            size = self._tokenizer.get_vocab_size()
-            for index, token_ids in enumerate(arrays):
-                _check_vocabulary(token_ids, index, size, "the model's vocabulary")
-            return [self._fit(token_ids, index, special=False) for index, token_ids in enumerate(arrays)]
-        texts = [prompt + self._text(item, index) for index, item in enumerate(inputs)]
-        return [self._fit(token_ids, index, special=True) for index, token_ids in enumerate(self._encode(texts))]
+        native = self._token_input == "native" and not isinstance(inputs[0], str)
+        contents = self._check_native(inputs) if native else map(self._encode_text, self._texts(inputs, prompt))
+        encodings, tokens = [], 0
+        for index, content in enumerate(contents):
+            deadline.check()
+            encodings.append(self._fit(content, index, special=not native))
+            tokens += len(content)
+            if tokens > MAX_REQUEST_TOKENS:
+                raise _too_large(index, f"{MAX_REQUEST_TOKENS:,} tokens")
+        return encodings
 
-    def _encode(self, texts: list[str]) -> Iterator[TokenIds]:
-        """Yield the texts' token ids, special tokens included: from the word cache where that gives the same ids."""
-        ascii_ids = list(map(self._encode_ascii, texts))
-        others = [text for text, token_ids in zip(texts, ascii_ids, strict=True) if token_ids is None]
-        other_ids = self._encode_with_tokenizers(others)
-        for token_ids in ascii_ids:
-            yield token_ids or next(other_ids)
-
-    def _encode_ascii(self, text: str) -> TokenIds | None:
-        return None if self._wordpiece is None else self._wordpiece.encode(text)
-
-    def _encode_with_tokenizers(self, texts: list[str]) -> Iterator[TokenIds]:
-        """Yield texts' token ids by `tokenizers`, in groups: it takes 230 bytes per character while it works."""
-        start = characters = 0
-        for end, text in enumerate(texts, start=1):
+    def _texts(self, inputs: Sequence[str | TokenIds], prompt: str) -> Iterator[str]:
+        """Yield one text at a time, with its prompt: decoded texts are never all in memory at once."""
+        characters = 0
+        for index, item in enumerate(inputs):
+            text = prompt + (item if isinstance(item, str) else self._decode(item, index))
             characters += len(text)
-            if characters >= GROUP_CHARACTERS or end == len(texts):
-                yield from (encoding.ids for encoding in self._tokenizer.encode_batch_fast(texts[start:end]))
-                start, characters = end, 0
+            if characters > MAX_REQUEST_CHARACTERS:
+                raise _too_large(index, f"{MAX_REQUEST_CHARACTERS:,} characters")
+            yield text
 
-    def _text(self, item: str | TokenIds, index: int) -> str:
-        if isinstance(item, str):
-            return item
+    def _encode_text(self, text: str) -> TokenIds:
+        """Return a text's token IDs, without special tokens around them."""
+        if self._wordpiece is not None:
+            return self._wordpiece.encode(text, self._limit)
+        (encoding,) = self._tokenizer.encode_batch_fast([text])
+        token_ids: TokenIds = encoding.ids[1:-1]
+        return token_ids
+
+    def _decode(self, token_ids: TokenIds, index: int) -> str:
         if self._token_input == "reject":
             raise RequestError(
                 "Token ids are not accepted as 'input' here: send text. "
@@ -110,26 +117,46 @@ class Tokenizer:
                 param="input",
                 code="token_input_rejected",
             )
-        _check_vocabulary(item, index, cl100k.SIZE, "cl100k_base")
-        return cl100k.decode(item, f"input.{index}")
+        _check_vocabulary(token_ids, index, cl100k.SIZE, "cl100k_base")
+        return cl100k.decode(token_ids, f"input.{index}")
 
-    def _fit(self, token_ids: TokenIds, index: int, *, special: bool) -> Encoding:
-        """Apply the policy to a sequence that may be too long; `special` if special tokens enclose its content."""
-        if len(token_ids) <= self._max_tokens:
-            return Encoding([token_ids])
+    def _check_native(self, inputs: Sequence[Any]) -> Iterator[TokenIds]:
+        size = self._tokenizer.get_vocab_size()
+        for index, token_ids in enumerate(inputs):
+            _check_vocabulary(token_ids, index, size, "the model's vocabulary")
+            yield token_ids
+
+    def _fit(self, content: TokenIds, index: int, *, special: bool) -> Encoding:
+        """Apply the policy to an input that may be too long; `special` if special tokens are to enclose it."""
+        opening, closing = self._enclosing if special else ([], [])
+        window = self._max_tokens - len(opening) - len(closing)
+        if len(content) <= window:
+            return Encoding([[*opening, *content, *closing]])
         if self._long_input == "error":
             raise RequestError(
-                f"This model's maximum context length is {self._max_tokens} tokens, however you requested "
-                f"{len(token_ids)} tokens in 'input.{index}'. Please shorten it or split it.",
+                f"This model's maximum context length is {self._max_tokens} tokens, however you requested at least "
+                f"{len(opening) + len(content) + len(closing)} tokens in 'input.{index}'. Please shorten it or split "
+                "it.",
                 param=f"input.{index}",
                 code="context_length_exceeded",
             )
-        content = token_ids[1:-1] if special else token_ids
-        window = self._max_tokens - (2 if special else 0)
-        pieces = [content[start : start + window] for start in range(0, len(content), window)]
-        if self._long_input == "truncate":
-            pieces = pieces[:1]
-        return Encoding([[self._opening, *piece, self._closing] if special else piece for piece in pieces], long=True)
+        end = window if self._long_input == "truncate" else len(content)
+        pieces = [content[start : start + window] for start in range(0, end, window)]
+        return Encoding([[*opening, *piece, *closing] for piece in pieces], long=True)
+
+
+def _special_ids(definition: dict[str, Any]) -> tuple[int, int] | None:
+    """Return the IDs of the two tokens that enclose a text, or None if the definition does not list them plainly."""
+    match definition["post_processor"]:
+        case {
+            "type": "TemplateProcessing",
+            "single": [{"SpecialToken": {"id": opening}}, {"Sequence": _}, {"SpecialToken": {"id": closing}}],
+            "special_tokens": special,
+        }:
+            (first,), (last,) = special[opening]["ids"], special[closing]["ids"]
+            return first, last
+        case _:
+            return None
 
 
 def _check_vocabulary(token_ids: TokenIds, index: int, size: int, vocabulary: str) -> None:
@@ -140,3 +167,11 @@ def _check_vocabulary(token_ids: TokenIds, index: int, size: int, vocabulary: st
             param=f"input.{index}",
             code="invalid_token_id",
         )
+
+
+def _too_large(index: int, limit: str) -> RequestError:
+    return RequestError(
+        f"The inputs up to 'input.{index}' have more than {limit} in all; send several requests.",
+        param="input",
+        code="request_too_large",
+    )

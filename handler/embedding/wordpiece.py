@@ -1,93 +1,154 @@
-"""ASCII text to WordPiece token ids, word by word: the ids of `tokenizers` in a tenth of its time.
+"""Text to WordPiece token IDs, word by word: those of `tokenizers` in a tenth of its time, and in bounded memory.
 
-The `tokenizers` package need not be loaded for them.
+A BERT tokenizer splits a text at white space and around punctuation, and then splits each word independently: a text's
+IDs are those of its words, and most words occur again and again. Only texts that are not ASCII need the `tokenizers`
+package, for the rules by which Unicode is normalized and split.
 """
 
 import re
+from functools import cached_property
 from itertools import chain
+from typing import TYPE_CHECKING, Any
 
-import orjson
+if TYPE_CHECKING:
+    from tokenizers.normalizers import BertNormalizer
+    from tokenizers.pre_tokenizers import BertPreTokenizer
 
-# ASCII without the control characters that a BERT tokenizer removes, and without the bracket that begins every special
-# token.
-ASCII_TEXT = re.compile(r"[\t\n\r -Z\\-~]*")
-WORD = re.compile(r"[a-z0-9]+|[!-/:-@\[-`{-~]")
-MAX_CACHED_WORDS = 1 << 16  # some 15 MB
+# ASCII without the control characters that BERT's normalizer removes.
+ASCII_TEXT = re.compile(r"[\t\n\r -~]*")
+ASCII_WORD = re.compile(r"[A-Za-z0-9]+|[!-/:-@\[-`{-~]")
+# Tokens that are found in a text by their characters alone.
+PLAIN_TOKEN = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
+# Longer entries and words are rare. At these limits the cache takes at most 35 MB: for a character 4 bytes in the key
+# and 8 for a token ID, and for a word 252 for headers and a slot of a hash table that has just grown.
+MAX_CACHED_WORDS, MAX_CACHED_CHARACTERS = 1 << 16, 24
 
 
-class CachedWordPiece(dict[str, list[int]]):
-    """A cache from lower-case words, and single punctuation characters, to their token ids.
+class CachedWordPiece(dict[str, tuple[int, ...]]):
+    """A cache from words, and single punctuation characters, to their token IDs.
 
-    A BERT tokenizer splits a text at white space and around punctuation, and then splits each word independently: a
-    text's ids are those of its words, and most words occur again and again.
+    Longer words than MAX_CACHED_CHARACTERS are not cached, and a cache of MAX_CACHED_WORDS is cleared.
     """
 
-    def __init__(self, vocabulary: dict[str, int], unknown: int, longest: int, special: tuple[int, int]) -> None:
+    def __init__(
+        self,
+        vocabulary: dict[str, int],
+        unknown: str,
+        max_word: int,
+        special: dict[str, int] | None = None,
+        normalizer: dict[str, Any] | None = None,
+    ) -> None:
         """Take a vocabulary, in which pieces within a word begin with ##.
 
-        A word that has no pieces, or more than `longest` characters, becomes `unknown`; `special` enclose a text.
+        unknown     the entry for a word that has no pieces, or more than `max_word` characters
+        special     tokens that a text may contain as they are, such as [MASK]
+        normalizer  options of BertNormalizer
         """
         self._vocabulary = vocabulary
-        self._unknown = unknown
-        self._longest = longest
-        self._opening, self._closing = special
+        self._unknown = (vocabulary[unknown],)
+        self._max_word = max_word
+        self._special = special or {}
+        longest_first = sorted(self._special, key=len, reverse=True)
+        self._special_tokens = re.compile(f"({'|'.join(map(re.escape, longest_first)) or '(?!)'})")
+        self._normalizer = normalizer or {"lowercase": True}
+        self._lowercase: bool = self._normalizer["lowercase"]
 
     @classmethod
-    def from_definition(cls, definition: bytes) -> "CachedWordPiece | None":
-        """Read the bytes of a tokenizer.json; return None unless it is an uncased BERT tokenizer.
-
-        Raises:
-            ValueError: it is not JSON.
-        """
-        match orjson.loads(definition):
+    def from_definition(cls, definition: dict[str, Any]) -> "CachedWordPiece | None":
+        """Read a tokenizer.json; return None unless it is a BERT tokenizer."""
+        match definition:
             case {
-                "normalizer": {"type": "BertNormalizer", "lowercase": True},
+                "normalizer": {"type": "BertNormalizer", "clean_text": True} as normalizer,
                 "pre_tokenizer": {"type": "BertPreTokenizer"},
                 "model": {
                     "type": "WordPiece",
                     "vocab": vocabulary,
                     "unk_token": unknown,
                     "continuing_subword_prefix": "##",
-                    "max_input_chars_per_word": longest,
-                },
-                "post_processor": {
-                    "type": "TemplateProcessing",
-                    "single": [{"SpecialToken": {"id": opening}}, {"Sequence": _}, {"SpecialToken": {"id": closing}}],
-                    "special_tokens": special,
+                    "max_input_chars_per_word": max_word,
                 },
                 "added_tokens": added,
-            } if all(token["content"].startswith("[") for token in added):
-                (first,), (last,) = special[opening]["ids"], special[closing]["ids"]
-                return cls(vocabulary, vocabulary[unknown], longest, (first, last))
+            } if all(PLAIN_TOKEN.items() <= token.items() for token in added):
+                special = {token["content"]: token["id"] for token in added}
+                options = {name: value for name, value in normalizer.items() if name != "type"}
+                return cls(vocabulary, unknown, max_word, special, options)
             case _:
                 return None
 
-    def encode(self, text: str) -> list[int] | None:
-        """Return a text's ids, special tokens included, or None if it is not ASCII text."""
-        if ASCII_TEXT.fullmatch(text) is None:
-            return None
-        words = WORD.findall(text.lower())
-        return [self._opening, *chain.from_iterable(map(self.__getitem__, words)), self._closing]
+    def encode(self, text: str, limit: int) -> list[int]:
+        """Return a text's IDs, or more than `limit` of its first ones if it has more than `limit`."""
+        if self._special_tokens.search(text) is None:
+            return self._encode_words(text, limit)
+        token_ids: list[int] = []
+        for position, part in enumerate(self._special_tokens.split(text)):  # special tokens are at the odd positions
+            token_ids += [self._special[part]] if position % 2 else self._encode_words(part, limit)
+        return token_ids
 
-    def __missing__(self, word: str) -> list[int]:
-        """Split a word, from its start, into the longest pieces of the vocabulary (Wu et al. 2016, section 4.1)."""
+    def _encode_words(self, text: str, limit: int) -> list[int]:
+        if ASCII_TEXT.fullmatch(text):
+            normalized = text.lower() if self._lowercase else text
+            words = ASCII_WORD.findall(normalized)
+        else:
+            normalized = self._bert_normalizer.normalize_str(text)
+            words = [word for word, _ in self._bert_pre_tokenizer.pre_tokenize_str(normalized)]
+        if len(normalized) <= limit:  # a token has at least one character
+            return list(chain.from_iterable(map(self.__getitem__, words)))
+        token_ids: list[int] = []
+        for word in words:
+            token_ids += self[word]
+            if len(token_ids) > limit:
+                break
+        return token_ids
+
+    @cached_property
+    def _bert_normalizer(self) -> "BertNormalizer":
+        from tokenizers.normalizers import BertNormalizer  # not at the top: it is a sixtieth of a cold start
+
+        return BertNormalizer(**self._normalizer)
+
+    @cached_property
+    def _bert_pre_tokenizer(self) -> "BertPreTokenizer":
+        from tokenizers.pre_tokenizers import BertPreTokenizer
+
+        return BertPreTokenizer()
+
+    def __missing__(self, word: str) -> tuple[int, ...]:
+        """Split a word, and cache it unless it is long."""
+        if len(word) > self._max_word:
+            return self._unknown
+        if len(word) > MAX_CACHED_CHARACTERS:
+            return self._split_word(word, self._max_piece)
         if len(self) >= MAX_CACHED_WORDS:
             self.clear()
-        pieces = self[word] = self._pieces(word)
+        pieces = self[word] = self._split_word(word, len(word))
         return pieces
 
-    def _pieces(self, word: str) -> list[int]:
-        if len(word) > self._longest:
-            return [self._unknown]
+    def _split_word(self, word: str, max_piece: int) -> tuple[int, ...]:
+        """Split a word, from its start, into the longest pieces of the vocabulary (Wu et al. 2016, section 4.1).
+
+        No piece is longer than `max_piece`, so the search for one takes a bounded time.
+        """
+        if not word.isascii() and not self._characters.issuperset(word):
+            return self._unknown  # a hundred characters that end with a foreign one would cost as many searches
         pieces: list[int] = []
         start, prefix = 0, ""
         while start < len(word):
-            for end in range(len(word), start, -1):
+            for end in range(min(len(word), start + max_piece), start, -1):
                 piece = self._vocabulary.get(prefix + word[start:end])
                 if piece is not None:
                     pieces.append(piece)
                     start, prefix = end, "##"
                     break
             else:
-                return [self._unknown]
-        return pieces
+                return self._unknown
+        return tuple(pieces)
+
+    @cached_property
+    def _max_piece(self) -> int:
+        """The length of the vocabulary's longest entry."""
+        return max(map(len, self._vocabulary))
+
+    @cached_property
+    def _characters(self) -> frozenset[str]:
+        """Every character that occurs in the vocabulary."""
+        return frozenset("".join(self._vocabulary))

@@ -1,11 +1,12 @@
-"""The recipe of a served model: `make model` runs its steps in this order.
+"""The recipe that builds a served model: `make model` runs these steps in order.
 
-source.py     a Hugging Face directory of a BERT encoder -> Source: weights and how to read them
-golden.py     (by hand: make golden) reference texts -> their vectors, by sentence-transformers
-cl100k.py     (by hand: make vocabulary) OpenAI's token ids -> handler/embedding/cl100k_base.bin, apart from all models
-export.py     Source -> a float32 ONNX graph, laid out as ONNX Runtime's CPU kernels like it
-calibrate.py  float32 graph -> what its tensors hold when it reads random texts
-quantize.py   float32 graph -> int8 graph of constant scales, outlier channels split or equalised
-verify.py     int8 graph, run by handler.embedding.embedder, against full precision: figures, or a refusal
-seal.py       the verified files -> model_artifacts/<id>/, manifest last
+source.py     a Hugging Face directory of a BERT encoder -> Source: weights and configuration
+golden.py     (make golden, run by hand) reference texts -> reference vectors, by sentence-transformers
+cl100k.py     (make vocabulary, run by hand) OpenAI's token ids -> handler/embedding/cl100k_base.bin
+export.py     Source -> float32 ONNX graph, in the layout that is fastest for ONNX Runtime's CPU kernels
+calibrate.py  float32 graph -> the values of its tensors for random texts
+quantize.py   float32 graph -> int8 graph with constant scales, outlier channels split or equalised
+verify.py     compares the int8 graph, run by handler.embedding.embedder, with full precision
+seal.py       verified files -> model_artifacts/<id>/, the manifest last
+publish.py    (make publish, make models) uploads a model to a bucket; lists the models of a bucket
 """

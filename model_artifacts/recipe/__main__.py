@@ -1,4 +1,4 @@
-"""`python -m model_artifacts.recipe`: from source weights to a sealed model, step by step."""
+"""`python -m model_artifacts.recipe` (make model): builds a sealed model from source weights, step by step."""
 
 import argparse
 import os
@@ -31,9 +31,9 @@ def main() -> None:
         metavar="DIR",
         help="a Hugging Face directory of a BERT encoder (default: the pinned package)",
     )
-    parser.add_argument("--sts", type=Path, metavar="FILE", help="a split of STS-B (.tsv.gz) to measure on as well")
+    parser.add_argument("--sts", type=Path, metavar="FILE", help="also measure on this split of STS-B (.tsv.gz)")
     parser.add_argument(
-        "--full-precision", action="store_true", help="leave out the quantization; the model goes to build/models/"
+        "--full-precision", action="store_true", help="do not quantize; write the model to build/models/"
     )
     arguments = parser.parse_args()
     try:
@@ -43,9 +43,9 @@ def main() -> None:
 
 
 def build(directory: Path | None, sts: Path | None, *, full_precision: bool = False) -> None:
-    """Run the steps, each named as it starts.
+    """Run the steps and print the name of each as it starts.
 
-    At full precision the model has a name of its own, and is not for the image: it is four times as large.
+    The full-precision model has its own name and is not written to the image: it is four times as large.
     """
     print("source")
     source = sources.read(directory)

@@ -1,9 +1,9 @@
 """OpenAI's cl100k_base vocabulary, packed for decoding: `make vocabulary` writes handler/embedding/cl100k_base.bin.
 
-Decoding needs only the bytes of each id, no merges. The source is the file of OpenAI's tiktoken (MIT License), as the
-PyPI package litellm ships it; by its SHA-256 it is the one that tiktoken itself would download.
+Decoding needs only the bytes of each id, no merges. The source is the vocabulary file of OpenAI's tiktoken (MIT
+License) in the PyPI package litellm; its SHA-256 is that of the file which tiktoken itself downloads.
 
-Packed: zlib of the 100,256 lengths (uint8) followed by the tokens' bytes, in the order of their ids.
+Format: zlib of the 100,256 token lengths (uint8), followed by the tokens' bytes, both ordered by id.
 """
 
 import hashlib
@@ -19,10 +19,10 @@ PACKED = Path(__file__).parents[2] / "handler" / "cl100k_base.bin"
 
 
 def pack(ranks: bytes) -> bytes:
-    """Pack tiktoken's lines of `base64 rank`.
+    """Pack a tiktoken vocabulary file, whose lines are `base64 rank`.
 
     Raises:
-        ValueError: they are not cl100k_base's.
+        ValueError: the file is not cl100k_base.
     """
     digest = hashlib.sha256(ranks).hexdigest()
     if digest != SHA256:

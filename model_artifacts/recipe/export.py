@@ -1,14 +1,14 @@
-"""A BERT encoder as an ONNX graph, written node by node.
+"""Builds the ONNX graph of a BERT encoder node by node.
 
-Written rather than traced, so that it needs no PyTorch, every tensor has a name, the bytes are the same everywhere, and
-the layout is the one ONNX Runtime's CPU kernels like: tokens before texts, so that heads are batched by strides and
-not by copies; no token types (their one row is added to the positions); no mask (texts of a run are of one length, so
-none is padded); Add and LayerNormalization apart.
+The graph is not traced from PyTorch, so the recipe does not need PyTorch, every tensor has a name, the bytes are the
+same on every machine, and the layout is the fastest for ONNX Runtime's CPU kernels: tokens before texts, so that heads
+are batched by strides and not by copies; no token types (their single row is added to the positions); no mask (the
+texts of a batch have one length, so none is padded); Add and LayerNormalization as separate nodes.
 
-Only kernels that round alike on every x86 processor are used. Softmax is not one of them, nor is any operator that
-contains it: ONNX Runtime sums its exponentials 8 at a time with AVX2 and 16 with AVX-512. The last bit that this
-changes can tip a quantized activation, and with it the whole vector: with Softmax, 4 of 56 texts differed between an
-emulated Haswell and a Sapphire Rapids, at worst by a cosine of 0.9992. With Exp, ReduceSum and Div none does.
+The graph uses only kernels that round identically on every x86 processor. Softmax and the operators that contain it do
+not: ONNX Runtime sums their exponentials 8 at a time with AVX2 and 16 at a time with AVX-512. The difference in the
+last bit can change a quantized activation, and then the whole vector: with Softmax, 4 of 56 texts differed between an
+emulated Haswell and a Sapphire Rapids, with a minimum cosine of 0.9992. With Exp, ReduceSum and Div none differ.
 """
 
 from typing import Any
@@ -24,9 +24,9 @@ OPSET = 21
 MICROSOFT = "com.microsoft"
 INPUT = "input_ids"
 OUTPUT = "last_hidden_state"
-# In place of Softmax's subtraction of the maximum: 512 exponentials of 80 still sum to a float32, and that of -80 is a
-# normal number. Sentences stay within 30; a token repeated a hundred times was seen to reach 70.
-SCORE_LIMITS = {"least": -80.0, "most": 80.0}
+# The limits replace Softmax's subtraction of the maximum: the sum of 512 exponentials of 80 is finite in float32, and
+# the exponential of -80 is a normal number. Scores of sentences stay within 30; a token repeated 100 times reached 70.
+SCORE_LIMITS = {"least": -80.0, "most": 80.0}  # the keys are names in the graph
 
 
 class Graph:
@@ -42,7 +42,7 @@ class Graph:
         return name
 
     def node(self, kind: str, name: str, inputs: list[str], **attributes: Any) -> str:
-        """Add a node of one output; return the output's name, which is the node's."""
+        """Add a node with one output; return the name of both."""
         self.nodes.append(helper.make_node(kind, inputs, [name], name=name, **attributes))
         return name
 
@@ -101,11 +101,13 @@ def _attention(graph: Graph, source: Source, layer: int, state: str) -> str:
     by_head = {}
     for part in ("query", "key", "value"):
         prefix = f"encoder.layer.{layer}.attention.self.{part}"
-        scale = np.float32((hidden // heads) ** -0.5 if part == "query" else 1)  # in the weights it costs nothing
+        scale = np.float32(
+            (hidden // heads) ** -0.5 if part == "query" else 1
+        )  # scaling the weights costs nothing at run time
         weight, bias = weights[f"{prefix}.weight"].T * scale, weights[f"{prefix}.bias"] * scale
         projected = graph.linear(f"{name}.{part}", state, weight, bias)
         by_head[part] = graph.node("Reshape", f"{name}.{part}.by_head", [projected, split_heads])
-    # FusedMatMul takes (tokens, texts, heads, width) as texts x heads matrices where they lie.
+    # FusedMatMul reads (tokens, texts, heads, width) as texts x heads matrices without copying.
     strided = {"domain": MICROSOFT, "transBatchB": 1}
     scores = graph.node(
         "FusedMatMul", f"{name}.scores", [by_head["query"], by_head["key"]], transBatchA=1, transB=1, **strided

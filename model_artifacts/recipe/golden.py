@@ -1,6 +1,6 @@
-"""Reference texts and their full-precision vectors, by sentence-transformers: what every other step is held against.
+"""Reference texts and their full-precision vectors by sentence-transformers, which the other steps are compared with.
 
-Runs in an environment of its own (`make golden`): it is the only step that needs PyTorch. Its result is committed.
+This step runs in its own environment (`make golden`), because only it needs PyTorch. Its result is committed.
 """
 
 import argparse
@@ -21,7 +21,7 @@ MODELS = Path(__file__).parent.parent
 
 @dataclass(frozen=True, slots=True)
 class Golden:
-    """Texts, their vectors, float32 (texts, dimensions), and the digest of the weights that made them."""
+    """Reference texts, their vectors, float32 (texts, dimensions), and the SHA-256 of the weights that made them."""
 
     texts: list[str]
     vectors: NDArray[np.float32]
@@ -32,7 +32,7 @@ class Golden:
         """Read a golden.json.
 
         Raises:
-            SourceError: there is none.
+            SourceError: the file does not exist.
         """
         if not path.is_file():
             raise sources.SourceError(f"{path}: no such file; record it with make golden")
@@ -42,7 +42,7 @@ class Golden:
 
 
 def main() -> None:
-    """Record golden.json for the pinned package or for --source."""
+    """Record golden.json for the pinned package, or for the directory given as --source."""
     from sentence_transformers import SentenceTransformer
 
     parser = argparse.ArgumentParser(description=__doc__)

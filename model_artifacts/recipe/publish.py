@@ -1,4 +1,4 @@
-"""`python -m model_artifacts.recipe.publish`: put a model into a bucket, or list the models in it."""
+"""`python -m model_artifacts.recipe.publish`: uploads a model to a bucket, or lists the models in a bucket."""
 
 import argparse
 import base64
@@ -18,7 +18,7 @@ from handler.artifacts.s3 import blob_key, manifest_key
 from handler.errors import ArtifactError
 
 MODELS = Path(__file__).parents[1]
-PREFIX = "models/"  # what the template lets the function read
+PREFIX = "models/"  # the template grants the function read access to this prefix
 IMMUTABLE = {"IfNoneMatch": "*"}
 
 
@@ -31,15 +31,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Publish a model to a bucket, or list the models there.")
     parser.add_argument("--bucket", required=True)
     parser.add_argument(
-        "--model", metavar="NAME", help="a model of model_artifacts/, or a folder that holds one; none: list"
+        "--model", metavar="NAME", help="a model in model_artifacts/, or a folder that contains one; without it, list"
     )
-    parser.add_argument("--dry-run", action="store_true", help="say what would be uploaded, and upload nothing")
+    parser.add_argument("--dry-run", action="store_true", help="print what would be uploaded, and upload nothing")
     arguments = parser.parse_args()
     s3 = boto3.client("s3")
     try:
         if arguments.model:
-            given = Path(arguments.model)
-            folder = given if given.is_dir() else MODELS / given
+            path = Path(arguments.model)
+            folder = path if path.is_dir() else MODELS / path
             pinned = publish(s3, folder, arguments.bucket, dry_run=arguments.dry_run)
             print(f"{'would be' if arguments.dry_run else 'published:'} {pinned}")
             print(f"deploy it: sam deploy --parameter-overrides Models={pinned}")
@@ -50,21 +50,21 @@ def main() -> None:
 
 
 def publish(s3: Any, folder: Path, bucket: str, *, dry_run: bool = False) -> Reference:
-    """Upload what the bucket has not, and move the current pointer last; return the pinned reference.
+    """Upload the objects that the bucket lacks, then update the pointer to the current model.
 
-    Contents stand under their digest and are written once, so repeated and interrupted runs come to the same end, and
-    of two at once neither can leave a pointer to what is not there.
+    Objects are named by their digest and written once. So repeated and interrupted runs end in the same state, and
+    concurrent runs cannot leave a pointer to a missing object. Returns the pinned reference.
 
     Raises:
-        ArtifactError: a file is not what the manifest says.
-        PublishError: the bucket holds something else under a digest.
+        ArtifactError: a file does not match the manifest.
+        PublishError: an object in the bucket does not match the digest in its name.
     """
     content = (folder / MANIFEST_FILE).read_bytes()
     manifest = Manifest.parse(content)
     pinned = Reference(manifest.id, sha256_of(content), bucket, PREFIX)
     blobs = {blob_key(pinned, file.sha256): read_checked(folder / name, file) for name, file in manifest.files.items()}
     contents = {**blobs, manifest_key(pinned): content}
-    missing = {key: blob for key, blob in contents.items() if not _is_there(s3, bucket, key, blob)}
+    missing = {key: blob for key, blob in contents.items() if not _exists(s3, bucket, key, blob)}
     with tqdm(total=sum(map(len, missing.values())), unit="B", unit_scale=True, disable=dry_run or None) as bar:
         for key, blob in missing.items():
             bar.set_description(key.rpartition("/")[2][:12])
@@ -73,13 +73,13 @@ def publish(s3: Any, folder: Path, bucket: str, *, dry_run: bool = False) -> Ref
             else:
                 _upload(s3, bucket, key, blob, bar)
     current = Reference(manifest.id, None, bucket, PREFIX)
-    if not dry_run and not _is_there(s3, bucket, manifest_key(current), content, immutable=False):
+    if not dry_run and not _exists(s3, bucket, manifest_key(current), content, immutable=False):
         s3.put_object(Bucket=bucket, Key=manifest_key(current), Body=content, **_checksum(content))
     return pinned
 
 
 def published(s3: Any, bucket: str) -> Iterator[str]:
-    """Yield a line for every published manifest: pinned reference, size, when; an asterisk marks the current one."""
+    """Yield a line for every published manifest: pinned reference, size, date; an asterisk marks the current one."""
     pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=PREFIX)
     objects = {each["Key"]: each for page in pages for each in page.get("Contents", [])}
     for key in sorted(objects):
@@ -98,7 +98,7 @@ def _upload(s3: Any, bucket: str, key: str, content: bytes, bar: "tqdm[Any]") ->
     before = bar.n
 
     class Body(BytesIO):
-        """Moves the bar to wherever it is read, also when it is read again."""
+        """Sets the progress bar to the read position; a retry reads from the start again."""
 
         def read(self, size: int | None = -1) -> bytes:
             read = super().read(size)
@@ -108,19 +108,19 @@ def _upload(s3: Any, bucket: str, key: str, content: bytes, bar: "tqdm[Any]") ->
     try:
         s3.put_object(Bucket=bucket, Key=key, Body=Body(content), **IMMUTABLE, **_checksum(content))
     except ClientError as error:
-        # Somebody else has written it meanwhile, or is about to: then it is the same, or it is an error.
+        # A concurrent run has written the object or is writing it: if it exists now, it has to be the same.
         if error.response["ResponseMetadata"]["HTTPStatusCode"] not in {409, 412}:
             raise
-        if not _is_there(s3, bucket, key, content):
-            raise PublishError(f"s3://{bucket}/{key} is being written by somebody else; run it again") from error
+        if not _exists(s3, bucket, key, content):
+            raise PublishError(f"s3://{bucket}/{key} is being written by another run; run it again") from error
     bar.update(before + len(content) - bar.n)
 
 
-def _is_there(s3: Any, bucket: str, key: str, content: bytes, *, immutable: bool = True) -> bool:
-    """Say whether an object holds a content.
+def _exists(s3: Any, bucket: str, key: str, content: bytes, *, immutable: bool = True) -> bool:
+    """Return whether an object exists with this content.
 
     Raises:
-        PublishError: it is there, never changes, and holds something else.
+        PublishError: an immutable object exists with other content.
     """
     try:
         head = s3.head_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED")
@@ -131,7 +131,7 @@ def _is_there(s3: Any, bucket: str, key: str, content: bytes, *, immutable: bool
     expected = _checksum(content)["ChecksumSHA256"]
     same: bool = head["ContentLength"] == len(content) and head.get("ChecksumSHA256", expected) == expected
     if immutable and not same:
-        raise PublishError(f"s3://{bucket}/{key} holds something else than its name says; delete it, and publish again")
+        raise PublishError(f"s3://{bucket}/{key} does not match the digest in its name; delete it and publish again")
     return same
 
 

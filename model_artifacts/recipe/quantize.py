@@ -1,26 +1,27 @@
-"""The float32 graph with its matrix products and its vocabulary in int8.
+"""Quantizes the matrix products and the vocabulary of the float32 graph to int8.
 
 Products become MatMulIntegerToFloat of uint8 activations and int8 weights. Weights have one scale per output channel
-and keep seven bits (`reduce_range`): on processors without VNNI the products of uint8 and int8 are summed in pairs in
-int16, which eight bits can overflow, and then the same text has another vector there.
+and seven bits (`reduce_range`): processors without VNNI sum pairs of uint8 x int8 products in int16, which eight bits
+can overflow, so the same text would have another vector there.
 
-Activations have one scale per tensor, and it is a constant. Measured from the tensor (dynamic quantization) it would be
-that of all texts of a run, so that each text would have to run alone to keep its vector; a constant lets texts share a
-run, and spares a pass over every tensor. Beyond the range that is represented values saturate, which is where the error
-is smallest.
+Activations have one constant scale per tensor. Dynamic quantization computes the scale from the tensor, which holds
+all texts of a batch, so each text would have to run alone to keep its vector. With a constant scale texts can share a
+batch, and a pass over every tensor is saved. Values outside the represented range saturate; the range is chosen for
+the smallest error.
 
-One scale per tensor loses what outlier channels cost: a channel of magnitude 28 among channels of magnitude 2 leaves
-those four bits. They are tamed in one of two ways:
+With one scale per tensor, outlier channels cost the others precision: beside a channel of magnitude 28, channels of
+magnitude 2 keep four bits. Outlier channels are handled in one of two ways:
 
-    equalised  divided by a power of two (exact in float32) before the product, with the row of the weight multiplied
-               by the same, as in SmoothQuant (Xiao et al. 2022, arxiv.org/abs/2211.10438). SmoothQuant folds the
-               division into the LayerNorm before; in BERT that output is also the residual, so it is a Mul of its own.
-    split      after GELU a channel appears several times, each copy moved by one range: GELU(x), GELU(x - range), ...
-               All saturate at the range, so that they sum to GELU(x) as far as their number reaches. A variant of
-               outlier channel splitting (Zhao et al. 2019, arxiv.org/abs/1901.09504) that costs no node: the copies
-               are columns of the product before.
+    equalised  The channel is divided by a power of two (exact in float32) before the product, and its row of the weight
+               is multiplied by it, as in SmoothQuant (Xiao et al. 2022, arxiv.org/abs/2211.10438). SmoothQuant folds
+               the division into the preceding LayerNorm; in BERT its output is also the residual, so the division is
+               a separate Mul node.
+    split      After GELU a channel is repeated, each copy shifted by one range: GELU(x), GELU(x - range), ... All
+               copies saturate at the range, so their sum is GELU(x) up to the number of copies times the range. This
+               is a variant of outlier channel splitting (Zhao et al. 2019, arxiv.org/abs/1901.09504) that adds no
+               node: the copies are columns of the preceding product.
 
-Scales, factors and copies are those of a few that measure the smallest error in the products.
+Of several candidate scales, factors and numbers of copies, those with the smallest error in the products are used.
 """
 
 import math
@@ -37,20 +38,19 @@ from model_artifacts.recipe.export import INPUT, MICROSOFT, Graph, assemble
 
 Array = NDArray[np.float32]
 
-WEIGHT_MAX = 63  # seven bits, sign included: see reduce_range above
-WORD_MAX = 127  # the vocabulary is looked up, not multiplied: nothing can overflow
-LEVELS = 255  # of a uint8 activation, above its zero point and below
+WEIGHT_MAX = 63  # seven bits including the sign, see above
+WORD_MAX = 127  # the vocabulary is looked up and not multiplied, so nothing can overflow
+LEVELS = 255  # steps between the smallest and the largest uint8 activation
 THRESHOLDS = 2.0 ** np.arange(-0.5, 4.6, 0.5)  # magnitudes from which a channel counts as an outlier
-WORTH_A_NODE = 0.9  # equalise a product's channels only if that leaves less than this share of its squared error
-MOST_COPIES = 48  # of a product's channels: 3 % of the work at a width of 1536
-GELU_LEAST = -0.17  # its minimum, at -0.75
-
-SAMPLE = 1000  # tokens on which errors are measured
+MAX_ERROR_RATIO = 0.9  # equalise only if it reduces the squared error of the product to less than this share
+MAX_COPIES = 48  # of a product's channels: 3 % more work at a width of 1536
+GELU_MIN = -0.17  # GELU(-0.75)
+SAMPLE = 1000  # the number of tokens on which errors are measured
 
 
 @dataclass(slots=True)
 class Product:
-    """A product with a constant: weight (in, out), bias (out)."""
+    """A matrix product with constant operands: weight (in, out), bias (out)."""
 
     weight: Array
     bias: Array
@@ -58,22 +58,22 @@ class Product:
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """How what one or more products read becomes uint8: divided by `factors` (if any), by `scale`, plus `zero`."""
+    """The quantization of the input of one or more products: round(value / factors / scale) + zero."""
 
     scale: np.float32
     zero: np.uint8
     factors: Array | None = None
 
     def round(self, value: Array) -> Array:
-        """Return what remains of a tensor after it was uint8."""
+        """Round a tensor to the values that its quantization can represent."""
         divided = value if self.factors is None else value / self.factors
         rounded = np.clip(np.rint(divided / self.scale) + self.zero, 0, LEVELS) - self.zero
-        remains: Array = rounded * self.scale
-        return remains
+        restored: Array = rounded * self.scale
+        return restored
 
 
 def quantize(model: onnx.ModelProto, special: tuple[int, int], texts: int = CALIBRATION_TEXTS) -> onnx.ModelProto:
-    """Quantize an exported graph, calibrated on random texts; `special` are the ids that open and close each."""
+    """Quantize an exported graph with random texts; `special` are the ids of the opening and closing tokens."""
     weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     nodes = {node.name: node for node in model.graph.node}
     products = {
@@ -107,26 +107,26 @@ def quantize(model: onnx.ModelProto, special: tuple[int, int], texts: int = CALI
 
 
 def round_to_int8(value: Array, axis: int, largest: int) -> tuple[NDArray[np.int8], Array]:
-    """Quantize symmetrically: int8 within +-largest, and the float32 scale of each slice along `axis`."""
+    """Quantize symmetrically; return int8 within +-largest, and the float32 scale of each slice along `axis`."""
     scale = np.abs(value).max(axis=axis, keepdims=True) / np.float32(largest)
     scale = np.where(scale == 0, np.float32(1), scale)
     return np.rint(value / scale).astype(np.int8), scale
 
 
 def _equalise_outliers(products: list[Product], values: Array) -> Input:
-    """Choose the scale of what some products read, and the factors of its channels if that pays."""
+    """Choose the scale of the input of some products, and factors for its channels if they reduce the error enough."""
     weight = np.concatenate([product.weight for product in products], axis=1)
     sample = _sample(values)
     magnitude = np.abs(values).max(axis=0)
     error, chosen = _best_scale(values, sample, weight, None)
-    least = WORTH_A_NODE * error
+    smallest = MAX_ERROR_RATIO * error
     for threshold in THRESHOLDS:
         factors = np.exp2(np.rint(np.log2(np.maximum(1, magnitude / threshold)))).astype(np.float32)
         if factors.max() == 1:
-            break  # nor will any channel exceed the higher thresholds
+            break  # no channel exceeds the higher thresholds either
         error, equalised = _best_scale(values, sample, weight, factors)
-        if error < least:
-            least, chosen = error, equalised
+        if error < smallest:
+            smallest, chosen = error, equalised
     if chosen.factors is not None:
         for product in products:
             product.weight = product.weight * chosen.factors[:, None]
@@ -145,35 +145,35 @@ def _best_scale(values: Array, sample: Array, weight: Array, factors: Array | No
 
 
 def _split_outliers(product: Product, values: Array, before: Product, inputs: Array) -> Input:
-    """Choose the scale of GELU's output and the copies of its channels, and make them.
+    """Choose the scale of GELU's output and the number of copies per channel, and add the copies to both products.
 
-    `inputs` are GELU's, the outputs of the product `before`.
+    `values` are GELU's outputs, `inputs` its inputs, which are the outputs of the product `before`.
     """
-    sample, sampled_inputs, most = _sample(values), _sample(inputs), values.max(axis=0)
+    sample, sampled_inputs, maxima = _sample(values), _sample(inputs), values.max(axis=0)
     exact = sample @ product.weight
-    least = math.inf
-    for scale in _scales(float(most.max() - GELU_LEAST) / LEVELS, octaves=4):
-        candidate = Input(scale, np.uint8(math.ceil(-GELU_LEAST / scale)))
+    smallest = math.inf
+    for scale in _scales(float(maxima.max() - GELU_MIN) / LEVELS, octaves=4):
+        candidate = Input(scale, np.uint8(math.ceil(-GELU_MIN / scale)))
         reach = scale * (LEVELS - candidate.zero)
-        further = np.maximum(np.ceil(most / reach).astype(int) - 1, 0)
-        if further.sum() > MOST_COPIES:
-            break  # a smaller scale needs more
-        channels = np.repeat(np.arange(len(further)), further)
-        moved = (reach * np.concatenate([np.arange(1, count + 1) for count in further])).astype(np.float32)
-        copies = _gelu(sampled_inputs[:, channels] - moved)
+        counts = np.maximum(np.ceil(maxima / reach).astype(int) - 1, 0)
+        if counts.sum() > MAX_COPIES:
+            break  # smaller scales need more copies
+        channels = np.repeat(np.arange(len(counts)), counts)
+        shifts = (reach * np.concatenate([np.arange(1, count + 1) for count in counts])).astype(np.float32)
+        copies = _gelu(sampled_inputs[:, channels] - shifts)
         weight = np.concatenate([product.weight, product.weight[channels]])
         error = _squared_error(candidate.round(np.concatenate([sample, copies], axis=1)), weight, exact)
-        if error < least:
-            least, best = error, (candidate, channels, moved)
-    chosen, channels, moved = best
+        if error < smallest:
+            smallest, best = error, (candidate, channels, shifts)
+    chosen, channels, shifts = best
     before.weight = np.concatenate([before.weight, before.weight[:, channels]], axis=1)
-    before.bias = np.concatenate([before.bias, before.bias[channels] - moved])
+    before.bias = np.concatenate([before.bias, before.bias[channels] - shifts])
     product.weight = np.concatenate([product.weight, product.weight[channels]])
     return chosen
 
 
 def _scales(largest: float, octaves: int = 2) -> list[np.float32]:
-    """Return scales from `largest` downward, powers of the fourth root of two: no last bit of a sum can move one."""
+    """Return scales from `largest` downward: powers of 2 ** 0.25, which the last bit of a sum does not affect."""
     top = math.ceil(4 * math.log2(largest))
     return [np.float32(2.0 ** (step / 4)) for step in range(top, top - 4 * octaves, -1)]
 
@@ -193,15 +193,18 @@ def _gelu(value: Array) -> Array:
     return result
 
 
-def _quantized_product(graph: Graph, node: onnx.NodeProto, product: Product, read: Input) -> None:
-    """Put MatMulIntegerToFloat where a MatMul and the Add of its bias were; its input is quantized once for all."""
+def _quantized_product(graph: Graph, node: onnx.NodeProto, product: Product, quantization: Input) -> None:
+    """Add MatMulIntegerToFloat instead of MatMul and Add of the bias; products with the same input quantize it once."""
     name, value = node.name, node.input[0]
     rounded_input, scale, zero = f"{value}.rounded", f"{value}.scale", f"{value}.zero"
     if scale not in graph.initializers:
-        if read.factors is not None:
-            factors = graph.constant(f"{value}.factors", 1 / read.factors)
+        if quantization.factors is not None:
+            factors = graph.constant(f"{value}.factors", 1 / quantization.factors)
             value = graph.node("Mul", f"{value}.equalised", [value, factors])
-        constants = [graph.constant(scale, np.array(read.scale)), graph.constant(zero, np.array(read.zero))]
+        constants = [
+            graph.constant(scale, np.array(quantization.scale)),
+            graph.constant(zero, np.array(quantization.zero)),
+        ]
         graph.node("QuantizeLinear", rounded_input, [value, *constants])
     rounded, column_scales = round_to_int8(product.weight, 0, WEIGHT_MAX)
     inputs = [
@@ -217,7 +220,7 @@ def _quantized_product(graph: Graph, node: onnx.NodeProto, product: Product, rea
 
 
 def _quantized_words(graph: Graph, table: Array) -> None:
-    """Put an int8 vocabulary with one scale per word where the float32 one was: (vocabulary, hidden) by token id."""
+    """Replace the float32 vocabulary (vocabulary, hidden) by an int8 one with one scale per token."""
     rounded, scale = round_to_int8(table, 1, WORD_MAX)
     words = graph.node("Gather", "words.rounded", [graph.constant("words.weight", rounded), INPUT])
     scales = graph.node("Gather", "words.scales", [graph.constant("words.scale", scale), INPUT])

@@ -1,4 +1,4 @@
-"""The only writer of a manifest, after everything it names: what is not verified cannot be served."""
+"""Writes a verified model's files and then their manifest. No other module writes manifests."""
 
 import json
 from collections.abc import Mapping
@@ -17,13 +17,13 @@ def describe(content: bytes) -> File:
 def seal(folder: Path, draft: Manifest, files: Mapping[str, bytes], quality: Mapping[str, Figures]) -> str:
     """Write the files and then the manifest; return the model's digest.
 
-    Figures that the sealed manifest holds for a data set that was not at hand this time stay, if they are of the same
-    model: they belong to its bytes.
+    The existing manifest may have figures for a data set that was not measured this time. They are kept if the model
+    has the same bytes.
     """
     path = folder / "manifest.json"
-    sealed = Manifest.parse(path.read_bytes()) if path.exists() else None
-    if sealed and sealed.files[MODEL_FILE] == draft.files[MODEL_FILE]:
-        quality = {**sealed.quality, **quality}
+    existing = Manifest.parse(path.read_bytes()) if path.exists() else None
+    if existing and existing.files[MODEL_FILE] == draft.files[MODEL_FILE]:
+        quality = {**existing.quality, **quality}
     path.unlink(missing_ok=True)
     for name, content in files.items():
         (folder / name).write_bytes(content)

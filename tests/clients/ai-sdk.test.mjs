@@ -1,4 +1,4 @@
-// Vercel's AI SDK, which asks for floats, and for up to 2048 of them at once.
+// Vercel's AI SDK, which requests floats, for up to 2048 values in one request.
 
 import assert from 'node:assert/strict'
 import test from 'node:test'
@@ -33,7 +33,7 @@ test('2048 values of 128 dimensions are one request', async () => {
   assert.equal(requests, 1)
 })
 
-test('2048 values of all dimensions are too long an answer, and the refusal says how many fit', async () => {
+test('2048 values of all dimensions are rejected as too large a response, with how many fit', async () => {
   await assert.rejects(embedMany({ model, values }), (error) => {
     assert.ok(APICallError.isInstance(error))
     assert.equal(error.statusCode, 400)
@@ -43,7 +43,7 @@ test('2048 values of all dimensions are too long an answer, and the refusal says
   assert.equal(requests, 1)
 })
 
-test('2048 values of all dimensions are two requests when the model is told how many fit', async () => {
+test('2048 values of all dimensions are two requests with a limit of 1024 values per call', async () => {
   const middleware = { specificationVersion: 'v3', overrideMaxEmbeddingsPerCall: () => 1024 }
   const { embeddings } = await embedMany({ model: wrapEmbeddingModel({ model, middleware }), values })
   check(embeddings, values)

@@ -1,4 +1,4 @@
-"""What the client tests share: the service as a person starts it, a relay in front of it, and the golden vectors."""
+"""Fixtures of the client tests: the service, a relay in front of it, and the golden vectors."""
 
 import base64
 import json
@@ -24,8 +24,8 @@ MODEL = "all-MiniLM-L6-v2"
 GOLDEN = ROOT / "model_artifacts" / MODEL / "golden.json"
 
 (LITELLM,) = find_spec("litellm").submodule_search_locations
-# Nothing but loopback is called: no telemetry, no price list, and cl100k_base from the copy that LiteLLM ships,
-# which lies under the name that tiktoken's cache gives it.
+# Only loopback is called: no telemetry, no price list, and cl100k_base from LiteLLM's copy, which has the file name
+# that tiktoken's cache expects.
 os.environ |= {
     "HAYSTACK_TELEMETRY_ENABLED": "false",
     "LITELLM_LOCAL_MODEL_COST_MAP": "true",
@@ -35,12 +35,12 @@ os.environ |= {
 
 @contextmanager
 def serve(**settings: str) -> Iterator[str]:
-    """Start the service in the project's own environment, with these settings; yield the base URL it prints."""
+    """Start the service in the project's environment with these settings; yield the base URL that it prints."""
     command = [ROOT / ".venv/bin/python", "-m", "handler.local", "--port", "0"]
     with subprocess.Popen(command, cwd=ROOT, env=os.environ | settings, stdout=subprocess.PIPE, text=True) as process:
         try:
             found = re.search(r"http://[\d.:]+/v1", process.stdout.readline())
-            assert found, "the service did not start; what it says is on stderr"
+            assert found, "the service did not start; its error is on stderr"
             yield found[0]
         finally:
             process.terminate()
@@ -54,16 +54,16 @@ def url() -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Golden:
-    """Texts, their vectors by sentence-transformers at full precision, and as served for plain text as floats."""
+    """Texts, their full-precision vectors from sentence-transformers, and the service's vectors for the plain texts."""
 
     texts: list[str]
     vectors: np.ndarray
     served: np.ndarray
 
-    def check(self, answers: list[list[float]]) -> None:
-        """Answers for the first texts are near the golden vectors, and bit for bit what is served for plain text."""
-        count = len(answers)
-        vectors = np.array(answers, np.float32)
+    def check(self, embeddings: list[list[float]]) -> None:
+        """Check that embeddings of the first texts are close to `vectors` and bit-identical to `served`."""
+        count = len(embeddings)
+        vectors = np.array(embeddings, np.float32)
         cosines = np.sum(vectors * self.vectors[:count], axis=1)
         assert cosines.min() > 0.96
         assert cosines.mean() > 0.995
@@ -75,22 +75,22 @@ def golden(url: str) -> Golden:
     rows = json.loads(GOLDEN.read_text())["data"]
     texts = [row["text"] for row in rows]
     with openai.OpenAI(base_url=url, api_key="none") as client:
-        answer = client.embeddings.create(model=MODEL, input=texts, encoding_format="float")
+        response = client.embeddings.create(model=MODEL, input=texts, encoding_format="float")
     return Golden(
         texts=texts,
         vectors=np.array([np.frombuffer(base64.b64decode(row["embedding"]), "<f4") for row in rows]),
-        served=np.array([row.embedding for row in answer.data], np.float32),
+        served=np.array([row.embedding for row in response.data], np.float32),
     )
 
 
 class Relay(ThreadingHTTPServer):
-    """A proxy that notes the requests it sees, and answers the first ones with `refusals` and `retry-after: 1`."""
+    """A proxy that records requests and responds to the first ones with the statuses `errors` and `retry-after: 1`."""
 
     def __init__(self, target: str) -> None:
         super().__init__(("127.0.0.1", 0), Forward)
         self.url = f"http://127.0.0.1:{self.server_port}/v1"
         self.target = re.search(r"[\d.]+:\d+", target)[0]
-        self.refusals: list[int] = []
+        self.errors: list[int] = []
         self.bodies: list[dict] = []
         self.times: list[float] = []
 
@@ -102,16 +102,16 @@ class Forward(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["content-length"]))
         self.server.times.append(time.monotonic())
         self.server.bodies.append(json.loads(body))
-        if self.server.refusals:
-            self.answer(self.server.refusals.pop(0), [("retry-after", "1"), ("content-length", "0")], b"")
+        if self.server.errors:
+            self.respond(self.server.errors.pop(0), [("retry-after", "1"), ("content-length", "0")], b"")
         else:
             service = HTTPConnection(self.server.target)
             service.request("POST", self.path, body, dict(self.headers))
             response = service.getresponse()
-            self.answer(response.status, response.getheaders(), response.read())
+            self.respond(response.status, response.getheaders(), response.read())
             service.close()
 
-    def answer(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
+    def respond(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
         self.send_response_only(status)
         for header in headers:
             self.send_header(*header)

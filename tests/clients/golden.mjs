@@ -1,4 +1,4 @@
-// What the JavaScript tests share: the service's URL, and the golden texts with their vectors.
+// Shared by the JavaScript tests: the service's URL, and the golden texts with their vectors.
 
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
@@ -15,13 +15,13 @@ const vectors = rows.map(({ embedding }) => {
 const dot = (a, b) => a.reduce((sum, value, index) => sum + value * b[index], 0)
 const cosine = (a, b) => dot(a, b) / Math.sqrt(dot(a, a) * dot(b, b))
 
-/** The answers are unit vectors near the golden ones (or their first dimensions), each for its text. */
-export function check(answers, asked, dimensions = 384) {
-  assert.equal(answers.length, asked.length)
-  const cosines = answers.map((answer, index) => {
-    assert.equal(answer.length, dimensions)
-    assert.ok(Math.abs(dot(answer, answer) - 1) < 1e-5)
-    return cosine(answer, vectors[texts.indexOf(asked[index])].subarray(0, dimensions))
+/** Checks that embeddings are unit vectors close to the golden vectors of their texts (or to their first dimensions). */
+export function check(embeddings, inputs, dimensions = 384) {
+  assert.equal(embeddings.length, inputs.length)
+  const cosines = embeddings.map((embedding, index) => {
+    assert.equal(embedding.length, dimensions)
+    assert.ok(Math.abs(dot(embedding, embedding) - 1) < 1e-5)
+    return cosine(embedding, vectors[texts.indexOf(inputs[index])].subarray(0, dimensions))
   })
   assert.ok(Math.min(...cosines) > 0.96, `the lowest cosine is ${Math.min(...cosines)}`)
   const mean = cosines.reduce((sum, value) => sum + value) / cosines.length

@@ -1,4 +1,4 @@
-// The official JavaScript client, which asks for base64 unless told otherwise.
+// The official JavaScript client, which requests base64 by default.
 
 import assert from 'node:assert/strict'
 import test from 'node:test'
@@ -15,13 +15,13 @@ async function embed(options) {
 }
 
 test('the default and floats give the same golden vectors', async () => {
-  const [unnamed, floats] = [await embed({}), await embed({ encoding_format: 'float' })]
-  check(unnamed, texts)
+  const [base64, floats] = [await embed({}), await embed({ encoding_format: 'float' })]
+  check(base64, texts)
   const rounded = floats.map((vector) => Array.from(Float32Array.from(vector)))
-  assert.deepEqual(unnamed, rounded)
+  assert.deepEqual(base64, rounded)
 })
 
-test('fewer dimensions are the first ones at unit length', async () => {
+test('fewer dimensions give the first ones at unit length', async () => {
   check(await embed({ dimensions: 128 }), texts, 128)
 })
 

@@ -7,12 +7,12 @@ from haystack.utils import Secret
 from tests.clients.conftest import MODEL
 
 
-def test_a_text_gives_the_golden_vector(url, golden):
+def test_text_embedder_gives_the_golden_vectors(url, golden):
     embedder = OpenAITextEmbedder(model=MODEL, api_base_url=url, api_key=Secret.from_token("none"))
     golden.check([embedder.run(text)["embedding"] for text in golden.texts[:10]])
 
 
-def test_documents_get_the_golden_vectors(url, golden):
+def test_document_embedder_gives_the_golden_vectors(url, golden):
     embedder = OpenAIDocumentEmbedder(model=MODEL, api_base_url=url, api_key=Secret.from_token("none"))
     documents = embedder.run([Document(content=text) for text in golden.texts])["documents"]
     golden.check([document.embedding for document in documents])

@@ -11,10 +11,10 @@ def model(url: str) -> OpenAILikeEmbedding:
     return OpenAILikeEmbedding(model_name=MODEL, api_base=url, api_key="none")
 
 
-def test_a_text_and_a_query_give_the_golden_vectors(model, golden):
+def test_text_and_query_give_the_golden_vectors(model, golden):
     golden.check([model.get_text_embedding(text) for text in golden.texts[:10]])
     golden.check([model.get_query_embedding(text) for text in golden.texts[:10]])
 
 
-def test_a_batch_gives_the_golden_vectors(model, golden):
+def test_batch_gives_the_golden_vectors(model, golden):
     golden.check(model.get_text_embedding_batch(golden.texts))

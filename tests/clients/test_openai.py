@@ -20,40 +20,40 @@ def client(url: str) -> Iterator[openai.OpenAI]:
 
 @pytest.mark.parametrize("options", [{}, {"encoding_format": "float"}, {"encoding_format": "base64"}])
 def test_every_encoding_gives_the_golden_vectors(client, golden, options):
-    answer = client.embeddings.create(model=MODEL, input=golden.texts, **options)
-    rows = [row.embedding for row in answer.data]
+    response = client.embeddings.create(model=MODEL, input=golden.texts, **options)
+    rows = [row.embedding for row in response.data]
     if options.get("encoding_format") == "base64":
         rows = [np.frombuffer(b64decode(row), "<f4") for row in rows]
     golden.check(rows)
-    assert [row.index for row in answer.data] == list(range(len(golden.texts)))
-    assert answer.model == MODEL
-    assert answer.usage.prompt_tokens == answer.usage.total_tokens > len(golden.texts)
+    assert [row.index for row in response.data] == list(range(len(golden.texts)))
+    assert response.model == MODEL
+    assert response.usage.prompt_tokens == response.usage.total_tokens > len(golden.texts)
 
 
-def test_the_async_client_gives_the_golden_vectors(url, golden):
-    async def ask() -> list[list[float]]:
+def test_async_client_gives_the_golden_vectors(url, golden):
+    async def embed_all() -> list[list[float]]:
         async with openai.AsyncOpenAI(base_url=url, api_key="none") as client:
-            asked = (client.embeddings.create(model=MODEL, input=text) for text in golden.texts[:10])
-            return [answer.data[0].embedding for answer in await asyncio.gather(*asked)]
+            requests = (client.embeddings.create(model=MODEL, input=text) for text in golden.texts[:10])
+            return [response.data[0].embedding for response in await asyncio.gather(*requests)]
 
-    golden.check(asyncio.run(ask()))
+    golden.check(asyncio.run(embed_all()))
 
 
-def test_the_api_documents_example_works_as_it_is(client, golden):
-    answer = client.embeddings.create(
+def test_api_documents_example_works_unchanged(client, golden):
+    response = client.embeddings.create(
         input="The food was delicious and the waiter...", model="text-embedding-ada-002", encoding_format="float"
     )
-    golden.check([answer.data[0].embedding])
+    golden.check([response.data[0].embedding])
 
 
-def test_fewer_dimensions_are_the_first_ones_at_unit_length(client, golden):
-    answer = client.embeddings.create(model=MODEL, input=golden.texts[0], dimensions=128)
+def test_fewer_dimensions_give_the_first_ones_at_unit_length(client, golden):
+    response = client.embeddings.create(model=MODEL, input=golden.texts[0], dimensions=128)
     for expected, tolerance in ((golden.served, 1e-6), (golden.vectors, 0.01)):
         first = expected[0, :128] / np.linalg.norm(expected[0, :128])
-        assert first @ answer.data[0].embedding == pytest.approx(1, abs=tolerance)
+        assert first @ response.data[0].embedding == pytest.approx(1, abs=tolerance)
 
 
-def test_the_raw_response_says_which_model_made_it_and_how_long_it_took(client, golden):
+def test_raw_response_headers_name_the_models_digest_and_the_timings(client, golden):
     response = client.embeddings.with_raw_response.create(model=MODEL, input=golden.texts[0])
     assert response.headers["x-model-digest"] == client.models.retrieve(MODEL).digest
     assert response.headers["x-request-id"]
@@ -61,14 +61,14 @@ def test_the_raw_response_says_which_model_made_it_and_how_long_it_took(client, 
     golden.check([response.parse().data[0].embedding])
 
 
-# The client's own first delays are shorter than a second, and it takes `retry-after: 0` for none given.
-@pytest.mark.parametrize("refusals", [[429], [503], [503, 429]])
-def test_a_refused_request_is_retried_when_the_answer_says(relay, golden, refusals):
-    relay.refusals[:] = refusals
+# The client's default first delay is under a second, and it treats `retry-after: 0` as absent.
+@pytest.mark.parametrize("errors", [[429], [503], [503, 429]])
+def test_rejected_request_is_retried_after_the_retry_after_header(relay, golden, errors):
+    relay.errors[:] = errors
     with openai.OpenAI(base_url=relay.url, api_key="none") as client:
-        answer = client.embeddings.create(model=MODEL, input=golden.texts[0])
-    golden.check([answer.data[0].embedding])
-    assert len(relay.times) == len(refusals) + 1
+        response = client.embeddings.create(model=MODEL, input=golden.texts[0])
+    golden.check([response.data[0].embedding])
+    assert len(relay.times) == len(errors) + 1
     assert all(later - earlier >= 1 for earlier, later in pairwise(relay.times))
 
 

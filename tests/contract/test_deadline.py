@@ -1,4 +1,4 @@
-"""A model that is too slow for what was asked: the caller is told in time, and the next request is right."""
+"""A model too slow for its request: the caller gets an error in time, and the next request succeeds."""
 
 import json
 import time
@@ -20,16 +20,16 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz"
 TEXTS = [f"{first} {second}" for first in LETTERS for second in LETTERS]
 
 
-class Slow:
-    """Stands before a real session, and takes so many seconds for a token more than it."""
+class SlowSession:
+    """Wraps a real session and adds `seconds_per_token` to the deadline's clock."""
 
     def __init__(self, session, seconds_per_token: float, monkeypatch) -> None:
-        self._session, self._seconds, self._late = session, seconds_per_token, 0.0
+        self._session, self._seconds, self._delay = session, seconds_per_token, 0.0
         real = time.monotonic
-        monkeypatch.setattr("handler.embedding.deadline.time.monotonic", lambda: real() + self._late)
+        monkeypatch.setattr("handler.embedding.deadline.time.monotonic", lambda: real() + self._delay)
 
     def run(self, token_ids):
-        self._late += self._seconds * token_ids.size
+        self._delay += self._seconds * token_ids.size
         return self._session.run(token_ids)
 
 
@@ -38,39 +38,38 @@ def embedder():
     return tiny.embedder(replace(SETTINGS, workers=1))
 
 
-def ask(embedder: Embedder, texts: list[str]) -> dict[str, Any]:
+def post(embedder: Embedder, texts: list[str]) -> dict[str, Any]:
     app = create_app(SETTINGS, Catalog.of([embedder], SETTINGS))
-    asked = event("http-api-2.0", json.dumps({"model": "tiny", "input": texts}))
-    return Mangum(app, lifespan="off")(asked, context())
+    request_event = event("http-api-2.0", json.dumps({"model": "tiny", "input": texts}))
+    return Mangum(app, lifespan="off")(request_event, context())
 
 
-def test_hopeless_work_is_refused_with_what_would_fit(embedder, monkeypatch):
-    plain = embedder._session
-    embedder._session = Slow(plain, 28 / (4 * len(TEXTS)) * 10, monkeypatch)  # ten times too slow
-    answer = ask(embedder, TEXTS)
-    assert answer["statusCode"] == 400
-    error = content(answer)["error"]
+def test_request_too_slow_for_the_deadline_is_rejected_with_how_many_inputs_fit(embedder, monkeypatch):
+    session = embedder._session
+    embedder._session = SlowSession(session, 28 / (4 * len(TEXTS)) * 10, monkeypatch)  # ten times too slow
+    response = post(embedder, TEXTS)
+    assert response["statusCode"] == 400
+    error = content(response)["error"]
     assert (error["param"], error["code"]) == ("input", "request_too_long")
     fitting = int(error["message"].partition("about ")[2].partition(" ")[0])
     assert len(TEXTS) // 20 < fitting < len(TEXTS) // 10
-    assert ask(embedder, TEXTS[:fitting])["statusCode"] == 200
-    embedder._session = plain
-    vectors = [each["embedding"] for each in content(ask(embedder, TEXTS))["data"]]
+    assert post(embedder, TEXTS[:fitting])["statusCode"] == 200
+    embedder._session = session
+    vectors = [each["embedding"] for each in content(post(embedder, TEXTS))["data"]]
     np.testing.assert_array_equal(np.array(vectors, np.float32), embedder.embed(TEXTS).vectors)
 
 
-def test_what_a_slow_load_left_no_time_for_is_put_off(embedder, monkeypatch):
-    slow = Slow(embedder._session, 10 / (4 * len(TEXTS)), monkeypatch)  # ten seconds in all
-
+def test_request_delayed_by_a_slow_load_gets_a_503(embedder, monkeypatch):
+    slow = SlowSession(embedder._session, 10 / (4 * len(TEXTS)), monkeypatch)  # ten seconds in total
     embedder._session = slow
     get = Catalog.get
 
     def load(catalog: Catalog, name: str) -> Embedder:
-        slow._late += 20
+        slow._delay += 20
         return get(catalog, name)
 
     monkeypatch.setattr(Catalog, "get", load)
-    answer = ask(embedder, TEXTS)
-    assert answer["statusCode"] == 503
-    assert int(headers(answer)["retry-after"]) >= 1
-    assert content(answer)["error"]["type"] == "server_error"
+    response = post(embedder, TEXTS)
+    assert response["statusCode"] == 503
+    assert int(headers(response)["retry-after"]) >= 1
+    assert content(response)["error"]["type"] == "server_error"

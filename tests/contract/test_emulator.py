@@ -1,7 +1,8 @@
-"""The function as Lambda runs it: the emulator around the working copy or, with --image, around its image."""
+"""The function under Lambda's Runtime Interface Emulator: the working copy or, with --image, the image."""
 
 import base64
 import json
+import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from functools import partial
@@ -18,7 +19,7 @@ from tests.events import KINDS, content, event, headers
 
 MODEL = "all-MiniLM-L6-v2"
 TEXTS = ["The food was delicious and the waiter...", "Größe, 大小, размер, 🍜", "a " * 200]
-KEY, MARKER = "sk-plughmarker", "xyzzymarker"
+KEY, MARKER = "sk-plughmarker-of-the-emulator", "xyzzymarker"
 Start = Callable[..., AbstractContextManager[Function]]
 
 
@@ -45,32 +46,43 @@ def body(value: object, **fields: object) -> str:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("encode", [str, str.encode], ids=["text", "base64"])
-def test_vectors_are_those_of_this_process_bit_for_bit(function, embedder, kind, encode):
-    answer = function.invoke(event(kind, encode(body(TEXTS, encoding_format="base64"))))
-    assert answer["statusCode"] == 200
-    assert headers(answer)["x-model-digest"] == f"sha256:{embedder.digest}"
+def test_vectors_match_those_of_this_process_bit_for_bit(function, embedder, kind, encode):
+    response = function.invoke(event(kind, encode(body(TEXTS, encoding_format="base64"))))
+    assert response["statusCode"] == 200
+    assert headers(response)["x-model-digest"] == f"sha256:{embedder.digest}"
     expected = embedder.embed(TEXTS)
-    vectors = [np.frombuffer(base64.b64decode(item["embedding"]), "<f4") for item in content(answer)["data"]]
+    vectors = [np.frombuffer(base64.b64decode(item["embedding"]), "<f4") for item in content(response)["data"]]
     np.testing.assert_array_equal(vectors, expected.vectors)
-    assert content(answer)["usage"]["prompt_tokens"] == expected.tokens
+    assert content(response)["usage"]["prompt_tokens"] == expected.tokens
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_wrong_input_is_a_clear_error(function, kind):
-    answer = function.invoke(event(kind, body(["fine", ""])))
-    assert (answer["statusCode"], content(answer)["error"]["param"]) == (400, "input.1")
+def test_invalid_requests_get_client_errors(function, kind):
+    response = function.invoke(event(kind, body(["fine", ""])))
+    assert (response["statusCode"], content(response)["error"]["param"]) == (400, "input.1")
     assert function.invoke(event(kind, b"\xff\x00\xfe"))["statusCode"] == 400
     assert function.invoke(event(kind, body("x"), method="DELETE"))["statusCode"] == 405
     assert function.invoke(event(kind, path="/nothing", method="GET"))["statusCode"] == 404
     assert function.invoke(event(kind, path="/health", method="GET"))["statusCode"] == 200
 
 
-def test_the_largest_answers_fit(function):
-    answer = function.invoke(event("http-api-2.0", body(["x"] * 2048, encoding_format="base64")))
-    assert (answer["statusCode"], len(content(answer)["data"])) == (200, 2048)
+def test_largest_response_fits(function):
+    response = function.invoke(event("http-api-2.0", body(["x"] * 2048, encoding_format="base64")))
+    assert (response["statusCode"], len(content(response)["data"])) == (200, 2048)
 
 
-def test_every_line_of_the_log_is_json_and_the_first_is_the_cold_start(start):
+def test_floats_of_more_digits_than_estimated_are_rejected_with_how_many_vectors_fit(function):
+    rejected = function.invoke(event("http-api-2.0", body(["we"] * 1313, encoding_format="float")))
+    assert (rejected["statusCode"], content(rejected)["error"]["code"]) == (400, "response_too_large")
+    floats, base64s = map(int, re.findall(r"(\d+)(?: fit| with)", content(rejected)["error"]["message"]))
+    assert 1250 < floats < 1313
+    assert base64s == 2048
+    for encoding_format, inputs in (("float", floats), ("base64", base64s)):
+        response = function.invoke(event("http-api-2.0", body(["we"] * inputs, encoding_format=encoding_format)))
+        assert (response["statusCode"], len(content(response)["data"])) == (200, inputs)
+
+
+def test_log_lines_are_json_and_the_first_reports_the_cold_start(start):
     with start(AUTH_MODE="none") as function:
         function.invoke(event("http-api-2.0", body("x")))
     cold, request = function.records()
@@ -80,25 +92,25 @@ def test_every_line_of_the_log_is_json_and_the_first_is_the_cold_start(start):
     assert (request["Requests"], request["Tokens"], request["service"]) == ([1], [3], FUNCTION)
 
 
-def test_keys_let_their_holders_in_and_only_their_names_are_left_behind(start):
+def test_keys_are_accepted_and_only_their_names_are_logged(start):
     with start(API_KEYS=f"alice:{digest_of(KEY)}") as function:
         allowed = function.invoke(event("http-api-2.0", body(MARKER), authorization=f"Bearer {KEY}"))
-        refused = function.invoke(event("http-api-2.0", body(MARKER), authorization=f"Bearer {KEY}x"))
-        wrong = function.invoke(event("http-api-2.0", body([MARKER, ""]), authorization=f"Bearer {KEY}"))
+        rejected = function.invoke(event("http-api-2.0", body(MARKER), authorization=f"Bearer {KEY}x"))
+        invalid = function.invoke(event("http-api-2.0", body([MARKER, ""]), authorization=f"Bearer {KEY}"))
         health = function.invoke(event("http-api-2.0", path="/health", method="GET"))
-    answers = [allowed, refused, wrong, health]
-    assert [answer["statusCode"] for answer in answers] == [200, 401, 400, 200]
-    left = function.log_path.read_text() + json.dumps(answers)
-    assert KEY not in left
-    assert MARKER not in left
+    responses = [allowed, rejected, invalid, health]
+    assert [response["statusCode"] for response in responses] == [200, 401, 400, 200]
+    visible = function.log_path.read_text() + json.dumps(responses)
+    assert KEY not in visible
+    assert MARKER not in visible
     assert [line.get("key") for line in function.records()] == [None, "alice", None, "alice", None]
 
 
-def test_without_a_key_everybody_is_refused(start):
+def test_without_configured_keys_every_request_is_rejected(start):
     with start() as function:
-        answer = function.invoke(event("http-api-2.0", body("x"), authorization=f"Bearer {KEY}"))
-    assert answer["statusCode"] == 401
-    assert "No API key is configured" in content(answer)["error"]["message"]
+        response = function.invoke(event("http-api-2.0", body("x"), authorization=f"Bearer {KEY}"))
+    assert response["statusCode"] == 401
+    assert "No API key is configured" in content(response)["error"]["message"]
 
 
 @pytest.mark.parametrize(
@@ -110,14 +122,14 @@ def test_without_a_key_everybody_is_refused(start):
         ({"MODELS": "no such reference"}, "which is not a reference"),
     ],
 )
-def test_a_function_that_cannot_start_answers_503_and_says_why_in_its_log(start, settings, cause):
+def test_function_that_cannot_start_responds_503_and_logs_the_cause(start, settings, cause):
     with start(AUTH_MODE="none", **settings) as function:
-        answers = [function.invoke(event("http-api-2.0", body("x"))) for _ in range(2)]
-    assert [answer["statusCode"] for answer in answers] == [503, 503]
-    assert all(1 <= int(headers(answer)["retry-after"]) <= 30 for answer in answers)
-    assert content(answers[0])["error"]["code"] == "unavailable"
-    said, counted, *requests = function.records()
-    assert cause in said["message"]
-    assert counted["ModelLoadFailures"] == [1]
+        responses = [function.invoke(event("http-api-2.0", body("x"))) for _ in range(2)]
+    assert [response["statusCode"] for response in responses] == [503, 503]
+    assert all(1 <= int(headers(response)["retry-after"]) <= 30 for response in responses)
+    assert content(responses[0])["error"]["code"] == "unavailable"
+    error, metric, *requests = function.records()
+    assert cause in error["message"]
+    assert metric["ModelLoadFailures"] == [1]
     assert [line["error_code"] for line in requests] == ["unavailable", "unavailable"]
     assert KEY not in function.log_path.read_text()

@@ -1,4 +1,4 @@
-"""Models from S3 in the function as Lambda runs it: the working copy or, with --image, the image in its container."""
+"""Models from S3 under Lambda's Runtime Interface Emulator: the working copy or, with --image, the image."""
 
 import json
 import subprocess
@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from tests import s3 as servers
+from tests import s3 as s3_server
 from tests import tiny
 from tests.emulator import run
 from tests.events import content, event, headers
@@ -19,12 +19,12 @@ BUNDLED = "all-MiniLM-L6-v2"
 
 @pytest.fixture(scope="module")
 def s3(request) -> Iterator[S3]:
-    """Serve where the function can reach it: on loopback, or on the bridge that containers have."""
+    """Serve S3 on an address that the function can reach: loopback, or the gateway of Docker's bridge network."""
     host = "127.0.0.1"
     if request.config.getoption("--image"):
         gateway = ["docker", "network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}"]
         host = subprocess.check_output(gateway, text=True).strip()
-    with servers.serve(host) as server:
+    with s3_server.serve(host) as server:
         yield server
 
 
@@ -45,13 +45,13 @@ def start(request, tmp_path, s3):
     )
 
 
-def ask(model: str) -> dict[str, object]:
+def embedding_event(model: str) -> dict[str, object]:
     return event("http-api-2.0", json.dumps({"model": model, "input": "the food", "encoding_format": "float"}))
 
 
-def test_the_default_comes_from_the_bucket_and_the_bundled_model_when_it_is_asked_for(start, pinned):
+def test_default_model_loads_from_s3_and_the_bundled_one_when_first_requested(start, pinned):
     with start(MODELS=f"{pinned},{BUNDLED}") as function:
-        first, bundled = function.invoke(ask("tiny")), function.invoke(ask(BUNDLED))
+        first, bundled = function.invoke(embedding_event("tiny")), function.invoke(embedding_event(BUNDLED))
     assert headers(first)["x-model-digest"] == pinned.partition("@")[2]
     assert "artifacts;" in headers(first)["server-timing"]
     vector = np.array(content(first)["data"][0]["embedding"], np.float32)
@@ -68,21 +68,21 @@ def test_the_default_comes_from_the_bucket_and_the_bundled_model_when_it_is_aske
         ("s3://no-such-bucket/models/tiny", "the bucket does not exist"),
     ],
 )
-def test_what_cannot_be_had_is_503_one_line_and_a_metric(start, pinned, reference, cause):
+def test_unavailable_model_gets_503_one_log_line_and_a_metric(start, pinned, reference, cause):
     assert pinned
     with start(MODELS=reference) as function:
-        answers = [function.invoke(ask("never")) for _ in range(2)]
+        responses = [function.invoke(embedding_event("never")) for _ in range(2)]
         health = function.invoke(event("http-api-2.0", path="/health", method="GET"))
-    assert [answer["statusCode"] for answer in (*answers, health)] == [503, 503, 200]
-    assert 1 <= int(headers(answers[0])["retry-after"]) <= 60
-    said = [line for line in function.records() if "message" in line]
-    assert cause in said[0]["message"]
-    assert reference in said[0]["message"]
-    assert [line["ModelLoadFailures"] for line in function.records() if "ModelLoadFailures" in line] == [[1]] * len(
-        said
-    )
+    assert [response["statusCode"] for response in (*responses, health)] == [503, 503, 200]
+    assert 1 <= int(headers(responses[0])["retry-after"]) <= 60
+    errors = [line for line in function.records() if "message" in line]
+    assert cause in errors[0]["message"]
+    assert reference in errors[0]["message"]
+    failures = [line["ModelLoadFailures"] for line in function.records() if "ModelLoadFailures" in line]
+    assert failures == [[1]] * len(errors)
 
 
-def test_with_a_second_model_that_cannot_be_had_the_first_one_serves(start):
+def test_unavailable_second_model_does_not_affect_the_first(start):
     with start(MODELS=f"{BUNDLED},s3://{BUCKET}/models/never") as function:
-        assert [function.invoke(ask(model))["statusCode"] for model in (BUNDLED, "never", BUNDLED)] == [200, 503, 200]
+        responses = [function.invoke(embedding_event(model)) for model in (BUNDLED, "never", BUNDLED)]
+    assert [response["statusCode"] for response in responses] == [200, 503, 200]

@@ -1,4 +1,4 @@
-"""Whatever is sent, the answer is OpenAI's envelope: never a 422, never a bare 500."""
+"""Every error response has OpenAI's envelope: never a 422, never a bare 500."""
 
 import json
 
@@ -43,7 +43,7 @@ def error_of(response: httpx2.Response) -> dict[str, str | None]:
         ([], None),
     ],
 )
-def test_a_bad_request_is_400_and_says_where(client, body, param):
+def test_invalid_request_gets_a_400_that_names_the_parameter(client, body, param):
     response = client.post("/v1/embeddings", json=body)
     assert response.status_code == 400
     error = error_of(response)
@@ -52,19 +52,19 @@ def test_a_bad_request_is_400_and_says_where(client, body, param):
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff\xfe", b"[" * 100_000, b"1" * 10_000])
-def test_what_is_not_json_is_400(client, body):
+def test_invalid_json_gets_a_400(client, body):
     response = client.post("/v1/embeddings", content=body)
     assert response.status_code == 400
     assert error_of(response)["code"] in {"invalid_json", "invalid_type"}
 
 
-def test_the_longest_text_and_the_largest_request_are_served(client):
+def test_longest_text_and_largest_batch_are_served(client):
     assert client.post("/v1/embeddings", json={"model": "tiny", "input": "a " * 14}).status_code == 200
     assert len(client.post("/v1/embeddings", json={"model": "tiny", "input": ["a"] * 2048}).json()["data"]) == 2048
 
 
 @pytest.mark.parametrize("content_type", ["application/json", "text/plain", "application/x-www-form-urlencoded", None])
-def test_json_is_read_under_any_content_type(client, content_type):
+def test_body_is_parsed_as_json_with_any_content_type(client, content_type):
     headers = {"content-type": content_type} if content_type else {}
     body = json.dumps({"model": "tiny", "input": "a"}).encode()
     assert client.post("/v1/embeddings", content=body, headers=headers).status_code == 200
@@ -79,13 +79,13 @@ def test_json_is_read_under_any_content_type(client, content_type):
         ("GET", "/v1/models/nope", 404),
     ],
 )
-def test_the_frameworks_refusals_are_in_the_envelope_too(client, method, path, status):
+def test_framework_errors_have_the_envelope(client, method, path, status):
     response = client.request(method, path)
     assert response.status_code == status
     assert error_of(response)["type"] == "invalid_request_error"
 
 
-def test_health_says_nothing_of_the_model(client):
+def test_health_reveals_nothing_about_the_model(client):
     assert client.get("/health").json() == {"status": "ok"}
 
 
@@ -97,7 +97,7 @@ def broken_app(monkeypatch) -> FastAPI:
     return create_app(settings, Catalog.of([embedder], settings))
 
 
-def test_what_nobody_expected_is_the_documents_500_and_one_log_record(broken_app, caplog):
+def test_unexpected_error_gets_the_documented_500_and_one_log_record(broken_app, caplog):
     with serve(broken_app) as address:
         response = httpx2.post(f"{address}/v1/embeddings", json={"model": "tiny", "input": "secret text"})
     assert response.status_code == 500

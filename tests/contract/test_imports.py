@@ -1,4 +1,4 @@
-"""What importing the code does, in a process of its own: nothing, but for main.py."""
+"""Effects of imports, each in a new process: only main.py has any."""
 
 import os
 import subprocess
@@ -6,14 +6,14 @@ import sys
 
 from handler.artifacts.resolver import load
 from handler.settings import Settings
-from tests.unit.test_architecture import HANDLER, MODULES, name_of
+from tests.unit.test_architecture import HANDLER, MODULES, module_name
 
 
-def test_nothing_but_main_has_effects_at_import():
-    modules = [name_of(path) for path in MODULES if path.stem != "main"]
+def test_only_main_has_effects_at_import():
+    modules = [module_name(path) for path in MODULES if path.stem != "main"]
     script = f"""
 import builtins, importlib, threading
-import fastapi, mangum, numpy, onnxruntime, orjson, tokenizers, uvicorn  # their effects are theirs
+import fastapi, mangum, numpy, onnxruntime, orjson, tokenizers, uvicorn  # effects of libraries do not count
 threads, opened, real = threading.active_count(), [], builtins.open
 builtins.open = lambda file, *rest, **more: opened.append(file) or real(file, *rest, **more)
 for module in {modules}:
@@ -27,7 +27,7 @@ assert not opened, opened
     assert done.returncode == 0, done.stderr
 
 
-def test_onnx_runtime_reports_to_nobody(tmp_path):
+def test_onnx_runtime_sends_no_telemetry(tmp_path):
     script = """
 import os
 import numpy
@@ -35,12 +35,12 @@ threads = len(os.listdir("/proc/self/task"))
 import handler.embedding.inference
 assert len(os.listdir("/proc/self/task")) == threads, "a thread was started"
 """
-    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}  # no CI, which would silence it too
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}  # without CI, which would disable telemetry too
     subprocess.run([sys.executable, "-c", script], cwd=HANDLER.parent, env=environment, check=True)
-    assert not list(tmp_path.iterdir())  # its device id would be here
+    assert not list(tmp_path.iterdir())  # telemetry would store its device ID here
 
 
-def test_a_pinned_model_of_the_image_needs_neither_boto3_nor_s3():
+def test_pinned_bundled_model_needs_neither_boto3_nor_s3():
     digest = load("all-MiniLM-L6-v2", Settings()).digest
     script = """
 import sys
@@ -56,13 +56,13 @@ assert not {"boto3", "botocore.session"} & set(sys.modules)
     subprocess.run([sys.executable, "-c", script], cwd=HANDLER.parent, env=environment, check=True)
 
 
-def test_a_cold_start_pays_for_nothing_it_does_not_use():
+def test_cold_start_neither_imports_pydantic_v1_nor_starts_openblas_threads():
     threads = "import os, numpy; assert len(os.listdir('/proc/self/task')) == 1, 'OpenBLAS has threads again: 20 ms'"
     script = f"""
 import subprocess, sys
 import handler.main
 assert "pydantic.v1" not in sys.modules, "FastAPI imports it for the first argument of a route: 20 ms"
-subprocess.run([sys.executable, "-c", {threads!r}], check=True)  # in the environment that main.py makes for itself
+subprocess.run([sys.executable, "-c", {threads!r}], check=True)  # in the environment that main.py sets up
 """
     environment = {"PATH": os.environ["PATH"], "AUTH_MODE": "none"}
     subprocess.run([sys.executable, "-c", script], cwd=HANDLER.parent, env=environment, check=True)

@@ -1,4 +1,4 @@
-"""The official client against the app on a loopback port."""
+"""The official client, against the app over loopback."""
 
 from base64 import b64decode
 from collections.abc import Iterator
@@ -24,39 +24,39 @@ def expected() -> np.ndarray:
 
 
 @pytest.mark.parametrize("options", [{}, {"encoding_format": "float"}, {"encoding_format": "base64"}])
-def test_every_encoding_carries_the_same_vectors(openai_client, expected, options):
-    answer = openai_client.embeddings.create(model="tiny", input=TEXTS, **options)
-    rows = [row.embedding for row in answer.data]
+def test_every_encoding_gives_the_same_vectors(openai_client, expected, options):
+    response = openai_client.embeddings.create(model="tiny", input=TEXTS, **options)
+    rows = [row.embedding for row in response.data]
     if options.get("encoding_format") == "base64":
         rows = [np.frombuffer(b64decode(row), "<f4") for row in rows]
     np.testing.assert_array_equal(np.array(rows, np.float32), expected)
-    assert [row.index for row in answer.data] == [0, 1, 2]
-    assert answer.model == "tiny"
-    assert (answer.usage.prompt_tokens, answer.usage.total_tokens) == (13, 13)
+    assert [row.index for row in response.data] == [0, 1, 2]
+    assert response.model == "tiny"
+    assert (response.usage.prompt_tokens, response.usage.total_tokens) == (13, 13)
 
 
-def test_token_ids_give_the_texts_vector(openai_client, expected):
+def test_native_token_ids_give_the_vector_of_their_text(openai_client, expected):
     ids = [tiny.OPENING, *map(tiny.WORDS.index, "abc"), tiny.CLOSING]
     for given in (ids, [ids]):
         (row,) = openai_client.embeddings.create(model="tiny", input=given).data
         np.testing.assert_array_equal(np.array(row.embedding, np.float32), expected[1])
 
 
-def test_dimensions(openai_client):
+def test_dimensions_are_applied_and_validated(openai_client):
     assert len(openai_client.embeddings.create(model="tiny", input="a", dimensions=8).data[0].embedding) == 8
-    with pytest.raises(openai.BadRequestError, match="not between 1 and 32") as refused:
+    with pytest.raises(openai.BadRequestError, match="not between 1 and 32") as raised:
         openai_client.embeddings.create(model="tiny", input="a", dimensions=33)
-    assert refused.value.param == "dimensions"
+    assert raised.value.param == "dimensions"
 
 
-def test_an_alias_is_answered_by_the_model_it_stands_for(openai_client):
+def test_alias_resolves_to_its_model(openai_client):
     assert openai_client.embeddings.create(model="text-embedding-ada-002", input="a").model == "tiny"
 
 
-def test_an_unknown_model_is_not_found(openai_client):
-    with pytest.raises(openai.NotFoundError, match="model not found") as refused:
+def test_unknown_model_is_not_found(openai_client):
+    with pytest.raises(openai.NotFoundError, match="model not found") as raised:
         openai_client.embeddings.create(model="nope", input="a")
-    assert refused.value.code == "model_not_found"
+    assert raised.value.code == "model_not_found"
 
 
 def test_models_are_listed_with_their_aliases(openai_client):
@@ -68,7 +68,7 @@ def test_models_are_listed_with_their_aliases(openai_client):
     assert (described["root"], described["dimensions"], described["max_tokens"]) == ("tiny", 32, 16)
 
 
-def test_a_response_says_which_model_made_it_and_how_long_it_took(openai_client):
+def test_response_headers_name_the_models_digest_and_the_timings(openai_client):
     headers = openai_client.embeddings.with_raw_response.create(model="tiny", input="a").headers
     assert headers["x-model-digest"] == f"sha256:{tiny.artifacts().digest}"
     assert headers["x-request-id"]

@@ -1,4 +1,4 @@
-"""The service's own OpenAPI document against the API document that it implements, and against itself."""
+"""The service's OpenAPI document, compared with the API document that it implements and with the service."""
 
 import json
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ def document(client) -> dict[str, Any]:
 
 
 def canonical(schema: dict[str, Any], document: dict[str, Any]) -> Any:
-    """Return what a schema means, however it says so: alternatives as a set, references followed, prose left out."""
+    """Normalize a schema for comparison: resolve references, make alternatives a set, drop descriptions."""
     if "$ref" in schema:
         return canonical(at(document, schema["$ref"].removeprefix("#/").split("/")), document)
     alternatives = schema.get("oneOf") or schema.get("anyOf")
@@ -47,7 +47,7 @@ def at(document: dict[str, Any], path: Sequence[str]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("path", [REQUEST, RESPONSE], ids=["request", "response"])
-def test_the_schemas_are_the_api_documents(document, path):
+def test_schemas_match_the_api_document(document, path):
     ours, theirs = (canonical(at(each, path), each) for each in (document, API_DOCUMENT))
     *head, our_properties = ours
     *their_head, their_properties = theirs
@@ -56,7 +56,7 @@ def test_the_schemas_are_the_api_documents(document, path):
     assert {name for name, _ in our_properties - their_properties} <= {"input_type"}
 
 
-def test_statuses_and_examples_are_the_api_documents_and_more(document):
+def test_statuses_and_examples_include_those_of_the_api_document(document):
     ours, theirs = (at(each, POST) for each in (document, API_DOCUMENT))
     assert set(theirs["responses"]) < set(ours["responses"])
     assert (
@@ -70,12 +70,12 @@ def test_statuses_and_examples_are_the_api_documents_and_more(document):
     assert ours["requestBody"]["required"] is theirs["requestBody"]["required"] is True
 
 
-def test_the_example_works_when_pasted(document, client):
+def test_example_request_works(document, client):
     response = client.post("/v1/embeddings", json=document["components"]["schemas"]["EmbeddingRequest"]["example"])
     assert response.status_code == 200
 
 
-def test_every_operation_says_what_it_refuses(document):
+def test_every_operation_documents_its_errors(document):
     for operations in document["paths"].values():
         for operation in operations.values():
             assert {"200", "405", "500"} <= set(operation["responses"])

@@ -1,4 +1,4 @@
-"""Base URLs as people write them, and web pages that call from elsewhere."""
+"""Variants of the base URL, and cross-origin requests of web pages."""
 
 from collections.abc import Iterator
 
@@ -7,12 +7,13 @@ import pytest
 from mangum import Mangum
 
 from handler.api.app import create_app
+from handler.lambda_events import LambdaHandler
 from handler.models.catalog import Catalog
 from handler.settings import Settings
 from tests import tiny
 from tests.conftest import serve
 from tests.contract.test_lambda import BODY, CONTEXT
-from tests.events import event
+from tests.events import KINDS, event
 
 ORIGIN = "https://example.com"
 
@@ -21,7 +22,7 @@ ORIGIN = "https://example.com"
     "path",
     ["/v1/embeddings", "/embeddings", "/v1/v1/embeddings", "/v1/embeddings/", "/embeddings/", "//v1//embeddings"],
 )
-def test_every_spelling_of_the_path_is_the_route_itself(client, path):
+def test_variants_of_the_embeddings_path_reach_the_route(client, path):
     response = client.post(path, content=BODY, follow_redirects=False)
     assert response.status_code == 200
 
@@ -29,7 +30,7 @@ def test_every_spelling_of_the_path_is_the_route_itself(client, path):
 @pytest.mark.parametrize(
     "path", ["/models", "/v1/models/", "/v1/v1/models", "/models/tiny", "/v1/models/someone/tiny/"]
 )
-def test_models_too(client, path):
+def test_variants_of_the_models_paths_reach_their_routes(client, path):
     assert client.get(path, follow_redirects=False).status_code == 200
 
 
@@ -38,21 +39,41 @@ def test_other_paths_are_not_found(client, path):
     assert client.post(path, content=BODY).status_code in {404, 405}
 
 
+HEADS = [("/health", 200), ("/models/", 200), ("/v1/models/tiny", 200), ("/openapi.json", 200)]
+HEADS += [("/v1/embeddings", 405), ("/v1/models/nope", 404), ("/nope", 404)]
+
+
+@pytest.mark.parametrize(("path", "status"), HEADS)
+def test_head_is_get_without_the_body(client, path, status):
+    got, head = client.get(path), client.head(path)
+    for response in (got, head):
+        del response.headers["x-request-id"], response.headers["date"]
+    assert (head.status_code, head.headers, head.content) == (status, got.headers, b"")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("path", "status"), HEADS)
+def test_head_is_get_without_the_body_in_events_too(app, kind, path, status):
+    got, head = (LambdaHandler(app)(event(kind, method=method, path=path), CONTEXT) for method in ("GET", "HEAD"))
+    assert head == {**got, "body": ""}
+    assert head["statusCode"] == status
+
+
 @pytest.mark.parametrize("path", ["/prod/v1/embeddings", "/prod/embeddings"])
-def test_a_named_stage_is_not_part_of_the_path(app, path):
-    asked = event("http-api-2.0", BODY, path=path)
-    asked["requestContext"]["stage"] = "prod"
-    assert Mangum(app, lifespan="off")(asked, CONTEXT)["statusCode"] == 200
+def test_stage_prefix_is_removed_from_the_path(app, path):
+    request_event = event("http-api-2.0", BODY, path=path)
+    request_event["requestContext"]["stage"] = "prod"
+    assert Mangum(app, lifespan="off")(request_event, CONTEXT)["statusCode"] == 200
 
 
-def test_a_path_that_only_begins_like_the_stage_is_left_alone(app):
-    asked = event("http-api-2.0", BODY, path="/prodembeddings")
-    asked["requestContext"]["stage"] = "prod"
-    assert Mangum(app, lifespan="off")(asked, CONTEXT)["statusCode"] == 404
+def test_path_that_merely_starts_with_the_stages_name_is_unchanged(app):
+    request_event = event("http-api-2.0", BODY, path="/prodembeddings")
+    request_event["requestContext"]["stage"] = "prod"
+    assert Mangum(app, lifespan="off")(request_event, CONTEXT)["statusCode"] == 404
 
 
 @pytest.fixture(scope="module")
-def open_client() -> Iterator[httpx2.Client]:
+def cors_client() -> Iterator[httpx2.Client]:
     settings = Settings(cors_origins=(ORIGIN,), auth_mode="none")
     with (
         serve(create_app(settings, Catalog.of([tiny.embedder(settings)], settings))) as url,
@@ -61,38 +82,43 @@ def open_client() -> Iterator[httpx2.Client]:
         yield http
 
 
-def test_without_a_setting_no_origin_is_allowed(client):
+def test_no_origin_is_allowed_by_default(client):
     response = client.post("/v1/embeddings", content=BODY, headers={"origin": ORIGIN})
     assert "access-control-allow-origin" not in response.headers
 
 
-def test_a_preflight_allows_what_openais_clients_send(open_client):
-    wanted = "authorization, content-type, x-stainless-lang, x-stainless-retry-count"
-    headers = {"origin": ORIGIN, "access-control-request-method": "POST", "access-control-request-headers": wanted}
-    response = open_client.options("/v1/embeddings", headers=headers)
+def test_preflight_allows_the_headers_of_openais_clients(cors_client):
+    request_headers = "authorization, content-type, x-stainless-lang, x-stainless-retry-count"
+    headers = {
+        "origin": ORIGIN,
+        "access-control-request-method": "POST",
+        "access-control-request-headers": request_headers,
+    }
+    response = cors_client.options("/v1/embeddings", headers=headers)
     assert response.status_code == 200
     assert response.headers["access-control-allow-origin"] == ORIGIN
     assert response.headers["x-request-id"]
-    assert set(wanted.split(", ")) <= set(response.headers["access-control-allow-headers"].split(", "))
+    assert set(request_headers.split(", ")) <= set(response.headers["access-control-allow-headers"].split(", "))
 
 
 @pytest.mark.parametrize(("body", "status"), [(BODY, 200), ("{", 400)])
-def test_real_responses_name_the_origin_errors_too(open_client, body, status):
-    response = open_client.post("/v1/embeddings", content=body, headers={"origin": ORIGIN})
+def test_responses_and_errors_carry_cors_headers(cors_client, body, status):
+    response = cors_client.post("/v1/embeddings", content=body, headers={"origin": ORIGIN})
     assert response.status_code == status
     assert response.headers["access-control-allow-origin"] == ORIGIN
-    assert "x-request-id" in response.headers["access-control-expose-headers"]
+    exposed = set(response.headers["access-control-expose-headers"].split(", "))
+    assert {"x-request-id", "retry-after", "x-should-retry"} <= exposed
 
 
-def test_even_the_500_of_a_crash_names_the_origin(open_client, monkeypatch):
+def test_unexpected_error_response_carries_cors_headers(cors_client, monkeypatch):
     monkeypatch.setattr("handler.embedding.embedder.l2_normalize", lambda _: 1 / 0)
-    response = open_client.post("/v1/embeddings", content=BODY, headers={"origin": ORIGIN})
+    response = cors_client.post("/v1/embeddings", content=BODY, headers={"origin": ORIGIN})
     assert response.status_code == 500
     assert response.headers["access-control-allow-origin"] == ORIGIN
     assert response.headers["x-request-id"]
     assert response.json()["error"]["message"] == "Unexpected internal server error occurred"
 
 
-def test_another_origin_is_not_allowed(open_client):
-    response = open_client.post("/v1/embeddings", content=BODY, headers={"origin": "https://elsewhere.example"})
+def test_other_origins_are_not_allowed(cors_client):
+    response = cors_client.post("/v1/embeddings", content=BODY, headers={"origin": "https://elsewhere.example"})
     assert "access-control-allow-origin" not in response.headers

@@ -1,4 +1,4 @@
-"""Publishing to a real S3 server, interrupted, repeated and twice at once."""
+"""Publishing to a real S3 server: interrupted, repeated and concurrent."""
 
 import shutil
 import subprocess
@@ -18,7 +18,7 @@ from handler.errors import ArtifactError
 from handler.settings import Settings
 from model_artifacts.recipe.publish import PREFIX, PublishError, publish, published
 from model_artifacts.recipe.seal import seal
-from tests import s3 as servers
+from tests import s3 as s3_server
 from tests import tiny
 from tests.emulator import ROOT
 from tests.s3 import BUCKET, S3
@@ -28,24 +28,24 @@ POINTER = f"{PREFIX}tiny/manifest.json"
 
 @pytest.fixture
 def s3() -> Iterator[S3]:
-    with servers.serve() as server:
+    with s3_server.serve() as server:
         yield server
 
 
 @pytest.fixture
 def folder(tmp_path) -> Path:
-    made: Path = tmp_path / "tiny"
-    made.mkdir()
+    model_folder: Path = tmp_path / "tiny"
+    model_folder.mkdir()
     artifacts = tiny.artifacts()
-    seal(made, artifacts.manifest, {"model.onnx": artifacts.model, "tokenizer.json": artifacts.tokenizer}, {})
-    return made
+    seal(model_folder, artifacts.manifest, {"model.onnx": artifacts.model, "tokenizer.json": artifacts.tokenizer}, {})
+    return model_folder
 
 
 def keys(s3: S3) -> set[str]:
     return {each["Key"] for each in s3.client.list_objects_v2(Bucket=BUCKET).get("Contents", [])}
 
 
-def test_the_layout_is_contents_by_digest_and_a_pointer(s3, folder):
+def test_publish_stores_files_by_digest_and_a_pointer(s3, folder):
     pinned = publish(s3.client, folder, BUCKET)
     files = tiny.artifacts().manifest.files.values()
     blobs = {f"models/blobs/sha256/{file.sha256}" for file in files}
@@ -54,22 +54,22 @@ def test_the_layout_is_contents_by_digest_and_a_pointer(s3, folder):
     assert next(published(s3.client, BUCKET)).startswith(f"* {pinned}  0.0 MB  ")
 
 
-def test_again_nothing_is_uploaded(s3, folder):
+def test_publishing_again_uploads_nothing(s3, folder):
     publish(s3.client, folder, BUCKET)
-    with servers.relay(s3) as relay:
+    with s3_server.relay(s3) as relay:
         publish(client(relay.url), folder, BUCKET)
     assert {each.split()[0] for each in relay.requests} == {"HEAD"}
 
 
-def test_a_dry_run_changes_nothing_and_says_what_it_would_do(s3, folder, capsys):
+def test_dry_run_uploads_nothing_and_prints_the_keys(s3, folder, capsys):
     pinned = publish(s3.client, folder, BUCKET, dry_run=True)
     assert keys(s3) == set()
     assert f"models/tiny/manifests/{pinned.digest}.json" in capsys.readouterr().out
 
 
-def test_the_pointer_moves_last_and_an_interrupted_run_is_finished_by_the_next(s3, folder):
-    with servers.relay(s3) as relay:
-        relay.where, relay.fault = "manifests/", servers.error(500, "InternalError")
+def test_pointer_is_written_last_and_the_next_run_completes_an_interrupted_one(s3, folder):
+    with s3_server.relay(s3) as relay:
+        relay.where, relay.fault = "manifests/", s3_server.error(500, "InternalError")
         with pytest.raises(ClientError, match=r"InternalError|500"):
             publish(client(relay.url), folder, BUCKET)
     assert POINTER not in keys(s3)
@@ -77,7 +77,7 @@ def test_the_pointer_moves_last_and_an_interrupted_run_is_finished_by_the_next(s
     assert POINTER in keys(s3)
 
 
-def test_two_at_once_leave_a_pointer_to_what_is_there(s3, folder, tmp_path):
+def test_concurrent_runs_leave_a_valid_pointer(s3, folder, tmp_path):
     other = tmp_path / "again" / "tiny"
     shutil.copytree(folder, other)
     (other / "manifest.json").write_text((other / "manifest.json").read_text() + "\n")
@@ -95,7 +95,7 @@ def test_two_at_once_leave_a_pointer_to_what_is_there(s3, folder, tmp_path):
     assert sorted(line[0] for line in published(s3.client, BUCKET)) == [" ", "*"]
 
 
-def test_the_current_model_is_the_one_published_last(s3, folder):
+def test_current_model_is_the_one_published_last(s3, folder):
     first = publish(s3.client, folder, BUCKET)
     (folder / "manifest.json").write_text((folder / "manifest.json").read_text() + "\n")
     second = publish(s3.client, folder, BUCKET)
@@ -104,22 +104,22 @@ def test_the_current_model_is_the_one_published_last(s3, folder):
     assert str(second) in current
 
 
-def test_a_damaged_file_is_not_published(s3, folder):
+def test_damaged_file_is_not_published(s3, folder):
     (folder / MODEL_FILE).write_bytes(b"\0" + (folder / MODEL_FILE).read_bytes()[1:])
     with pytest.raises(ArtifactError, match="damaged, its SHA-256 is not the manifest's"):
         publish(s3.client, folder, BUCKET)
     assert keys(s3) == set()
 
 
-def test_something_else_under_a_digest_is_an_error(s3, folder):
+def test_object_that_differs_from_its_digest_is_an_error(s3, folder):
     key = f"models/blobs/sha256/{tiny.artifacts().manifest.files[MODEL_FILE].sha256}"
     s3.client.put_object(Bucket=BUCKET, Key=key, Body=b"half")
-    with pytest.raises(PublishError, match="holds something else than its name says; delete it"):
+    with pytest.raises(PublishError, match="does not match the digest in its name; delete it"):
         publish(s3.client, folder, BUCKET)
     assert POINTER not in keys(s3)
 
 
-def test_from_publishing_to_loading_by_command(s3, folder, monkeypatch, tmp_path):
+def test_command_publishes_a_model_that_load_reads(s3, folder, monkeypatch, tmp_path):
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "model_artifacts.recipe.publish", "--bucket", *arguments]
         return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
@@ -128,9 +128,9 @@ def test_from_publishing_to_loading_by_command(s3, folder, monkeypatch, tmp_path
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert run(BUCKET).stdout == f"no model in s3://{BUCKET}/models/\n"
-    said = run(BUCKET, "--model", str(folder)).stdout
-    assert "deploy it: sam deploy --parameter-overrides Models=s3://" in said
-    pinned = said.split()[1]
+    output = run(BUCKET, "--model", str(folder)).stdout
+    assert "deploy it: sam deploy --parameter-overrides Models=s3://" in output
+    pinned = output.split()[1]
     assert load(pinned, Settings(artifacts=tmp_path / "nothing")).model == tiny.artifacts().model
     assert run(BUCKET).stdout.startswith(f"* {pinned}")
     failed = run("no-such-bucket", "--model", str(folder))
@@ -140,4 +140,4 @@ def test_from_publishing_to_loading_by_command(s3, folder, monkeypatch, tmp_path
 
 
 def client(url: str) -> object:
-    return servers.connect(url, Config(retries={"total_max_attempts": 1}))
+    return s3_server.connect(url, Config(retries={"total_max_attempts": 1}))

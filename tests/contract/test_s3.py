@@ -1,4 +1,4 @@
-"""Models from a real S3 server over HTTP, and what becomes of every fault between it and the function."""
+"""Models from a real S3 server over HTTP, with faults injected between the server and the function."""
 
 import tempfile
 import threading
@@ -18,7 +18,7 @@ from handler.artifacts.resolver import load
 from handler.errors import ArtifactError, ServiceError
 from handler.models.catalog import Catalog
 from handler.settings import Settings
-from tests import s3 as servers
+from tests import s3 as s3_server
 from tests import tiny
 from tests.conftest import serve
 from tests.s3 import BUCKET, S3, Relay
@@ -29,7 +29,7 @@ UNPINNED = f"s3://{BUCKET}/models/tiny"
 
 @pytest.fixture(scope="module")
 def s3() -> Iterator[S3]:
-    with servers.serve() as server:
+    with s3_server.serve() as server:
         yield server
 
 
@@ -40,15 +40,15 @@ def pinned(s3, tmp_path_factory) -> str:
 
 @pytest.fixture
 def relay(s3, monkeypatch, tmp_path) -> Iterator[Relay]:
-    """Lead the store through the relay, in dozens of parts, with little patience, and watch /tmp."""
+    """Route the store through the relay, with small parts and short timeouts; check that /tmp stays empty."""
     monkeypatch.setattr("handler.artifacts.s3.PART_BYTES", 2_048)
     monkeypatch.setattr("handler.artifacts.s3.READ_SECONDS", 0.5)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    with servers.relay(s3) as made:
-        for name, value in s3.environment(made.url).items():
+    with s3_server.relay(s3) as running:
+        for name, value in s3.environment(running.url).items():
             monkeypatch.setenv(name, value)
-        yield made
-    assert not list(tmp_path.iterdir())  # nothing is written, so nothing is left
+        yield running
+    assert not list(tmp_path.iterdir())  # nothing was written
 
 
 @pytest.fixture
@@ -61,34 +61,34 @@ def load_tiny(image: Path, reference: str = UNPINNED) -> Any:
     return load(reference, Settings(artifacts=image))
 
 
-def test_what_is_loaded_is_what_was_published(relay, pinned, image):
+def test_load_returns_the_published_model(relay, pinned, image):
     for reference in (pinned, UNPINNED):
         loaded = load_tiny(image, reference)
         assert (loaded.model, loaded.tokenizer) == (tiny.artifacts().model, tiny.artifacts().tokenizer)
         assert loaded.digest == Reference.parse(pinned).digest
-    assert sum("blobs" in each for each in relay.requests) > 40  # in parts
+    assert sum("blobs" in each for each in relay.requests) > 40  # it was downloaded in parts
 
 
-def test_a_file_that_the_image_has_is_not_downloaded(relay, pinned, image, s3):
-    s3.publish(image, tiny.artifacts(), aliases=("of the image",))  # another manifest, the same files
+def test_file_in_the_image_is_not_downloaded(relay, pinned, image, s3):
+    s3.publish(image, tiny.artifacts(), aliases=("of the image",))  # another manifest of the same files
     assert load_tiny(image, pinned).model == tiny.artifacts().model
     assert [each.rpartition("/")[2] for each in relay.requests] == [f"{Reference.parse(pinned).digest}.json"]
 
 
-def test_a_pinned_model_of_the_image_needs_no_network(relay, image, s3):
+def test_pinned_model_in_the_image_needs_no_network(relay, image, s3):
     own = s3.publish(image, tiny.artifacts(), id="other")
     relay.requests.clear()
     assert load_tiny(image, str(own)).model == tiny.artifacts().model
     assert relay.requests == []
 
 
-def test_the_loader_gets_by_with_the_rights_of_the_template(relay, pinned, image):
-    """Everything but GetObject under models/ is refused, as by the role in template.yaml."""
+def test_loading_needs_only_the_permissions_of_the_template(relay, pinned, image):
+    """The relay denies everything except GetObject under models/, like the role in template.yaml."""
     relay.where = ""
     relay.fault = lambda exchange: (
-        exchange.answer(exchange.status, exchange.content)
+        exchange.respond(exchange.status, exchange.content)
         if exchange.command == "GET" and exchange.path.startswith(f"/{BUCKET}/models/") and "?" not in exchange.path
-        else servers.error(403, "AccessDenied")(exchange)
+        else s3_server.error(403, "AccessDenied")(exchange)
     )
     assert load_tiny(image).model == tiny.artifacts().model
     assert load_tiny(image, pinned).model == tiny.artifacts().model
@@ -97,15 +97,15 @@ def test_the_loader_gets_by_with_the_rights_of_the_template(relay, pinned, image
 @pytest.mark.parametrize(
     ("fault", "times"),
     [
-        (servers.reset, 2),
-        (servers.truncate, 2),
-        (servers.stall, 1),
-        (servers.error(500, "InternalError"), 2),
-        (servers.error(503, "SlowDown"), 2),
+        (s3_server.reset, 2),
+        (s3_server.truncate, 2),
+        (s3_server.stall, 1),
+        (s3_server.error(500, "InternalError"), 2),
+        (s3_server.error(503, "SlowDown"), 2),
     ],
     ids=["reset", "truncated", "stalled", "500", "503"],
 )
-def test_a_fault_that_passes_is_not_noticed(relay, pinned, image, fault, times):
+def test_transient_fault_is_retried(relay, pinned, image, fault, times):
     relay.fault, relay.times = fault, times
     assert load_tiny(image, pinned).model == tiny.artifacts().model
 
@@ -113,30 +113,30 @@ def test_a_fault_that_passes_is_not_noticed(relay, pinned, image, fault, times):
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
-        (servers.reset, "S3 cannot be read"),
-        (servers.truncate, "S3 cannot be read"),
-        (servers.stall, "S3 cannot be read"),
-        (servers.error(500, "InternalError"), "S3 responds InternalError; wait for S3"),
-        (servers.error(503, "SlowDown"), "S3 responds SlowDown; wait for S3"),
-        (servers.flip, "is damaged; delete it from the bucket, and publish the model again"),
-        (servers.error(403, "AccessDenied"), "refuses access .AccessDenied.; allow the function's role to read it"),
-        (servers.error(404, "NoSuchKey"), "the object does not exist; publish the model with make publish"),
-        (servers.error(400, "AuthorizationHeaderMalformed", Region="eu-west-1"), "the bucket is in another region"),
-        (servers.error(301, "PermanentRedirect"), "the bucket is in another region"),
+        (s3_server.reset, "S3 cannot be read"),
+        (s3_server.truncate, "S3 cannot be read"),
+        (s3_server.stall, "S3 cannot be read"),
+        (s3_server.error(500, "InternalError"), "S3 responds InternalError; wait for S3"),
+        (s3_server.error(503, "SlowDown"), "S3 responds SlowDown; wait for S3"),
+        (s3_server.flip, "is damaged; delete it from the bucket, and publish the model again"),
+        (s3_server.error(403, "AccessDenied"), "refuses access .AccessDenied.; allow the function's role to read it"),
+        (s3_server.error(404, "NoSuchKey"), "the object does not exist; publish the model with make publish"),
+        (s3_server.error(400, "AuthorizationHeaderMalformed", Region="eu-west-1"), "the bucket is in another region"),
+        (s3_server.error(301, "PermanentRedirect"), "the bucket is in another region"),
     ],
     ids=["reset", "truncated", "stalled", "500", "503", "flipped", "denied", "missing", "region", "redirect"],
 )
-def test_a_fault_that_stays_is_one_line_with_reference_cause_and_remedy(relay, pinned, image, fault, message):
+def test_permanent_fault_raises_one_line_with_reference_cause_and_remedy(relay, pinned, image, fault, message):
     relay.fault = fault
     started = time.monotonic()
-    with pytest.raises(ArtifactError, match=message) as failed:
+    with pytest.raises(ArtifactError, match=message) as raised:
         load_tiny(image, pinned)
     assert time.monotonic() - started < 20
-    assert failed.value.message.startswith(f"model '{pinned}': ")
-    assert "\n" not in failed.value.message
+    assert raised.value.message.startswith(f"model '{pinned}': ")
+    assert "\n" not in raised.value.message
 
 
-def test_a_bucket_that_is_not_there_and_a_server_that_is_not(relay, image, monkeypatch):
+def test_missing_bucket_object_or_server_error_names_the_remedy(relay, image, monkeypatch):
     with pytest.raises(ArtifactError, match="the bucket does not exist; correct MODELS"):
         load_tiny(image, "s3://no-such-bucket/models/tiny")
     with pytest.raises(ArtifactError, match="the object does not exist; publish the model"):
@@ -148,7 +148,7 @@ def test_a_bucket_that_is_not_there_and_a_server_that_is_not(relay, image, monke
 
 
 @pytest.mark.usefixtures("relay")
-def test_without_credentials_the_error_says_so(image, monkeypatch):
+def test_missing_credentials_error_names_the_remedy(image, monkeypatch):
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
@@ -156,12 +156,12 @@ def test_without_credentials_the_error_says_so(image, monkeypatch):
         load_tiny(image)
 
 
-def replaced(content: bytes) -> Callable[[Any], None]:
-    return lambda exchange: exchange.answer(200, content)
+def respond_with(content: bytes) -> Callable[[Any], None]:
+    return lambda exchange: exchange.respond(200, content)
 
 
-def test_a_manifest_that_is_not_the_pinned_one_or_of_a_newer_schema_is_refused(relay, pinned, image):
-    relay.where, relay.fault = "manifest", replaced(b'{"schema": 2}')
+def test_manifest_with_another_digest_or_a_newer_schema_is_rejected(relay, pinned, image):
+    relay.where, relay.fault = "manifest", respond_with(b'{"schema": 2}')
     with pytest.raises(ArtifactError, match=r"its manifest has the SHA-256 .*, not the pinned one"):
         load_tiny(image, pinned)
     with pytest.raises(ArtifactError, match="its schema is 2 and this version reads 1"):
@@ -169,120 +169,122 @@ def test_a_manifest_that_is_not_the_pinned_one_or_of_a_newer_schema_is_refused(r
 
 
 @pytest.mark.usefixtures("pinned", "relay")
-def test_a_manifest_under_another_models_name_is_refused(image, s3):
+def test_manifest_of_another_model_is_rejected(image, s3):
     content = s3.client.get_object(Bucket=BUCKET, Key="models/tiny/manifest.json")["Body"].read()
     s3.client.put_object(Bucket=BUCKET, Key="models/impostor/manifest.json", Body=content)
     with pytest.raises(ArtifactError, match="its manifest is that of 'tiny'"):
         load_tiny(image, f"s3://{BUCKET}/models/impostor")
 
 
-class ServedModel:
-    """The app over models of the bucket, and what was reported."""
+class Service:
+    """A client of an app that serves models from the bucket, and the errors that the app reported."""
 
     def __init__(self, http: httpx2.Client, reports: list[ServiceError]) -> None:
         self.http, self.reports = http, reports
 
-    def ask(self, model: str = "tiny") -> httpx2.Response:
+    def embed(self, model: str = "tiny") -> httpx2.Response:
         return self.http.post("/v1/embeddings", json={"model": model, "input": "the food", "encoding_format": "float"})
 
 
 @pytest.fixture
-def served(relay, image, monkeypatch) -> Iterator[Callable[..., Any]]:
+def start_service(relay, image, monkeypatch) -> Iterator[Callable[..., Any]]:
     assert relay.url
     monkeypatch.setattr("handler.models.catalog.LOAD_TIMEOUT_SECONDS", 2)
-    with ExitStack() as opened:
+    with ExitStack() as stack:
 
-        def start(*models: str, **more: Any) -> ServedModel:
+        def start(*models: str, **more: Any) -> Service:
             settings = Settings(models=models, artifacts=image, auth_mode="none", token_input="native", **more)
             reports: list[ServiceError] = []
-            url = opened.enter_context(serve(create_app(settings, Catalog(settings, reports.append))))
-            return ServedModel(opened.enter_context(httpx2.Client(base_url=url, timeout=20)), reports)
+            url = stack.enter_context(serve(create_app(settings, Catalog(settings, reports.append))))
+            return Service(stack.enter_context(httpx2.Client(base_url=url, timeout=20)), reports)
 
         yield start
 
 
-def test_vectors_and_digest_are_the_published_models(served, pinned):
-    answer = served(pinned).ask()
-    vector = np.array(answer.json()["data"][0]["embedding"], np.float32)
+def test_vectors_and_digest_match_the_published_model(start_service, pinned):
+    response = start_service(pinned).embed()
+    vector = np.array(response.json()["data"][0]["embedding"], np.float32)
     np.testing.assert_array_equal(vector, tiny.embedder().embed(["the food"]).vectors[0])
-    assert answer.headers["x-model-digest"] == f"sha256:{Reference.parse(pinned).digest}"
+    assert response.headers["x-model-digest"] == f"sha256:{Reference.parse(pinned).digest}"
 
 
-def test_the_first_answer_says_what_loading_took(served, pinned):
-    service = served(pinned)
-    stages = [each.partition(";")[0] for each in service.ask().headers["server-timing"].split(", ")]
+def test_first_response_reports_the_load_timings(start_service, pinned):
+    service = start_service(pinned)
+    stages = [each.partition(";")[0] for each in service.embed().headers["server-timing"].split(", ")]
     assert stages == ["artifacts", "session", "first-run", "tokenize", "infer", "encode"]
-    assert "artifacts" not in service.ask().headers["server-timing"]
+    assert "artifacts" not in service.embed().headers["server-timing"]
 
 
-@pytest.mark.usefixtures("pinned")  # published, or S3 has nothing to answer with when it is back
-def test_while_s3_is_away_the_answer_is_503_and_then_it_is_200(served, relay):
-    relay.where, relay.fault = "", servers.error(403, "AccessDenied")
-    service = served(UNPINNED)
-    first, second = service.ask(), service.ask()
-    for answer in (first, second):
-        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "unavailable")
-        assert 1 <= int(answer.headers["retry-after"]) <= 60
-    asked = len(relay.requests)
-    assert service.ask().status_code == 503
-    assert len(relay.requests) == asked  # nobody asks S3 before the pause is over
+@pytest.mark.usefixtures("pinned")  # it must be published for the load to succeed after the fault
+def test_requests_get_503_while_s3_fails_and_200_afterwards(start_service, relay):
+    relay.where, relay.fault = "", s3_server.error(403, "AccessDenied")
+    service = start_service(UNPINNED)
+    first, second = service.embed(), service.embed()
+    for response in (first, second):
+        assert (response.status_code, response.json()["error"]["code"]) == (503, "unavailable")
+        assert 1 <= int(response.headers["retry-after"]) <= 60
+    request_count = len(relay.requests)
+    assert service.embed().status_code == 503
+    assert len(relay.requests) == request_count  # S3 gets no request before the backoff ends
     assert len(service.reports) == 1
     relay.fault = None
     deadline = time.monotonic() + 20
-    while (answer := service.ask()).status_code == 503:
+    while (response := service.embed()).status_code == 503:
         assert time.monotonic() < deadline
         threading.Event().wait(0.1)
-    assert answer.status_code == 200
+    assert response.status_code == 200
 
 
-def test_a_drip_is_given_up_in_time(served, relay, pinned):
-    relay.fault = servers.drip
-    service = served(pinned)
+def test_slow_download_times_out(start_service, relay, pinned):
+    relay.fault = s3_server.drip
+    service = start_service(pinned)
     started = time.monotonic()
-    answer = service.ask()
-    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    response = service.embed()
+    assert (response.status_code, response.headers["retry-after"]) == (503, "1")
     assert time.monotonic() - started < 10
 
 
-def test_a_second_model_is_loaded_when_it_is_asked_for(served, relay, pinned, s3, tmp_path_factory):
+def test_second_model_is_loaded_when_first_requested(start_service, relay, pinned, s3, tmp_path_factory):
     folder = tmp_path_factory.mktemp("other")
     other = str(s3.publish(folder, tiny.artifacts(), id="other", aliases=("another",)))
-    service = served(pinned, other)
-    assert service.ask().status_code == 200
+    service = start_service(pinned, other)
+    assert service.embed().status_code == 200
     assert not any("other" in each and "blobs" in each for each in relay.requests)
     listed = {each["id"]: each for each in service.http.get("/v1/models").json()["data"]}
     assert {"tiny", "someone/tiny", "other", "another", "text-embedding-ada-002"} <= set(listed)
     assert listed["another"]["root"] == "other"
     assert listed["other"]["digest"] == f"sha256:{Reference.parse(other).digest}"
     assert (listed["other"]["dimensions"], listed["other"]["max_tokens"]) == (32, tiny.MAX_TOKENS)
-    answer = service.ask("another")
-    assert answer.headers["x-model-digest"] == listed["other"]["digest"]
-    assert answer.headers["server-timing"].startswith("artifacts;")
-    assert service.ask("nobody").status_code == 404
+    response = service.embed("another")
+    assert response.headers["x-model-digest"] == listed["other"]["digest"]
+    assert response.headers["server-timing"].startswith("artifacts;")
+    assert service.embed("unknown").status_code == 404
 
 
-def test_a_broken_second_model_leaves_the_first_alone(served, relay, pinned):
-    service = served(pinned, f"s3://{BUCKET}/models/never")
-    assert service.ask().status_code == 200
-    assert service.ask("never").status_code == 503
-    assert service.ask("nobody").status_code == 503  # it might be a name of the model that is not there
+def test_unavailable_second_model_does_not_affect_the_first(start_service, relay, pinned):
+    service = start_service(pinned, f"s3://{BUCKET}/models/never")
+    assert service.embed().status_code == 200
+    assert service.embed("never").status_code == 503
+    assert service.embed("unknown").status_code == 503  # it might be an alias of the unavailable model
     assert "never" in service.reports[0].message
     assert relay.requests
 
 
-def test_where_memory_is_short_the_model_that_was_used_longest_ago_makes_room(served, pinned, s3, tmp_path_factory):
+def test_least_recently_used_model_is_evicted_when_memory_is_short(start_service, pinned, s3, tmp_path_factory):
     folder = tmp_path_factory.mktemp("several")
     others = [str(s3.publish(folder, tiny.artifacts(), id=name, aliases=())) for name in ("b", "c")]
     size = tiny.artifacts().manifest.files[MODEL_FILE].size
-    service = served(pinned, *others, model_memory=2 * size)
-    loads = ["artifacts" in service.ask(name).headers["server-timing"] for name in ("tiny", "b", "b", "c", "b", "tiny")]
+    service = start_service(pinned, *others, model_memory=2 * size)
+    loads = [
+        "artifacts" in service.embed(name).headers["server-timing"] for name in ("tiny", "b", "b", "c", "b", "tiny")
+    ]
     assert loads == [True, True, False, True, True, False]
     assert service.reports == []
 
 
-def test_where_memory_is_too_short_the_answer_is_503(served, pinned, s3, tmp_path_factory):
+def test_model_that_does_not_fit_in_memory_gets_503(start_service, pinned, s3, tmp_path_factory):
     other = str(s3.publish(tmp_path_factory.mktemp("other"), tiny.artifacts(), id="d", aliases=()))
     size = tiny.artifacts().manifest.files[MODEL_FILE].size
-    service = served(pinned, other, model_memory=2 * size - 1)
-    assert [service.ask(name).status_code for name in ("tiny", "d")] == [200, 503]
+    service = start_service(pinned, other, model_memory=2 * size - 1)
+    assert [service.embed(name).status_code for name in ("tiny", "d")] == [200, 503]
     assert "raise the function's memory" in service.reports[0].message

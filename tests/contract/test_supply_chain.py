@@ -1,4 +1,4 @@
-"""What the image ships: every package under a licence that is expected, all of it in the bill of materials."""
+"""The image's contents: every package is in the bill of materials, under an expected licence."""
 
 import json
 import re
@@ -7,11 +7,11 @@ import subprocess
 import pytest
 
 from handler.artifacts.manifest import sha256_of
-from tests.contract.test_layers import LAYERS, locked
+from tests.contract.test_layers import LAYERS, locked_versions
 from tests.emulator import ROOT
 
 EXPECTED = {"0BSD", "Apache-2.0", "BSD-3-Clause", "CC0-1.0", "MIT", "MIT-0", "MPL-2.0", "PSF-2.0", "Zlib"}
-SHIPPED = {name: version for layer in LAYERS for name, version in locked(layer).items()}
+SHIPPED = {name: version for layer in LAYERS for name, version in locked_versions(layer).items()}
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def bom(tmp_path_factory):
     return json.loads(path.read_text())
 
 
-def test_it_lists_every_package_of_the_layers_and_nothing_else(bom):
+def test_bill_of_materials_lists_exactly_the_layers_packages(bom):
     libraries = {each["name"]: each["version"] for each in bom["components"] if each["type"] == "library"}
     assert libraries == SHIPPED
     assert (bom["bomFormat"], bom["specVersion"]) == ("CycloneDX", "1.5")
@@ -33,7 +33,7 @@ def test_it_lists_every_package_of_the_layers_and_nothing_else(bom):
     )
 
 
-def test_every_licence_is_an_expected_one(bom):
+def test_every_licence_is_expected(bom):
     for component in bom["components"]:
         (declared,) = component["licenses"]
         named = set(re.findall(r"[\w.-]+", declared["expression"])) - {"AND", "OR"}
@@ -41,7 +41,7 @@ def test_every_licence_is_an_expected_one(bom):
         assert named <= EXPECTED, f"{component['name']} is under {declared['expression']}"
 
 
-def test_the_model_is_there_with_its_digest(bom):
+def test_bill_of_materials_lists_the_model_with_its_digest(bom):
     (model,) = (each for each in bom["components"] if each["type"] == "machine-learning-model")
     manifest = (ROOT / "model_artifacts" / model["name"] / "manifest.json").read_bytes()
     assert model["hashes"][0]["content"] == sha256_of(manifest)

@@ -1,4 +1,4 @@
-"""Events as API Gateway and function URLs send them to Lambda, in the shape that AWS documents, and their answers."""
+"""Lambda events of API Gateway and function URLs, in the formats that AWS documents, and access to responses."""
 
 import base64
 import json
@@ -17,31 +17,31 @@ def event(
     path: str = "/v1/embeddings",
     **headers: str,
 ) -> dict[str, Any]:
-    """Return the event of a request; bytes go as base64, as the gateway sends what it takes for binary."""
-    made: dict[str, Any] = json.loads(Path(__file__).with_name(f"{kind}.json").read_text())
-    made["body"] = body if isinstance(body, str) else base64.b64encode(body).decode()
-    made["isBase64Encoded"] = isinstance(body, bytes)
-    made["headers"] |= headers
+    """Return the event of a request; a body of bytes is base64-encoded, as the gateway does with binary bodies."""
+    event: dict[str, Any] = json.loads(Path(__file__).with_name(f"{kind}.json").read_text())
+    event["body"] = body if isinstance(body, str) else base64.b64encode(body).decode()
+    event["isBase64Encoded"] = isinstance(body, bytes)
+    event["headers"] |= headers
     if kind == "rest-api-1.0":
-        made |= {"path": path, "httpMethod": method}
-        made["multiValueHeaders"] |= {name: [value] for name, value in headers.items()}
+        event |= {"path": path, "httpMethod": method}
+        event["multiValueHeaders"] |= {name: [value] for name, value in headers.items()}
     else:
-        made["rawPath"] = path
-        made["requestContext"]["http"] |= {"path": path, "method": method}
-    return made
+        event["rawPath"] = path
+        event["requestContext"]["http"] |= {"path": path, "method": method}
+    return event
 
 
 def context(seconds: float = 29.0) -> SimpleNamespace:
-    """Return what Lambda hands over beside an event, with so much time left."""
+    """Return a Lambda context with this much time remaining."""
     return SimpleNamespace(aws_request_id="from-lambda", get_remaining_time_in_millis=lambda: seconds * 1000)
 
 
-def headers(answer: dict[str, Any]) -> dict[str, str]:
-    """Return an answer's headers, which payload 1.0 has in lists."""
-    return answer.get("headers") or {name: values[0] for name, values in answer["multiValueHeaders"].items()}
+def headers(response: dict[str, Any]) -> dict[str, str]:
+    """Return a response's headers, which payload format 1.0 has as lists."""
+    return response.get("headers") or {name: values[0] for name, values in response["multiValueHeaders"].items()}
 
 
-def content(answer: dict[str, Any]) -> Any:
-    """Return the JSON of an answer's body."""
-    body = answer["body"]
-    return json.loads(base64.b64decode(body) if answer["isBase64Encoded"] else body)
+def content(response: dict[str, Any]) -> Any:
+    """Return a response's body, parsed as JSON."""
+    body = response["body"]
+    return json.loads(base64.b64decode(body) if response["isBase64Encoded"] else body)

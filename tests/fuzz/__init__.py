@@ -1,7 +1,7 @@
-"""Whatever is sent: properties that hold for every input, tried on generated ones.
+"""Property-based tests: properties that hold for every input, checked on generated inputs.
 
-`make test` tries a hundred or so of each, always the same; `make fuzz` tries thousands of new ones. The profiles are in
-tests/conftest.py.
+`make test` checks about a hundred inputs per property, always the same; `make fuzz` checks thousands of new ones. The
+profiles are in tests/conftest.py.
 """
 
 import os
@@ -17,10 +17,10 @@ from unittest import SkipTest
 from hypothesis import given
 from hypothesis import strategies as st
 
-TRIED: Counter[str] = Counter()
-SECONDS = float(os.environ.get("FUZZ_SECONDS", "inf"))  # for each property
+EXAMPLES: Counter[str] = Counter()
+TIME_BUDGET = float(os.environ.get("FUZZ_SECONDS", "inf"))  # seconds per property
 
-# What breaks software that takes texts for ASCII.
+# Characters and strings that often break text processing.
 PIECES = st.sampled_from(
     [
         *("\0", "\x1b[31m", "\x7f", "\x85", "\u2028", "\ufeff", "\ufffd", "\uffff", "\u200b", "\u00ad", "\r\n", "\t"),
@@ -38,37 +38,38 @@ JSON = st.recursive(
 )
 
 
-class TimeIsOver(SkipTest):
-    """Enough was tried."""
+class TimeBudgetSpent(SkipTest):
+    """The property's time budget is spent; Hypothesis raises a SkipTest at once, without reporting a failure."""
 
     def __init__(self) -> None:
-        super().__init__("enough was tried")
+        super().__init__("time budget spent")
 
 
 def fuzz(**strategies: st.SearchStrategy[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Try a property on generated arguments; count them, and stop trying when the time is over."""
+    """Check a property on generated arguments; count them, and stop when the time budget is spent."""
 
-    def decorate(holds: Callable[..., None]) -> Callable[..., None]:
-        name = holds.__name__
-        begun: list[float] = []
+    def decorate(property_: Callable[..., None]) -> Callable[..., None]:
+        name = property_.__name__
+        started: float | None = None
 
-        @wraps(holds)
-        def one(*fixtures: object, **arguments: object) -> None:
-            begun[:] = begun or [time.monotonic()]
-            if time.monotonic() - begun[0] > SECONDS:
-                raise TimeIsOver
-            TRIED[name] += 1
-            if TRIED[name] % 1_000 == 0:
-                sys.stderr.write(f"  {name}: {TRIED[name]:,} in {time.monotonic() - begun[0]:.0f} s\n")
-            holds(*fixtures, **arguments)
+        @wraps(property_)
+        def check_one(*fixtures: object, **arguments: object) -> None:
+            nonlocal started
+            started = started or time.monotonic()
+            if time.monotonic() - started > TIME_BUDGET:
+                raise TimeBudgetSpent
+            EXAMPLES[name] += 1
+            if EXAMPLES[name] % 1_000 == 0:
+                sys.stderr.write(f"  {name}: {EXAMPLES[name]:,} in {time.monotonic() - started:.0f} s\n")
+            property_(*fixtures, **arguments)
 
-        trying = given(**strategies)(one)
+        check = given(**strategies)(check_one)
 
-        @wraps(trying)
-        def try_all(*fixtures: object, **arguments: object) -> None:
-            with suppress(TimeIsOver):
-                trying(*fixtures, **arguments)
+        @wraps(check)
+        def check_all(*fixtures: object, **arguments: object) -> None:
+            with suppress(TimeBudgetSpent):
+                check(*fixtures, **arguments)
 
-        return try_all
+        return check_all
 
     return decorate

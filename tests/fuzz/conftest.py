@@ -1,13 +1,13 @@
-"""How many inputs were tried, for `make report`."""
+"""Records how many inputs were checked, for `make report`."""
 
 import pytest
 
-from tests.fuzz import TRIED
+from tests.fuzz import EXAMPLES
 
 
 @pytest.fixture(autouse=True)
-def count(record_property):
-    before = TRIED.copy()
+def record_examples(record_property):
+    before = EXAMPLES.copy()
     yield
-    for name, tried in (TRIED - before).items():
-        record_property("tried", f"{name}|{tried}")
+    for name, examples in (EXAMPLES - before).items():
+        record_property("tried", f"{name}|{examples}")

@@ -1,4 +1,4 @@
-"""Bytes and JSON of every kind to a request, or to one clear refusal."""
+"""Request parsing: arbitrary bytes and JSON become a valid request or one RequestError."""
 
 import json
 from typing import Any
@@ -24,44 +24,44 @@ BODIES = st.fixed_dictionaries(
 )
 
 
-def parsed_or_refused(body: bytes) -> None:
+def check_parsing(body: bytes) -> None:
     try:
         request = EmbeddingRequest.parse(body)
     except RequestError as error:
-        refused = error
+        rejection = error
     else:
-        check(request)
+        check_request(request)
         return
-    assert len(describe(refused).encode("openai")) < 1_000
-    assert refused.code
+    assert len(describe(rejection).encode("openai")) < 1_000
+    assert rejection.code
 
 
-def check(request: EmbeddingRequest) -> None:
+def check_request(request: EmbeddingRequest) -> None:
     assert 1 <= len(request.input) <= MAX_INPUTS
     for each in request.input:
         assert 1 <= len(each) <= (MAX_CHARACTERS if isinstance(each, str) else MAX_TOKEN_IDS)
         if isinstance(each, str):
-            each.encode()  # no half of a surrogate pair
+            each.encode()  # raises for a lone surrogate
     assert len({type(each) for each in request.input}) == 1
 
 
 @fuzz(body=st.binary(max_size=300))
-def test_bytes(body: bytes) -> None:
-    parsed_or_refused(body)
+def test_any_bytes(body: bytes) -> None:
+    check_parsing(body)
 
 
 @fuzz(value=JSON)
-def test_json(value: Any) -> None:
-    parsed_or_refused(json.dumps(value).encode())
+def test_any_json(value: Any) -> None:
+    check_parsing(json.dumps(value).encode())
 
 
 @fuzz(value=BODIES, ascii_only=st.booleans())
-def test_what_is_almost_a_request(value: Any, ascii_only: bool) -> None:  # noqa: FBT001 - hypothesis passes it by name
-    parsed_or_refused(json.dumps(value, ensure_ascii=ascii_only).encode(errors="surrogatepass"))
+def test_nearly_valid_requests(value: Any, ascii_only: bool) -> None:  # noqa: FBT001 - hypothesis passes it by name
+    check_parsing(json.dumps(value, ensure_ascii=ascii_only).encode(errors="surrogatepass"))
 
 
 @fuzz(value=BODIES, at=st.integers(0, 10_000), byte=st.integers(0, 255))
-def test_a_request_with_one_byte_changed(value: Any, at: int, byte: int) -> None:
+def test_requests_with_one_byte_changed(value: Any, at: int, byte: int) -> None:
     body = bytearray(json.dumps(value).encode())
     body[at % len(body)] = byte
-    parsed_or_refused(bytes(body))
+    check_parsing(bytes(body))

@@ -1,4 +1,4 @@
-"""Texts and token ids of every kind to unit vectors, and vectors of every kind to bytes and back."""
+"""Arbitrary texts and token ids become unit vectors; arbitrary vectors survive encoding unchanged."""
 
 import base64
 import json
@@ -40,7 +40,7 @@ def embedder() -> Embedder:
 
 @pytest.mark.parametrize("policy", POLICIES)
 @fuzz(texts=st.lists(st.one_of(TEXTS, st.text(min_size=1), TEXTS.map(lambda text: text * 50)), min_size=1, max_size=4))
-def test_tokens(policy: LongInput, texts: list[str]) -> None:
+def test_texts_are_tokenized_within_the_limits(policy: LongInput, texts: list[str]) -> None:
     with suppress(RequestError):
         encodings = tokenizer(policy).encode(texts)
         assert len(encodings) == len(texts)
@@ -51,14 +51,14 @@ def test_tokens(policy: LongInput, texts: list[str]) -> None:
 
 
 @fuzz(token_ids=st.lists(st.integers(0, cl100k.SIZE + 1), min_size=1, max_size=50))
-def test_openais_token_ids(token_ids: list[int]) -> None:
+def test_openai_token_ids_are_decoded(token_ids: list[int]) -> None:
     with suppress(RequestError):
         assert tokenizer("window").encode([token_ids])[0].windows
         cl100k.decode(token_ids).encode()
 
 
 @fuzz(texts=st.lists(TEXTS, min_size=1, max_size=6))
-def test_vectors_are_unit_and_the_same_in_any_company(texts: list[str]) -> None:
+def test_vectors_are_unit_and_independent_of_the_batch(texts: list[str]) -> None:
     vectors = embedder().embed(texts).vectors
     assert np.isfinite(vectors).all()
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
@@ -67,7 +67,7 @@ def test_vectors_are_unit_and_the_same_in_any_company(texts: list[str]) -> None:
 
 
 @fuzz(vectors=VECTORS)
-def test_floats_and_base64_read_back_as_the_same_bits(vectors: NDArray[np.float32]) -> None:
+def test_floats_and_base64_round_trip_bit_for_bit(vectors: NDArray[np.float32]) -> None:
     rows = json.loads(encode_response(vectors, model="m", tokens=1, encoding_format="float"))["data"]
     read = np.array([row["embedding"] for row in rows], np.float32)
     np.testing.assert_array_equal(read.view(np.uint32), vectors.view(np.uint32))

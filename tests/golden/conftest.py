@@ -1,4 +1,4 @@
-"""The bundled model, as it is served."""
+"""The bundled model and its reference vectors."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""The local service as a process of its own: what `make run` starts."""
+"""The local service in its own process, as `make run` starts it."""
 
 import base64
 import re
@@ -33,7 +33,7 @@ def address(line: str) -> str:
     return found[0]
 
 
-def test_it_says_what_it_serves_and_answers_the_example(service, golden, artifacts):
+def test_service_prints_its_model_and_serves_the_example(service, golden, artifacts):
     line, process = service
     assert f"Serving all-MiniLM-L6-v2@sha256:{artifacts.digest}" in line
     assert "curl http://127.0.0.1:" in "".join(process.stdout.readline() for _ in range(2))
@@ -45,7 +45,7 @@ def test_it_says_what_it_serves_and_answers_the_example(service, golden, artifac
     assert response.json()["usage"] == {"prompt_tokens": 12, "total_tokens": 12}
 
 
-def test_memory_stays_small_under_the_largest_request(service, golden):
+def test_largest_request_stays_within_the_memory_limit(service, golden):
     line, process = service
     body = {"model": "all-MiniLM-L6-v2", "input": (golden.texts * 10)[:2048], "encoding_format": "base64"}
     response = httpx2.post(f"{address(line)}/v1/embeddings", json=body, timeout=60)
@@ -55,7 +55,7 @@ def test_memory_stays_small_under_the_largest_request(service, golden):
     assert int(resident.stdout) < 350_000
 
 
-def test_a_port_that_is_taken_is_one_line_with_a_remedy(service):
+def test_occupied_port_error_is_one_line_with_a_remedy(service):
     port = address(service[0]).rsplit(":", 1)[1]
     failed = subprocess.run([*COMMAND, "--port", port], cwd=ROOT, capture_output=True, text=True, check=False)
     assert failed.returncode == 1
@@ -64,12 +64,12 @@ def test_a_port_that_is_taken_is_one_line_with_a_remedy(service):
     )
 
 
-def test_one_text_is_embedded_from_the_command_line(golden):
+def test_command_line_prints_the_vector_of_a_text(golden):
     done = subprocess.run([*COMMAND, golden.texts[0]], cwd=ROOT, capture_output=True, text=True, check=True)
     assert np.fromstring(done.stdout[1:-2], sep=",") @ golden.vectors[0] > 0.995
 
 
-def test_a_damaged_model_is_one_line_that_names_the_file_and_a_remedy(tmp_path):
+def test_damaged_model_error_is_one_line_with_the_file_and_a_remedy(tmp_path):
     (tmp_path / "handler").symlink_to(ROOT / "handler")
     model = tmp_path / "model_artifacts" / "all-MiniLM-L6-v2"
     shutil.copytree(ROOT / "model_artifacts" / "all-MiniLM-L6-v2", model)

@@ -1,32 +1,32 @@
-"""Vectors of the bundled model against sentence-transformers', and against themselves."""
+"""Vectors of the bundled model, compared with those of sentence-transformers and with each other."""
 
 import random
 
 import numpy as np
 import pytest
 
-from model_artifacts.recipe.verify import LEAST_MEAN_COSINE, LEAST_P1_COSINE
+from model_artifacts.recipe.verify import MIN_MEAN_COSINE, MIN_P1_COSINE
 from tests.hook import deployment_hook
 
 EXAMPLE = "The food was delicious and the waiter..."
 
 
-def test_the_api_documents_example_has_sentence_transformers_vector(embedder, golden):
+def test_api_documents_example_has_the_vector_of_sentence_transformers(embedder, golden):
     expected = golden.vectors[golden.texts.index(EXAMPLE)]
     (vector,) = embedder(1).embed([EXAMPLE]).vectors
-    assert vector @ expected > LEAST_MEAN_COSINE
+    assert vector @ expected > MIN_MEAN_COSINE
 
 
-def test_the_golden_texts_keep_the_quality_that_was_sealed(embedder, golden, artifacts):
+def test_golden_texts_reach_the_quality_in_the_manifest(embedder, golden, artifacts):
     cosines = (embedder(2).embed(golden.texts).vectors * golden.vectors).sum(axis=1)
     sealed = artifacts.manifest.quality["golden"]
     assert len(golden.texts) == sealed["texts"]
     assert cosines.mean() == pytest.approx(sealed["cosine_mean"], abs=1e-3)
-    assert cosines.mean() >= LEAST_MEAN_COSINE
-    assert np.percentile(cosines, 1) >= LEAST_P1_COSINE
+    assert cosines.mean() >= MIN_MEAN_COSINE
+    assert np.percentile(cosines, 1) >= MIN_P1_COSINE
 
 
-def test_the_deployment_hook_knows_the_vectors(embedder, golden):
+def test_deployment_hook_has_the_reference_vectors(embedder, golden):
     hook = deployment_hook()
     for text, reference in hook["REFERENCE"].items():
         expected = golden.vectors[golden.texts.index(text)]
@@ -37,22 +37,22 @@ def test_the_deployment_hook_knows_the_vectors(embedder, golden):
 
 @pytest.fixture(scope="module")
 def alone(embedder, golden) -> np.ndarray:
-    """Embed each text in a request of its own."""
-    one = embedder(1)
-    return np.concatenate([one.embed([text]).vectors for text in golden.texts])
+    """Embed each text alone."""
+    single_worker = embedder(1)
+    return np.concatenate([single_worker.embed([text]).vectors for text in golden.texts])
 
 
 @pytest.mark.parametrize("workers", [1, 2, 6])
-def test_a_vector_is_the_same_bit_for_bit_in_any_company(embedder, golden, alone, workers):
-    served = embedder(workers)
+def test_vectors_are_bit_identical_whatever_else_is_in_the_batch(embedder, golden, alone, workers):
+    batch_embedder = embedder(workers)
     shuffled = list(range(len(golden.texts)))
     random.Random(workers).shuffle(shuffled)
     for order in (list(range(len(golden.texts))), shuffled, shuffled[:7] * 3):
-        vectors = served.embed([golden.texts[index] for index in order]).vectors
+        vectors = batch_embedder.embed([golden.texts[index] for index in order]).vectors
         np.testing.assert_array_equal(vectors, alone[order])
 
 
-def test_own_token_ids_give_the_texts_vector(embedder, golden, alone, artifacts):
+def test_native_token_ids_give_the_vector_of_their_text(embedder, golden, alone, artifacts):
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_buffer(artifacts.tokenizer)
@@ -62,7 +62,7 @@ def test_own_token_ids_give_the_texts_vector(embedder, golden, alone, artifacts)
     np.testing.assert_array_equal(embedder(2).embed(ids).vectors, alone)
 
 
-def test_the_longest_text_is_as_long_as_the_manifest_says(embedder, golden, artifacts):
-    one = embedder(1)
-    tokens = [one.embed([text]).tokens for text in golden.texts]
+def test_longest_golden_text_has_the_manifests_maximum_length(embedder, golden, artifacts):
+    single_worker = embedder(1)
+    tokens = [single_worker.embed([text]).tokens for text in golden.texts]
     assert max(tokens) == artifacts.manifest.max_tokens

@@ -1,4 +1,4 @@
-"""What the tests of the image share: its name, and a command in it as Lambda would run it."""
+"""Fixtures of the image tests: the image's name, and a function that runs Python in it under Lambda's restrictions."""
 
 import subprocess
 from collections.abc import Callable
@@ -14,13 +14,13 @@ Python = Callable[[str], str]
 def image(request) -> str:
     name: str | None = request.config.getoption("--image")
     if not name:
-        pytest.fail("which image? make test-image builds it and says so")
+        pytest.fail("--image is missing: make test-image builds the image and passes its name")
     return name
 
 
 @pytest.fixture(scope="session")
 def python(image) -> Python:
-    """Return a function that runs a script in the image: no rights, no network, nothing writable but /tmp."""
+    """Return a function that runs a script in the image: unprivileged, without network, only /tmp writable."""
 
     def run(script: str) -> str:
         command = ["docker", "run", "--rm", "--network", "none", *LOCKED_DOWN, "--env", "AUTH_MODE=none"]

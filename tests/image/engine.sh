@@ -1,23 +1,23 @@
 #!/usr/bin/env bash
-# Makes sure of a Docker engine and of the AWS base image, also where no container registry is reachable.
+# Provides a Docker engine and the AWS base image, even where no container registry is reachable.
 #
-# With both at hand, or a registry to pull from, this does nothing more. Else, on Debian and as root, it starts an engine
-# from Debian's docker.io and builds a stand-in for the base image, under the same name, from Debian's Python 3.13,
-# Lambda's emulator (the package aws-sam-cli carries it) and Lambda's runtime client: about a minute and a half, once.
-# An engine that was started here keeps running; its process id is in build/dockerd.pid.
+# If both exist, it does nothing; if a registry is reachable, it pulls the image. Otherwise, as root on Debian, it starts
+# an engine from Debian's docker.io and builds a substitute for the base image, with the same name, from Debian's Python
+# 3.13, Lambda's emulator (included in the package aws-sam-cli) and Lambda's runtime client: about 90 seconds, once.
+# An engine started here keeps running; its process ID is in build/dockerd.pid.
 #
-# How the stand-in differs from AWS's image: Debian instead of Amazon Linux, no dnf, boto3 in /var/runtime.
+# Differences from AWS's image: Debian instead of Amazon Linux, no dnf, boto3 in /var/runtime.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 base=$(sed -n 's/^ARG BASE_IMAGE=//p' layers/Dockerfile)
 build=$PWD/build/base-image
-debian=trixie # has Python 3.13
+debian=trixie # the release with Python 3.13
 
 say() { echo "engine.sh: $*" >&2; }
 fail() { say "$*"; exit 1; }
 
 install() { # Debian packages
-  [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || fail "this needs root on Debian; or start Docker, with $base at hand"
+  [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || fail "this requires root on Debian; or start Docker and pull $base"
   say "installing $*"
   export DEBIAN_FRONTEND=noninteractive
   apt-get update -qq && apt-get install -qq --no-install-recommends "$@" >"$build/apt.log" 2>&1 || fail "see $build/apt.log"
@@ -28,7 +28,7 @@ start_engine() {
   say "starting Docker"
   local device
   device=$(ip -o route show default | sed -E 's/.* dev ([^ ]+).*/\1/;q')
-  # The MTU is the machine's own: a larger one loses packets in nested networks.
+  # Use the host's MTU: a larger one loses packets in nested networks.
   setsid dockerd --pidfile "$PWD/build/dockerd.pid" --mtu "$(cat "/sys/class/net/$device/mtu")" \
     >"$build/dockerd.log" 2>&1 </dev/null &
   for _ in $(seq 240); do
@@ -41,7 +41,7 @@ start_engine() {
 build_base() {
   local python=.venv/bin/python samcli
   command -v mmdebstrap >/dev/null || install mmdebstrap
-  say "building a stand-in for $base from Debian $debian"
+  say "building a substitute for $base from Debian $debian"
   rm -rf "$build/context" && cp -r tests/image/base "$build/context"
   mmdebstrap --quiet --variant=essential --include=python3,ca-certificates,libstdc++6,tzdata \
     --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/doc/*' \

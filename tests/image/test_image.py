@@ -1,4 +1,4 @@
-"""What is in the image, and what is not."""
+"""The image's contents and size."""
 
 import json
 import re
@@ -11,11 +11,11 @@ from tests.events import event
 
 LIMIT_MB = 220
 MODEL = "all-MiniLM-L6-v2"
-# Every kind of request, so that whatever the function ever imports is imported.
+# Every kind of request, so that every lazy import of the function happens.
 REQUESTS = [
     event("http-api-2.0", json.dumps({"model": MODEL, "input": "text", "encoding_format": "base64"})),
     event("rest-api-1.0", json.dumps({"model": MODEL, "input": ["text"], "dimensions": 8})),
-    event("http-api-2.0", json.dumps({"model": MODEL, "input": "caf\u00e9"})),  # not plain: for tokenizers
+    event("http-api-2.0", json.dumps({"model": MODEL, "input": "caf\u00e9"})),  # not ASCII: needs tokenizers
     event("http-api-2.0", json.dumps({"model": MODEL, "input": [15339]})),
     event("http-api-2.0", json.dumps({"model": MODEL, "input": ""})),
     event("http-api-2.0", json.dumps({"model": "other", "input": "text"})),
@@ -43,39 +43,39 @@ def megabytes(image: str) -> float:
     return int(subprocess.check_output(["docker", "image", "inspect", "--format", "{{.Size}}", image])) / 1e6
 
 
-def test_what_it_adds_to_the_base_image_is_small(image):
+def test_image_stays_within_its_size_limit(image):
     (base,) = re.findall("^ARG BASE_IMAGE=(.+)$", (ROOT / "layers/Dockerfile").read_text(), re.MULTILINE)
     assert 100 < megabytes(image) - megabytes(base) <= LIMIT_MB
 
 
-def test_it_serves_without_network_rights_or_a_place_to_write(python):
+def test_image_serves_without_network_privileges_or_writable_disk(python):
     statuses = json.loads(python(f"{SERVE % ''}\nprint(json.dumps(statuses))").splitlines()[-1])
     assert statuses == [200, 200, 200, 200, 400, 404, 400, 200, 200, 200, 405, 404]
 
 
-def test_no_package_in_it_is_never_imported(python):
+def test_every_installed_package_is_imported(python):
     script = f"""{SERVE % ",s3://bucket/models/other"}
-assert 503 in statuses  # S3 cannot be reached here, but it was tried
+assert 503 in statuses  # S3 is unreachable here, but its client was imported
 from importlib.metadata import distributions
-idle = [
+unused = [
     each.name for each in distributions(path=["/opt/python"])
     if not {{file.parts[0].removesuffix(".py") for file in each.files or ()}} & set(sys.modules)
 ]
-print(json.dumps([idle, len(list(distributions(path=["/opt/python"])))]))
+print(json.dumps([unused, len(list(distributions(path=["/opt/python"])))]))
 """
-    idle, installed = json.loads(python(script).splitlines()[-1])
-    assert idle == []
+    unused, installed = json.loads(python(script).splitlines()[-1])
+    assert unused == []
     assert installed > 10
 
 
-def test_the_aws_sdk_is_not_loaded_for_the_bundled_model(python):
+def test_bundled_model_does_not_import_the_aws_sdk(python):
     loaded = python(
         f"{SERVE % ''}\nprint([name for name in sys.modules if name.startswith(('boto3', 'botocore.', 'urllib3'))])"
     )
     assert loaded.splitlines()[-1] == "[]"
 
 
-def test_every_file_is_open_to_the_functions_user_and_every_module_is_compiled(python):
+def test_every_file_is_readable_and_every_module_is_compiled(python):
     script = """
 import importlib.util, os, pathlib
 folders = [pathlib.Path("/opt/python"), pathlib.Path("/var/task")]
@@ -93,6 +93,6 @@ for path in files:
 @pytest.mark.parametrize(
     "unwanted", ["recipe", "golden.json", "local.py", "huggingface_hub", "requirements.txt", "tests"]
 )
-def test_what_the_function_does_not_read_is_not_there(python, unwanted):
+def test_image_contains_no_unneeded_files(python, unwanted):
     script = "import pathlib; print([str(p) for f in ('/opt', '/var/task') for p in pathlib.Path(f).rglob('{}')])"
     assert python(script.format(unwanted)) == "[]\n"

@@ -1,4 +1,4 @@
-"""`sam local start-api` as a person starts it, and the clients that they point at it."""
+"""Clients of `sam local start-api`."""
 
 import json
 import os
@@ -25,10 +25,9 @@ TEXTS = ["The food was delicious and the waiter...", "Größe, 大小, разм�
 def url(tmp_path_factory) -> Iterator[str]:
     address = f"127.0.0.1:{free_port()}"
     sam = [f"{ROOT}/tests/infra/.venv/bin/sam", "local", "start-api", "--port", address.split(":")[1]]
-    kept = {
-        name: value for name, value in os.environ.items() if not name.startswith("AWS_")
-    }  # SAM would ask AWS for them
-    environment = kept | {"SAM_CLI_TELEMETRY": "0", "AWS_DEFAULT_REGION": "eu-central-1"}
+    # Without AWS variables: SAM would use credentials from them to call AWS.
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    environment = inherited | {"SAM_CLI_TELEMETRY": "0", "AWS_DEFAULT_REGION": "eu-central-1"}
     log = tmp_path_factory.mktemp("sam") / "log"
     with (
         log.open("wb") as output,
@@ -49,11 +48,11 @@ def wait_for(health: str, process, log, seconds: float = 90) -> None:
                 return
         except httpx2.TransportError:
             time.sleep(0.1)
-    pytest.fail(f"sam local start-api does not answer:\n{log.read_text()}")
+    pytest.fail(f"sam local start-api does not respond:\n{log.read_text()}")
 
 
-def test_the_official_client_gets_the_vectors_of_make_run_bit_for_bit(url):
-    with make_run() as own, openai.OpenAI(base_url=own, api_key="none") as client:
+def test_official_client_gets_the_vectors_of_make_run_bit_for_bit(url):
+    with make_run() as local_url, openai.OpenAI(base_url=local_url, api_key="none") as client:
         expected = embed(client)
     with openai.OpenAI(base_url=f"{url}/v1", api_key="none") as client:
         np.testing.assert_array_equal(embed(client), expected)
@@ -75,14 +74,14 @@ def make_run() -> Iterator[str]:
 
 
 def embed(client: openai.OpenAI) -> NDArray[np.float64]:
-    answer = client.embeddings.create(model="text-embedding-3-small", input=TEXTS)
-    return np.array([item.embedding for item in answer.data])
+    response = client.embeddings.create(model="text-embedding-3-small", input=TEXTS)
+    return np.array([item.embedding for item in response.data])
 
 
-def test_curl_as_in_the_readme(url):
+def test_curl_example_of_the_readme_works(url):
     body = json.dumps({"model": MODEL, "input": "a text"})
-    answer = subprocess.check_output(["curl", "--silent", f"{url}/v1/embeddings", "--data", body])
-    assert len(json.loads(answer)["data"][0]["embedding"]) == 384
+    response = subprocess.check_output(["curl", "--silent", f"{url}/v1/embeddings", "--data", body])
+    assert len(json.loads(response)["data"][0]["embedding"]) == 384
 
 
 @pytest.mark.parametrize(
@@ -94,17 +93,17 @@ def test_curl_as_in_the_readme(url):
         ("", 400, "invalid_json"),
     ],
 )
-def test_wrong_input_is_a_clear_error(url, body, status, code):
-    answer = httpx2.post(f"{url}/v1/embeddings", content=body, headers={"content-type": "application/json"})
-    assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+def test_invalid_request_gets_a_client_error(url, body, status, code):
+    response = httpx2.post(f"{url}/v1/embeddings", content=body, headers={"content-type": "application/json"})
+    assert (response.status_code, response.json()["error"]["code"]) == (status, code)
 
 
-def test_other_paths_and_methods_are_answered_in_the_envelope(url):
+def test_unknown_paths_and_methods_get_the_error_envelope(url):
     assert httpx2.get(f"{url}/").json()["error"]["code"] == "not_found"
     assert httpx2.delete(f"{url}/v1/embeddings").json()["error"]["code"] == "method_not_allowed"
     assert httpx2.post(f"{url}/embeddings/", json={"model": MODEL, "input": "x"}).status_code == 200
 
 
-def test_2048_texts_come_back(url):
+def test_2048_texts_get_2048_vectors(url):
     body = {"model": MODEL, "input": ["x"] * 2048, "encoding_format": "base64"}
     assert len(httpx2.post(f"{url}/v1/embeddings", json=body, timeout=29).json()["data"]) == 2048

@@ -1,4 +1,4 @@
-"""The template as CloudFormation would act on it: translated by SAM, conditions and parameters resolved."""
+"""The template as CloudFormation sees it: translated by SAM, with conditions and parameters resolved."""
 
 import json
 import os
@@ -24,12 +24,12 @@ MAPPINGS = yaml_parse(TEMPLATE)["Mappings"]
 KEY = f"alice:{'a' * 64}"
 IMAGE = "embeddings:function-0123456789ab-latest"
 ABSENT = {"Ref": "AWS::NoValue"}
-# The tools neither report on their use nor look for credentials, and SAM wants to know where it is.
+# No telemetry and no search for credentials; SAM needs a region.
 os.environ |= {"SAM_CLI_TELEMETRY": "0", "AWS_EC2_METADATA_DISABLED": "true", "AWS_DEFAULT_REGION": "eu-central-1"}
 
 
 class Policies:
-    """What SAM asks for AWS's managed policies; this template names them by ARN."""
+    """SAM's loader of the names of AWS's managed policies, of which this template uses none."""
 
     def load(self) -> dict[str, str]:
         """Return no names."""
@@ -40,9 +40,9 @@ class Policies:
 class Stack:
     """A translated template, resolved for one set of parameters.
 
-    translated  what SAM makes of the template, conditions and references in place
-    resources   by logical id, those whose condition holds, with parameters and conditions resolved
-    outputs     likewise
+    translated  SAM's translation of the template, with conditions and references unresolved
+    resources   resources whose condition holds, by logical ID, with parameters and conditions resolved
+    outputs     outputs, likewise
     """
 
     translated: dict[str, Any]
@@ -50,12 +50,12 @@ class Stack:
     outputs: dict[str, Any]
 
     def __getitem__(self, name: str) -> dict[str, Any]:
-        """Return the properties of a resource by its logical id."""
+        """Return the properties of a resource by its logical ID."""
         properties: dict[str, Any] = self.resources[name]["Properties"]
         return properties
 
     def of(self, kind: str) -> dict[str, Any]:
-        """Return the properties of every resource of a type, by logical id."""
+        """Return the properties of every resource of a type, by logical ID."""
         found = {name: each for name, each in self.resources.items() if each["Type"] == kind}
         return {name: each.get("Properties", {}) for name, each in found.items()}
 
@@ -66,14 +66,14 @@ class Stack:
 
 
 def translate(template: str = TEMPLATE, image: str = IMAGE, **overrides: str) -> Stack:
-    """Translate the template for these parameters, as `sam deploy` would have it done."""
+    """Translate the template with these parameters, as `sam deploy` does."""
     source = yaml_parse(template)
-    source["Resources"]["Function"]["Properties"]["ImageUri"] = image  # `sam build` and `sam deploy` see to it
+    source["Resources"]["Function"]["Properties"]["ImageUri"] = image  # set by `sam build` and `sam deploy`
     values = {name: parameter.get("Default") for name, parameter in source["Parameters"].items()}
     values |= {"Environment": "default"} | overrides
     translated = json.loads(json.dumps(transform(source, values, Policies())))
     conditions = {
-        name: holds(value, values, translated["Conditions"]) for name, value in translated["Conditions"].items()
+        name: evaluate(value, values, translated["Conditions"]) for name, value in translated["Conditions"].items()
     }
     kept = {
         section: {
@@ -86,40 +86,40 @@ def translate(template: str = TEMPLATE, image: str = IMAGE, **overrides: str) ->
     return Stack(translated, kept["Resources"], kept["Outputs"])
 
 
-def objections(**overrides: str) -> list[str]:
-    """Return what the template's rules have against these parameters, before anything is made."""
+def violations(**overrides: str) -> list[str]:
+    """Return the assertions of the template's rules that these parameters violate."""
     source = yaml_parse(TEMPLATE)
     values = {name: parameter.get("Default") for name, parameter in source["Parameters"].items()}
     values |= {"Environment": "default"} | overrides
     return [
         assertion["AssertDescription"]
         for rule in source["Rules"].values()
-        if holds(rule["RuleCondition"], values, {})
+        if evaluate(rule["RuleCondition"], values, {})
         for assertion in rule["Assertions"]
-        if not holds(assertion["Assert"], values, {})
+        if not evaluate(assertion["Assert"], values, {})
     ]
 
 
-def holds(condition: Any, values: dict[str, Any], conditions: dict[str, Any]) -> bool:
+def evaluate(condition: Any, values: dict[str, Any], conditions: dict[str, Any]) -> bool:
     """Evaluate a condition."""
     ((function, arguments),) = condition.items()
     match function:
         case "Condition":
-            return holds(conditions[arguments], values, conditions)
+            return evaluate(conditions[arguments], values, conditions)
         case "Fn::Equals":
             left, right = (str(resolve(argument, values, {})) for argument in arguments)
             return left == right
         case "Fn::Not":
-            return not holds(arguments[0], values, conditions)
+            return not evaluate(arguments[0], values, conditions)
         case "Fn::And":
-            return all(holds(argument, values, conditions) for argument in arguments)
+            return all(evaluate(argument, values, conditions) for argument in arguments)
         case "Fn::Or":
-            return any(holds(argument, values, conditions) for argument in arguments)
+            return any(evaluate(argument, values, conditions) for argument in arguments)
     raise NotImplementedError(function)
 
 
 def resolve(value: Any, values: dict[str, Any], conditions: dict[str, bool]) -> Any:
-    """Resolve Fn::If, Fn::FindInMap, and references to parameters; others stay as they are."""
+    """Resolve Fn::If, Fn::FindInMap and references to parameters; leave everything else unchanged."""
     if isinstance(value, list):
         return [each for each in (resolve(each, values, conditions) for each in value) if each != ABSENT]
     if not isinstance(value, dict):
@@ -138,7 +138,7 @@ def resolve(value: Any, values: dict[str, Any], conditions: dict[str, bool]) -> 
 
 
 def references(value: Any, conditions: dict[str, Any] | None = None) -> set[str]:
-    """Return the names that Ref and Fn::Sub refer to, anywhere in a value, and in the conditions it depends on."""
+    """Return the names that Ref and Fn::Sub refer to anywhere in a value, and in the conditions it depends on."""
     found: set[str] = set()
     for each in walk(value):
         match each:
@@ -152,7 +152,7 @@ def references(value: Any, conditions: dict[str, Any] | None = None) -> set[str]
 
 
 def walk(value: Any) -> Iterator[Any]:
-    """Yield a value and everything in it."""
+    """Yield a value and everything nested in it."""
     yield value
     for each in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
         yield from walk(each)

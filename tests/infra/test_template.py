@@ -1,5 +1,6 @@
-"""What `sam deploy` would create, asserted on the translated template."""
+"""The resources that `sam deploy` creates, checked on the translated template."""
 
+import hashlib
 import json
 import re
 import subprocess
@@ -11,7 +12,7 @@ from samcli.lib.config.samconfig import SamConfig
 from samcli.lib.providers.sam_function_provider import SamFunctionProvider
 from samcli.lib.providers.sam_stack_provider import SamLocalStackProvider
 from samcli.yamlhelper import yaml_parse
-from stack import ENVIRONMENTS, IMAGE, KEY, ROOT, TEMPLATE, objections, references, translate, walk
+from stack import ENVIRONMENTS, IMAGE, KEY, ROOT, TEMPLATE, references, translate, violations, walk
 
 JWT = {"AuthMode": "jwt", "JwtIssuer": "https://issuer.example", "JwtAudience": "embeddings"}
 FUNCTION_URL = {"FunctionUrl": "true", "ReservedConcurrency": "5"}
@@ -30,7 +31,7 @@ VARIANTS = {
         "ReservedConcurrency": "9",
     },
 }
-# What reaches the function but is no part of a version.
+# Parameters of the function that are not part of a version.
 UNVERSIONED = {"Environment", "ReservedConcurrency"}
 BIN = Path(sys.executable).parent
 
@@ -41,26 +42,24 @@ def stack(request):
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
-def test_sam_finds_every_environment_valid(environment):
+def test_sam_validates_every_environment(environment):
     command = [BIN / "sam", "validate", "--lint", "--config-env", environment]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize(
-    "variant", ["default", "dev"]
-)  # SAM resolves no other parameter than those of GradualDeployment
-def test_what_sam_makes_of_it_passes_the_linter(variant, tmp_path):
+@pytest.mark.parametrize("variant", ["default", "dev"])  # SAM resolves only what GradualDeployment depends on
+def test_translated_template_passes_cfn_lint(variant, tmp_path):
     path = tmp_path / "translated.json"
     path.write_text(json.dumps(translate(**VARIANTS[variant]).translated))
-    # W2001, W7001: the parameter and the mapping GradualDeployment are used no more, since SAM has resolved them.
-    # W3011: SAM gives UpdateReplacePolicy to alias and function as well as to the version, which needs it.
+    # W2001, W7001: the parameter and the mapping GradualDeployment are unused once SAM has resolved them.
+    # W3011: SAM copies UpdateReplacePolicy to alias and function as well; only the version needs it.
     command = [BIN / "cfn-lint", "--regions", "eu-central-1", "--ignore-checks", "W2001", "W7001", "W3011", "--", path]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
 
 
-def test_no_right_is_wider_than_it_must_be(stack):
+def test_roles_grant_only_the_permissions_they_need(stack):
     for name, role in stack.of("AWS::IAM::Role").items():
         for statement in (
             each for policy in role.get("Policies", []) for each in policy["PolicyDocument"]["Statement"]
@@ -77,7 +76,7 @@ def test_no_right_is_wider_than_it_must_be(stack):
     assert [each["Resource"] for each in reads] == [{"Fn::Sub": "${ArtifactBucket.Arn}/models/*"}]
 
 
-def test_the_bucket_is_closed_but_to_the_account_over_tls(stack):
+def test_bucket_is_private_versioned_encrypted_and_requires_tls(stack):
     bucket = stack.only("AWS::S3::Bucket")
     assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
     assert bucket["VersioningConfiguration"] == {"Status": "Enabled"}
@@ -90,7 +89,7 @@ TOPIC = "arn:aws:sns:eu-central-1:123456789012:alarms"
 NEW_VERSION_ALARMS = {"NewVersionErrorsAlarm", "NewVersionLatencyAlarm"}
 
 
-def test_every_alarm_tells_the_topic():
+def test_every_alarm_notifies_the_topic():
     alarms = translate(AlarmTopic=TOPIC).of("AWS::CloudWatch::Alarm")
     assert set(alarms) == NEW_VERSION_ALARMS | {
         "ServerErrorsAlarm",
@@ -104,7 +103,7 @@ def test_every_alarm_tells_the_topic():
         assert alarm["AlarmActions"] == [TOPIC]
 
 
-def test_a_canary_is_taken_back_by_the_alarms_of_its_own_version():
+def test_deployment_is_rolled_back_by_alarms_of_the_new_version_only():
     stack = translate()
     group = stack.only("AWS::CodeDeploy::DeploymentGroup")
     assert {each["Name"]["Ref"] for each in group["AlarmConfiguration"]["Alarms"]} == NEW_VERSION_ALARMS
@@ -133,14 +132,14 @@ def metrics(alarm):
     )
 
 
-def test_one_request_takes_no_version_back():
+def test_one_request_cannot_roll_a_deployment_back():
     stack = translate()
     assert "failures >= 5 AND failures >= invocations / 10" in json.dumps(stack["NewVersionErrorsAlarm"])
     latency = stack["NewVersionLatencyAlarm"]
     assert (latency["ExtendedStatistic"], latency["EvaluateLowSampleCountPercentile"]) == ("p99", "ignore")
 
 
-def test_a_metric_of_the_function_url_is_read_only_where_there_is_one():
+def test_alarm_reads_the_function_urls_metric_only_if_there_is_one():
     for overrides, expected in (({}, ["5xx"]), ({"FunctionUrl": "true"}, ["5xx", "Url5xxCount"])):
         alarm = translate(**overrides)["ServerErrorsAlarm"]
         assert [each["MetricName"] for each in metrics(alarm)] == expected
@@ -148,7 +147,7 @@ def test_a_metric_of_the_function_url_is_read_only_where_there_is_one():
         assert set(re.findall(r"FILL\((\w+)", alarm["Metrics"][0]["Expression"])) == names - {"all"}
 
 
-def test_a_new_version_is_tried_before_it_gets_traffic():
+def test_new_version_is_tested_before_it_gets_traffic():
     stack = translate()
     update = stack.resources["FunctionAliaslive"]["UpdatePolicy"]["CodeDeployLambdaAliasUpdate"]
     assert update["BeforeAllowTrafficHook"] == {"Ref": "DeploymentHook"}
@@ -166,7 +165,7 @@ def test_a_new_version_is_tried_before_it_gets_traffic():
     assert [policy["PolicyName"] for policy in stack["DeploymentRole"]["Policies"]] == ["hook"]
 
 
-def test_alarms_without_a_topic_tell_nobody(stack):
+def test_alarms_without_a_topic_have_no_actions(stack):
     assert all("AlarmActions" not in alarm for alarm in stack.of("AWS::CloudWatch::Alarm").values())
 
 
@@ -174,7 +173,7 @@ def test_alarms_without_a_topic_tell_nobody(stack):
     ("environment", "days", "reserved", "provisioned", "gradual"),
     [("default", 30, None, None, True), ("dev", 3, None, None, False), ("prod", 365, "50", "1", True)],
 )
-def test_an_environment_decides_on_all_that_is_not_said(environment, days, reserved, provisioned, gradual):
+def test_environment_sets_the_parameters_that_are_not_given(environment, days, reserved, provisioned, gradual):
     assert ENVIRONMENTS[environment] == {"Environment": environment}
     stack = translate(Environment=environment)
     assert {group["RetentionInDays"] for group in stack.of("AWS::Logs::LogGroup").values()} == {days}
@@ -186,9 +185,9 @@ def test_an_environment_decides_on_all_that_is_not_said(environment, days, reser
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
-def test_what_is_said_goes_before_the_environment(environment):
-    said = {"LogRetentionDays": "7", "ReservedConcurrency": "-1", "ProvisionedConcurrency": "0"}
-    stack = translate(Environment=environment, GradualDeployment="false", **said)
+def test_given_parameters_override_the_environment(environment):
+    given = {"LogRetentionDays": "7", "ReservedConcurrency": "-1", "ProvisionedConcurrency": "0"}
+    stack = translate(Environment=environment, GradualDeployment="false", **given)
     assert {group["RetentionInDays"] for group in stack.of("AWS::Logs::LogGroup").values()} == {"7"}
     assert "ReservedConcurrentExecutions" not in stack["Function"]
     assert "ProvisionedConcurrencyConfig" not in stack["FunctionAliaslive"]
@@ -203,23 +202,23 @@ def test_what_is_said_goes_before_the_environment(environment):
         {"Environment": "prod", "ReservedConcurrency": "-1", "ProvisionedConcurrency": "0"},  # docs/operations.md
     ],
 )
-def test_a_new_account_can_deploy_every_environment(parameters):
+def test_every_environment_deploys_in_a_new_account(parameters):
     stack = translate(**parameters)
     assert "ReservedConcurrentExecutions" not in stack["Function"]
     assert "ProvisionedConcurrencyConfig" not in stack["FunctionAliaslive"]
 
 
-def test_a_first_deployment_cannot_lose_its_environment():
+def test_first_deployment_must_name_its_environment():
     """Overrides on the command line replace samconfig's; without a default, CloudFormation then asks for it."""
     without_default = [name for name, each in translate().translated["Parameters"].items() if "Default" not in each]
     assert without_default == ["Environment"]
 
 
-def test_the_function_is_what_the_parameters_say():
+def test_parameters_configure_the_function():
     function = translate(**VARIANTS["large"])["Function"]
     assert function["Architectures"] == ["arm64"]
     assert (function["PackageType"], function["MemorySize"]) == ("Image", "10240")
-    assert function["Timeout"] == 29  # of the gateway's 30
+    assert function["Timeout"] == 29  # less than the gateway's 30
     assert function["LoggingConfig"] == {"LogGroup": {"Ref": "FunctionLog"}, "LogFormat": "JSON"}
     alias = translate(**VARIANTS["large"]).only("AWS::Lambda::Alias")
     assert alias["ProvisionedConcurrencyConfig"] == {"ProvisionedConcurrentExecutions": "2"}
@@ -228,70 +227,78 @@ def test_the_function_is_what_the_parameters_say():
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
-def test_build_and_deploy_read_the_processor_from_one_list(environment):
+def test_build_and_deploy_read_the_same_parameters(environment):
     read = [SamConfig(ROOT).get_all([command], "parameters", environment) for command in ("build", "deploy")]
     assert [each["parameter_overrides"] for each in read] == [[f"Environment={environment}"]] * 2
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # by SAM, of SAM
 @pytest.mark.parametrize("architecture", ["x86_64", "arm64"])
-def test_the_image_is_built_for_the_processor_that_the_list_names(architecture):
+def test_image_is_built_for_the_architecture_of_the_function(architecture):
     overrides = {"Architecture": architecture}
     stacks, _ = SamLocalStackProvider.get_stacks(str(ROOT / "template.yaml"), parameter_overrides=overrides)
     (built,) = (each for each in SamFunctionProvider(stacks).get_all() if each.packagetype == "Image")
     assert built.architectures == [architecture] == translate(Architecture=architecture)["Function"]["Architectures"]
 
 
-def test_a_first_version_that_cannot_embed_leaves_no_green_stack(stack):
+def test_stack_creation_fails_if_the_first_version_cannot_embed(stack):
     assert stack["FirstVersion"]["ServiceToken"] == {"Fn::GetAtt": ["DeploymentHook", "Arn"]}
     assert stack["FirstVersion"]["ServiceTimeout"] > stack["DeploymentHook"]["Timeout"]
 
 
 def version(stack):
-    """Return what decides on a new version: its logical id, and the content whose number is in its description."""
+    """Return what triggers a new version: its logical ID, and the configuration whose number is in its description."""
     ((name, properties),) = stack.of("AWS::Lambda::Version").items()
     assert properties["Description"] == {"Fn::Sub": "configuration ${ConfigurationRevision.VersionNumber}"}
     return name, stack["ConfigurationRevision"]["Content"]["Fn::Sub"]
 
 
-def test_a_new_image_is_a_new_version():
+def test_new_image_creates_a_new_version():
     assert version(translate())[0] != version(translate(image=IMAGE.replace("0", "1")))[0]
 
 
-def test_a_change_in_the_template_is_a_new_version():
+def test_template_change_creates_a_new_version():
     changed = TEMPLATE.replace("MODELS: !Ref Models", "MODELS: another")
     assert version(translate())[0] != version(translate(template=changed))[0]
 
 
-def test_the_version_before_is_kept(stack):
+def test_previous_version_is_retained(stack):
     ((name, _),) = stack.of("AWS::Lambda::Version").items()
     version = stack.resources[name]
-    # One for a version of the same image, which is replaced; one for a version of another image, which is removed.
+    # The first if only the configuration changes and the version is replaced, the second if the image changes.
     assert (version["UpdateReplacePolicy"], version["DeletionPolicy"]) == ("Retain", "Retain")
     assert "DeletionPolicy" not in stack.resources["Function"]
 
 
-def test_sam_itself_does_not_see_that_a_parameter_changed():
-    """The reason for ConfigurationRevision: once this fails, SAM has fixed it, and the resource can go."""
+def test_sam_alone_creates_no_version_for_a_changed_parameter():
+    """The reason for ConfigurationRevision: when this test fails, SAM has changed, and the resource can be removed."""
     assert version(translate())[0] == version(translate(Models="another"))[0]
 
 
-def test_every_parameter_that_reaches_a_version_is_in_its_configuration():
+def test_configuration_contains_exactly_the_parameters_of_a_version():
     stack = translate()
     function, revision = (stack.translated["Resources"][name] for name in ("Function", "ConfigurationRevision"))
     parameters, conditions = set(stack.translated["Parameters"]), stack.translated["Conditions"]
-    reaching = references(function, conditions) & parameters - UNVERSIONED
+    used = references(function, conditions) & parameters - UNVERSIONED
     configuration = revision["Properties"]["Content"]
-    assert {"Models", "ApiKeys", "MemorySize", "AuthMode"} < reaching
-    # Both ways: a number that changes without the function would ask Lambda for a version it already has.
-    assert references(configuration, conditions) & parameters == reaching
+    assert {"Models", "ApiKeys", "MemorySize", "AuthMode"} < used
+    # Equal in both directions: a revision without a change of the function would request a version that exists.
+    assert references(configuration, conditions) & parameters == used
+
+
+@pytest.mark.parametrize("other", ["{{}}", "bob:{0}, {{}}", "{{}},bob:{0}"])
+def test_digest_of_an_empty_key_does_not_match_the_parameters_pattern(other):
+    pattern = translate().translated["Parameters"]["ApiKeys"]["AllowedPattern"]
+    given = other.format("b" * 64)
+    assert re.search(pattern, given.format(KEY))
+    assert not re.search(pattern, given.format(f"ci:{hashlib.sha256(b'').hexdigest()}"))
 
 
 def operations(stack):
     return stack.only("AWS::ApiGatewayV2::Api")["Body"]["paths"]
 
 
-def test_every_way_in_leads_to_the_alias(stack):
+def test_every_entry_point_invokes_the_alias(stack):
     for path in operations(stack).values():
         for operation in path.values():
             integration = operation["x-amazon-apigateway-integration"]
@@ -312,7 +319,7 @@ def test_every_way_in_leads_to_the_alias(stack):
         ("jwt", [{"jwt": []}], {"jwt"}),
     ],
 )
-def test_who_checks_the_caller(variant, security, schemes):
+def test_auth_mode_selects_the_authorizer(variant, security, schemes):
     stack = translate(**VARIANTS[variant])
     paths = operations(stack)
     # SAM writes a slash before it, without which an import has a warning (aws/serverless-application-model#2297).
@@ -326,7 +333,7 @@ def test_who_checks_the_caller(variant, security, schemes):
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_an_issuer_that_cannot_be_verified_fails_the_deployment(variant):
+def test_deployment_fails_if_the_issuer_cannot_be_verified(variant):
     api = translate(**VARIANTS[variant]).only("AWS::ApiGatewayV2::Api")
     assert api["FailOnWarnings"] == (variant == "jwt")
 
@@ -347,7 +354,7 @@ def test_jwts_are_checked_against_issuer_and_audience():
         ({"FunctionUrl": "true", **JWT}, None, False),
     ],
 )
-def test_a_function_url_is_made_when_asked_for_and_never_past_an_authorizer(overrides, auth_type, public):
+def test_function_url_is_optional_and_never_bypasses_an_authorizer(overrides, auth_type, public):
     stack = translate(**overrides)
     assert [url["AuthType"] for url in stack.of("AWS::Lambda::Url").values()] == ([auth_type] if auth_type else [])
     permissions = stack.of("AWS::Lambda::Permission").values()
@@ -366,11 +373,11 @@ def test_a_function_url_is_made_when_asked_for_and_never_past_an_authorizer(over
         ),
     ],
 )
-def test_rules_refuse_what_could_not_work(parameters, objection):
-    assert objections(**parameters) == [objection]
+def test_rules_reject_parameters_that_cannot_work(parameters, objection):
+    assert violations(**parameters) == [objection]
 
 
-def test_nothing_is_traced_unless_asked_for():
+def test_tracing_is_off_by_default():
     for mode, policies in (("PassThrough", []), ("Active", ["traces"])):
         stack = translate(Tracing=mode)
         assert stack["Function"]["TracingConfig"] == {"Mode": mode}
@@ -391,12 +398,12 @@ QUOTELESS = {
 }
 
 
-def test_an_access_log_line_is_json_whatever_went_wrong():
+def test_access_log_lines_are_valid_json_for_every_error():
     settings = translate().only("AWS::ApiGatewayV2::Stage")["AccessLogSettings"]
     assert set(json.loads(settings["Format"]).values()) == QUOTELESS
 
 
-def test_access_logs_hold_neither_headers_nor_bodies(stack):
+def test_access_logs_contain_neither_headers_nor_bodies(stack):
     settings = stack.only("AWS::ApiGatewayV2::Stage")["AccessLogSettings"]
     logged = json.loads(settings["Format"])
     assert logged["request_id"] == "$context.requestId"
@@ -404,8 +411,8 @@ def test_access_logs_hold_neither_headers_nor_bodies(stack):
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_the_rules_have_nothing_against_what_can_be_deployed(variant):
-    assert objections(**VARIANTS[variant]) == []
+def test_rules_accept_every_variant(variant):
+    assert violations(**VARIANTS[variant]) == []
 
 
 @pytest.mark.parametrize(
@@ -419,13 +426,13 @@ def test_the_rules_have_nothing_against_what_can_be_deployed(variant):
         ({"Environment": "prod", "ReservedConcurrency": "-1"}, True),
     ],
 )
-def test_a_function_url_needs_a_reserved_concurrency(overrides, refused):
-    found = objections(FunctionUrl="true", **overrides)
+def test_function_url_requires_reserved_concurrency(overrides, refused):
+    found = violations(FunctionUrl="true", **overrides)
     assert [each.startswith("Nothing throttles a function URL") for each in found] == [True] * refused
     assert refused == ("ReservedConcurrentExecutions" not in translate(FunctionUrl="true", **overrides)["Function"])
 
 
-def test_an_alarm_counts_invalid_keys():
+def test_alarm_counts_invalid_keys():
     alarm = translate()["InvalidKeysAlarm"]
     assert {"Name": "error_code", "Value": "invalid_api_key"} in alarm["Dimensions"]
     assert '"invalid_api_key"' in (ROOT / "handler/errors.py").read_text()
@@ -442,7 +449,7 @@ FREE_ALARMS = {"ServerErrorsAlarm", "InvocationErrorsAlarm", "LatencyAlarm", "Th
         ("none", set(), 0, 0),
     ],
 )
-def test_what_is_monitored_and_so_paid_for(monitoring, alarms, read, dashboards):
+def test_monitoring_selects_alarms_metrics_and_dashboard(monitoring, alarms, read, dashboards):
     stack = translate(Monitoring=monitoring)
     assert set(stack.of("AWS::CloudWatch::Alarm")) == alarms
     assert (
@@ -460,7 +467,7 @@ def test_what_is_monitored_and_so_paid_for(monitoring, alarms, read, dashboards)
     assert "DetailedMetricsEnabled" not in stack.only("AWS::ApiGatewayV2::Stage")["DefaultRouteSettings"]
 
 
-def test_a_metric_more_or_less_is_a_new_version_and_an_alarm_is_none():
+def test_only_a_change_of_the_functions_metrics_creates_a_new_version():
     numbered = {each: str(version(translate(Monitoring=each))[1]) for each in ("full", "basic", "none")}
     assert numbered["full"] != numbered["basic"] == numbered["none"]
 
@@ -489,7 +496,7 @@ def test_outputs_are_ready_to_paste_and_hold_no_secret(stack):
     assert "a" * 64 not in json.dumps(stack.outputs)
 
 
-def test_every_parameter_is_described_grouped_and_labelled():
+def test_every_parameter_has_a_description_group_and_label():
     template = translate().translated
     interface = template["Metadata"]["AWS::CloudFormation::Interface"]
     grouped = [name for group in interface["ParameterGroups"] for name in group["Parameters"]]
@@ -497,7 +504,7 @@ def test_every_parameter_is_described_grouped_and_labelled():
     assert all(parameter["Description"].endswith((".", "once")) for parameter in template["Parameters"].values())
 
 
-def test_the_longest_values_fit_into_the_functions_environment():
+def test_longest_parameter_values_fit_the_functions_environment():
     """CloudFormation refuses longer ones at once; Lambda would in the middle of an update."""
     template = yaml_parse(TEMPLATE)
     variables = template["Resources"]["Function"]["Properties"]["Environment"]["Variables"]
@@ -512,7 +519,7 @@ def longest(value, parameters):
     return parameter["MaxLength"] if "MaxLength" in parameter else max(map(len, parameter["AllowedValues"]))
 
 
-def test_no_name_that_must_be_short_is_made_of_the_stacks_name(stack):
+def test_names_with_short_limits_do_not_contain_the_stack_name(stack):
     for kind in ("AWS::AppConfig::Application", "AWS::AppConfig::ConfigurationProfile"):
         assert "AWS::StackName" not in references(stack.only(kind)["Name"])
     for properties in (*stack.of("AWS::Lambda::Function").values(), *stack.of("AWS::IAM::Role").values()):

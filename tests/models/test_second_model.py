@@ -1,4 +1,4 @@
-"""Two real models in one function: the bundled one, and from S3 the same weights at full precision, 90 MB."""
+"""Two real models in one function: the bundled one, and the same weights at full precision (90 MB) from S3."""
 
 import json
 import time
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from model_artifacts.recipe.golden import Golden
 from model_artifacts.recipe.publish import publish
-from tests import s3 as servers
+from tests import s3 as s3_server
 from tests.emulator import ROOT, Function, run
 from tests.events import content, event, headers
 from tests.s3 import BUCKET
@@ -27,7 +27,7 @@ def golden() -> Golden:
 
 @pytest.fixture(scope="module")
 def function(tmp_path_factory) -> Iterator[Function]:
-    with servers.serve() as s3:
+    with s3_server.serve() as s3:
         pinned = publish(s3.client, FOLDER, BUCKET)
         log = tmp_path_factory.mktemp("function") / "log"
         models = {"MODELS": f"{BUNDLED},{pinned}", "AUTH_MODE": "none"}
@@ -38,27 +38,27 @@ def function(tmp_path_factory) -> Iterator[Function]:
 def embed(function: Function, model: str, texts: list[str]) -> tuple[NDArray[np.float64], dict[str, str]]:
     body = {"model": model, "input": texts, "encoding_format": "float"}
     deadline = time.monotonic() + 90
-    # As clients do: a 503 says when to ask again, and this S3 takes its time over 90 MB.
-    while (answer := function.invoke(event("http-api-2.0", json.dumps(body))))["statusCode"] == 503:
-        assert time.monotonic() < deadline, function.log()
-        time.sleep(int(headers(answer)["retry-after"]))
-    assert answer["statusCode"] == 200
-    return np.array([item["embedding"] for item in content(answer)["data"]]), headers(answer)
+    # Retry like a client: a 503 says when, and this S3 server needs several seconds for 90 MB.
+    while (response := function.invoke(event("http-api-2.0", json.dumps(body))))["statusCode"] == 503:
+        assert time.monotonic() < deadline, function.log_lines()
+        time.sleep(int(headers(response)["retry-after"]))
+    assert response["statusCode"] == 200
+    return np.array([item["embedding"] for item in content(response)["data"]]), headers(response)
 
 
-def test_each_answers_with_vectors_of_its_own(function, golden):
+def test_each_model_returns_its_own_vectors(function, golden):
     texts = golden.texts[:64]
-    small, of_small = embed(function, BUNDLED, texts)
-    full, of_full = embed(function, FULL, texts)
+    small, small_headers = embed(function, BUNDLED, texts)
+    full, full_headers = embed(function, FULL, texts)
     again, _ = embed(function, BUNDLED, texts)
     assert np.sum(full * golden.vectors[:64], axis=1).min() > 0.99999
     assert 0.98 < np.sum(small * golden.vectors[:64], axis=1).min() < 0.9999
     np.testing.assert_array_equal(small, again)
-    assert of_small["x-model-digest"] != of_full["x-model-digest"]
-    assert "artifacts;" in of_full["server-timing"]  # loaded just then
+    assert small_headers["x-model-digest"] != full_headers["x-model-digest"]
+    assert "artifacts;" in full_headers["server-timing"]  # this request loaded it
 
 
-def test_both_are_listed(function):
+def test_both_models_are_listed(function):
     listed = content(function.invoke(event("http-api-2.0", path="/v1/models", method="GET")))["data"]
     models = {each["id"]: each for each in listed}
     assert {BUNDLED, FULL} <= set(models)

@@ -1,1 +1,1 @@
-"""The golden texts on other processors, emulated: Haswell (AVX2 alone), and arm64 on demand."""
+"""The golden texts on emulated processors: Haswell (AVX2 without VNNI) and, on request, arm64."""

@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# Makes sure of QEMU's user emulation; with `arm64`, also of Debian's Python and the locked wheels for arm64, unpacked
-# into build/arm64, where nothing of this system changes.
+# Provides QEMU's user-mode emulation; with `arm64`, also Debian's Python and the locked wheels for arm64, unpacked into
+# build/arm64 without changing this system.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 build=$PWD/build/arm64
-python=3.11 # Debian 12's, for whose libraries the wheels of the lock are built
+python=3.11 # Debian 12's version, whose C library can load the locked wheels
 
 say() { echo "emulators.sh: $*" >&2; }
 fail() { say "$*"; exit 1; }
 
 if ! command -v qemu-x86_64 >/dev/null || ! command -v qemu-aarch64 >/dev/null; then
-  [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || fail "this needs qemu-x86_64 and qemu-aarch64 (Debian's qemu-user), or root on Debian"
+  [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || fail "this requires qemu-x86_64 and qemu-aarch64 (Debian's qemu-user), or root on Debian"
   say "installing qemu-user"
   export DEBIAN_FRONTEND=noninteractive
   apt-get update -qq && apt-get install -qq --no-install-recommends qemu-user >/dev/null
@@ -19,7 +19,7 @@ fi
 [ ! -e "$build/ready" ] || exit 0
 
 say "unpacking Debian's Python $python and the locked wheels for arm64 into build/arm64"
-command -v apt-get >/dev/null || fail "this needs apt-get, to download Debian's packages for arm64"
+command -v apt-get >/dev/null || fail "this requires apt-get to download Debian's packages for arm64"
 rm -rf "$build" && mkdir -p "$build"/{apt/lists/partial,apt/cache/archives/partial,debs,root,wheels}
 echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $(apt-get indextargets --format '$(REPO_URI)' | head -1) bookworm main" >"$build/apt/sources.list"
 options=(-qq -o "Dir::State=$build/apt" -o "Dir::State::status=/dev/null" -o "Dir::Cache=$build/apt/cache"
@@ -32,9 +32,9 @@ for deb in "$build"/debs/*.deb; do dpkg -x "$deb" "$build/root"; done
 .venv/bin/uv export --frozen --quiet --only-group native --only-group service >"$build/requirements.txt"
 .venv/bin/uv pip install --quiet --no-deps --python-platform aarch64-manylinux_2_28 --python-version "$python" \
   --only-binary :all: --target "$build/wheels" --requirements "$build/requirements.txt"
-# ONNX Runtime asks these files which processor it is on, and crashes (in pytorch/cpuinfo) on the answers of this one.
+# ONNX Runtime reads these files to detect the processor, and crashes (in pytorch/cpuinfo) on those of the host.
 mkdir -p "$build/root/proc" "$build/root/sys/devices/system/cpu"
-cat >"$build/root/proc/cpuinfo" <<'NEOVERSE_N1' # that of Graviton2
+cat >"$build/root/proc/cpuinfo" <<'NEOVERSE_N1' # as on Graviton2
 processor : 0
 Features : fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm lrcpc dcpop asimddp
 CPU implementer : 0x41

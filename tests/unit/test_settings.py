@@ -1,10 +1,12 @@
+import hashlib
+
 import pytest
 
 from handler.errors import SettingsError
 from handler.settings import Settings
 
 
-def test_defaults_serve_the_bundled_model_under_the_names_that_clients_hard_code():
+def test_defaults_serve_the_bundled_model_under_openais_model_names():
     settings = Settings.from_env({})
     assert settings.models == ("all-MiniLM-L6-v2",)
     assert settings.aliases == ("text-embedding-ada-002", "text-embedding-3-small")
@@ -12,17 +14,17 @@ def test_defaults_serve_the_bundled_model_under_the_names_that_clients_hard_code
 
 
 @pytest.mark.parametrize(("memory", "workers"), [("512", 1), ("1769", 1), ("1770", 2), ("3538", 2), ("10240", 6)])
-def test_on_lambda_workers_follow_the_memory(memory: str, workers: int):
+def test_worker_count_follows_lambdas_memory_size(memory: str, workers: int):
     assert Settings.from_env({"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": memory}).workers == workers
 
 
-def test_lists_are_split_at_commas_and_may_be_emptied():
+def test_lists_are_comma_separated_and_may_be_empty():
     settings = Settings.from_env({"MODELS": "a, b", "MODEL_ALIASES": ""})
     assert settings.models == ("a", "b")
     assert settings.aliases == ()
 
 
-def test_no_model_at_all_is_refused():
+def test_empty_list_of_models_is_rejected():
     with pytest.raises(SettingsError, match="MODELS is empty: name at least one"):
         Settings.from_env({"MODELS": " ,"})
 
@@ -37,7 +39,7 @@ def test_no_model_at_all_is_refused():
         ("METRICS", "metrics", ["emf", "none"]),
     ],
 )
-def test_choices_default_to_their_first_and_are_named_when_wrong(variable, field, choices):
+def test_choices_default_to_the_first_and_an_invalid_value_error_lists_them(variable, field, choices):
     assert getattr(Settings.from_env({}), field) == choices[0]
     for choice in choices:
         assert getattr(Settings.from_env({variable: choice}), field) == choice
@@ -45,17 +47,55 @@ def test_choices_default_to_their_first_and_are_named_when_wrong(variable, field
         Settings.from_env({variable: "x"})
 
 
-def test_api_keys_are_pairs_and_a_name_may_stand_twice():
+@pytest.mark.parametrize(
+    "origin",
+    [
+        *("*", "null", "https://a.example", "http://localhost:5173", "http://127.0.0.1", "http://[::1]:8080"),
+        *("https://xn--mnchen-3ya.de", "http://a_b:443", "https://a.example:80", "chrome-extension://abcdefgh"),
+    ],
+)
+def test_origins_that_a_browser_sends_are_accepted(origin):
+    assert Settings.from_env({"CORS_ORIGINS": f"https://b.example, {origin}"}).cors_origins[1] == origin
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        *("https://a.example/", "a.example", "https://a.example/path", "https://a.example?", "//a.example", "https://"),
+        *(
+            "HTTPS://a.example",
+            "https://A.example",
+            "https://a.example:443",
+            "http://a.example:80",
+            "https://a.example:",
+        ),
+        *("https://*.example", "https://münchen.de", "https://me@a.example", "https:a.example", "http://[::1", "a b"),
+        *("https://a.example https://b.example", '"https://a.example"', f"https://{'a' * 254}"),
+    ],
+)
+def test_origins_that_no_browser_sends_are_rejected(origin):
+    with pytest.raises(SettingsError, match=r"CORS_ORIGINS names '.*write scheme://host or") as raised:
+        Settings.from_env({"CORS_ORIGINS": f"https://b.example,{origin}"})
+    assert f"'{origin}'" in raised.value.message
+
+
+def test_api_keys_are_pairs_and_a_name_may_have_several():
     old, new = "0" * 64, "f" * 64
     settings = Settings.from_env({"API_KEYS": f"alice:{old}, alice:{new} ,bob.2:{old}"})
     assert settings.api_keys == (("alice", old), ("alice", new), ("bob.2", old))
     assert Settings.from_env({"API_KEYS": ""}).api_keys == ()
 
 
+def test_digest_of_an_empty_key_is_rejected():
+    pair = f"ci:{hashlib.sha256(b'').hexdigest()}"
+    with pytest.raises(SettingsError, match="API_KEYS gives 'ci' the SHA-256 of an empty key: make api-key NAME=ci"):
+        Settings.from_env({"API_KEYS": f"alice:{'0' * 64},{pair}"})
+
+
 @pytest.mark.parametrize(
     "pair", ["sk-secret", "alice:sk-secret", "alice:" + "F" * 64, ":" + "f" * 64, "a b:" + "f" * 64]
 )
-def test_what_is_no_pair_is_refused_without_being_shown(pair):
-    with pytest.raises(SettingsError, match="API_KEYS must be comma-separated name:sha256 pairs") as refused:
+def test_malformed_api_keys_are_rejected_without_being_logged(pair):
+    with pytest.raises(SettingsError, match="API_KEYS must be comma-separated name:sha256 pairs") as raised:
         Settings.from_env({"API_KEYS": f"alice:{'0' * 64},{pair}"})
-    assert pair not in str(refused.value)
+    assert pair not in str(raised.value)

@@ -20,7 +20,7 @@ from tests import tiny
 from tests.events import content, context, event
 
 TELEMETRY = Telemetry("function", "7")
-MARKER, KEY, WRONG_KEY = "xyzzymarker", "sk-plughmarker", "sk-wrongplughmarker"
+MARKER, KEY, WRONG_KEY = "xyzzymarker", "sk-plughmarker-of-the-log", "sk-wrongplughmarker-of-the-log"
 
 
 @pytest.fixture
@@ -32,12 +32,12 @@ def logging_restored() -> Iterator[None]:
     root.handlers, root.level = handlers, level
 
 
-def emitted(capsys) -> list[dict[str, Any]]:
+def log_lines(capsys) -> list[dict[str, Any]]:
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
 def metrics(line: dict[str, Any]) -> dict[str, float]:
-    """Return what CloudWatch makes of a line: values by metric."""
+    """Return the metrics that CloudWatch extracts from a line: values by name."""
     (directive,) = line["_aws"]["CloudWatchMetrics"]
     assert directive["Namespace"] == NAMESPACE
     return {metric["Name"]: line[metric["Name"]][0] for metric in directive["Metrics"]}
@@ -49,91 +49,91 @@ def dimensions(line: dict[str, Any]) -> list[list[str]]:
     return dimension_sets
 
 
-def test_a_process_gets_older():
+def test_process_age_increases():
     assert 0 < process_age() <= process_age() < 86_400
 
 
-def test_a_cold_start_is_counted_with_its_phases(capsys):
+def test_cold_start_line_has_a_metric_for_each_phase(capsys):
     TELEMETRY.log_cold_start(0.35, {"artifacts": 0.025, "session": 0.07, "first-run": 0.005})
-    (line,) = emitted(capsys)
+    (line,) = log_lines(capsys)
     phases = {"ColdStartArtifacts": 25, "ColdStartSession": 70, "ColdStartFirstRun": 5}
     assert metrics(line) == {"ColdStarts": 1, "ColdStartImport": 250, **phases}
     assert dimensions(line) == [["service"]]
     assert line["service"] == "function"
 
 
-def test_a_request_is_one_line_by_the_name_of_its_key(capsys):
+def test_request_line_has_metrics_by_the_name_of_the_key(capsys):
     record = RequestRecord(
         "id", caller="alice", model="tiny", inputs=2, tokens=9, long_inputs=1, timings={"infer": 0.0123}
     )
     TELEMETRY.log_request(record, 200, 0.02)
-    (line,) = emitted(capsys)
+    (line,) = log_lines(capsys)
     assert metrics(line) == {"Requests": 1, "Inputs": 2, "Tokens": 9, "LongInputs": 1}
     assert dimensions(line) == [["service"], ["service", "key"]]
     assert (line["key"], line["request_id"], line["status"], line["model"]) == ("alice", "id", 200, "tiny")
     assert line["stage_ms"] == {"infer": 12.3}
 
 
-def test_an_error_is_counted_by_its_code(capsys):
+def test_error_line_has_metrics_by_error_code(capsys):
     TELEMETRY.log_request(RequestRecord("id", error="empty_input"), 400, 0.001)
-    (line,) = emitted(capsys)
+    (line,) = log_lines(capsys)
     assert metrics(line) == {"Requests": 1, "Inputs": 0, "Tokens": 0, "Errors": 1}
     assert dimensions(line) == [["service"], ["service", "error_code"]]
     assert line["error_code"] == "empty_input"
 
 
-def test_a_5xx_is_counted_by_version_too(capsys):
+def test_5xx_line_has_metrics_by_version(capsys):
     TELEMETRY.log_request(RequestRecord("id", error="unavailable"), 503, 0.001)
-    (line,) = emitted(capsys)
+    (line,) = log_lines(capsys)
     assert metrics(line)["ServerErrors"] == 1
     assert ["service", "version"] in dimensions(line)
     assert (line["service"], line["version"]) == ("function", "7")
 
 
-def test_without_metrics_a_line_holds_the_same_and_cloudwatch_bills_none(capsys):
+def test_lines_without_metrics_have_the_same_fields(capsys):
     record = RequestRecord("id", caller="alice", error="unavailable", model="tiny", tokens=9, timings={"infer": 0.0123})
     for telemetry in (TELEMETRY, replace(TELEMETRY, metrics=False)):
         telemetry.log_request(record, 503, 0.02)
         telemetry.log_cold_start(0.35, {"artifacts": 0.025, "session": 0.07, "first-run": 0.005})
-    *measured, request, cold_start = emitted(capsys)
+    *measured, request, cold_start = log_lines(capsys)
     for line, same in zip((request, cold_start), measured, strict=True):
         del same["_aws"]
         assert line == {name: value[0] if isinstance(value, list) else value for name, value in same.items()}
 
 
 @pytest.mark.usefixtures("logging_restored")
-def test_a_failed_start_is_counted_said_once_and_answered(capsys):
+def test_load_failure_is_logged_and_counted_once_and_requests_get_503(capsys):
     TELEMETRY.configure_logging()
     TELEMETRY.log_load_failure(SettingsError("MODELS is empty"))
-    said, counted = emitted(capsys)
-    assert (said["level"], said["message"]) == ("ERROR", "serverless-embeddings cannot serve: MODELS is empty")
-    assert metrics(counted) == {"ModelLoadFailures": 1}
-    answer = ask(unavailable(TELEMETRY))
-    assert (answer["statusCode"], answer["headers"]["retry-after"]) == (503, "30")
-    assert content(answer)["error"]["code"] == "unavailable"
-    assert metrics(emitted(capsys)[0])["Errors"] == 1
+    error, metric = log_lines(capsys)
+    assert (error["level"], error["message"]) == ("ERROR", "serverless-embeddings cannot serve: MODELS is empty")
+    assert metrics(metric) == {"ModelLoadFailures": 1}
+    response = post(unavailable(TELEMETRY))
+    assert (response["statusCode"], response["headers"]["retry-after"]) == (503, "30")
+    assert content(response)["error"]["code"] == "unavailable"
+    assert metrics(log_lines(capsys)[0])["Errors"] == 1
 
 
 @pytest.mark.usefixtures("logging_restored")
-def test_whatever_a_library_logs_is_json(capsys):
+def test_library_logs_and_warnings_are_json(capsys):
     TELEMETRY.configure_logging()
-    logging.getLogger("somebody").error("two\nlines")
+    logging.getLogger("some_library").error("two\nlines")
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         warnings.warn("take care", UserWarning, stacklevel=1)
-    error, warning = emitted(capsys)
+    error, warning = log_lines(capsys)
     assert error["message"] == "two\nlines"
     assert "take care" in warning["message"]
 
 
-def ask(app: ASGI, body: str | bytes = "{}", key: str = KEY, method: str = "POST") -> dict[str, Any]:
-    asked = event("http-api-2.0", body, method=method, authorization=f"Bearer {key}")
-    return Mangum(app, lifespan="off")(asked, context())
+def post(app: ASGI, body: str | bytes = "{}", key: str = KEY, method: str = "POST") -> dict[str, Any]:
+    request_event = event("http-api-2.0", body, method=method, authorization=f"Bearer {key}")
+    return Mangum(app, lifespan="off")(request_event, context())
 
 
 @pytest.mark.usefixtures("logging_restored")
 @pytest.mark.parametrize("status", [200, 400, 401, 404, 405, 500, 503])
-def test_neither_texts_nor_keys_are_in_log_metrics_or_responses(monkeypatch, capsys, status):
+def test_logs_metrics_and_responses_contain_no_texts_and_no_keys(monkeypatch, capsys, status):
     TELEMETRY.configure_logging()
     settings = Settings(token_input="native", api_keys=(("alice", digest_of(KEY)),))
     embedder = tiny.embedder(settings)
@@ -154,23 +154,23 @@ def test_neither_texts_nor_keys_are_in_log_metrics_or_responses(monkeypatch, cap
         case 405:
             method = "DELETE"
         case 500:
-            monkeypatch.setattr(embedder, "_pool_all", explode)
+            monkeypatch.setattr(embedder, "_pool_all", raise_with_text)
         case 503:
             catalog = Catalog(replace(settings, models=("tiny",)), TELEMETRY.log_load_failure)
     app = create_app(settings, catalog, TELEMETRY)
     for body in bodies:
         payload = body if isinstance(body, bytes) else json.dumps(body)
-        answer = ask(app, payload, WRONG_KEY if status == 401 else KEY, method)
-        assert answer["statusCode"] == status, answer
-        left = json.dumps(answer)
+        response = post(app, payload, WRONG_KEY if status == 401 else KEY, method)
+        assert response["statusCode"] == status, response
+        visible = json.dumps(response)
         output = capsys.readouterr()
         for line in output.out.splitlines():
             json.loads(line)
-        left += output.out + output.err
-        assert '"alice"' in left or status == 401
+        visible += output.out + output.err
+        assert '"alice"' in visible or status == 401
         for secret in (MARKER, KEY, WRONG_KEY, digest_of(KEY)):
-            assert secret not in left
+            assert secret not in visible
 
 
-def explode(encodings: object, dimensions: object) -> None:
+def raise_with_text(encodings: object, dimensions: object) -> None:
     raise ValueError(f"cannot embed '{MARKER}': {encodings} {dimensions}")

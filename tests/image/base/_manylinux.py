@@ -1,6 +1,6 @@
-"""What pip asks (PEP 600): no wheel that the base image's own C library, 2.34, could not load."""
+"""Restricts pip (PEP 600) to wheels that are compatible with glibc 2.34, the version of AWS's base image."""
 
 
 def manylinux_compatible(major: int, minor: int, _: str) -> bool:
-    """Say whether wheels for this version of the C library may be installed."""
+    """Return whether wheels for this version of glibc may be installed."""
     return (major, minor) <= (2, 34)

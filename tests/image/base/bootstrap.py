@@ -1,4 +1,4 @@
-"""Runs the handler with Lambda's runtime client, the code's folder first and layers after it, as in AWS's image."""
+"""Runs the handler with Lambda's runtime client; like AWS's image, searches the code's folder before the layers."""
 
 import os
 import site

@@ -1,4 +1,4 @@
-"""Hands this machine's way to its package index on to the stand-in image, which is local and never pushed.
+"""Copies this machine's package index settings for the substitute image, which stays local and is never pushed.
 
 `pip_settings.py FOLDER` writes pip.conf and ca-certificates.crt.
 """

@@ -8,20 +8,20 @@ from handler.api.keys import digest_of, main
 from handler.settings import Settings
 
 
-def test_a_new_key_comes_with_the_pair_that_lets_it_in(monkeypatch, capsys):
+def test_command_prints_a_new_key_and_its_name_and_digest(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["keys", "alice"])
     main()
-    found = re.fullmatch(
+    match = re.fullmatch(
         r"The key, shown this once: +(sk-[\w-]{43})\nTo deploy, in ApiKeys: +(\S+)\n", capsys.readouterr().out
     )
-    assert found
-    key, pair = found.groups()
+    assert match
+    key, pair = match.groups()
     assert pair == f"alice:{hashlib.sha256(key.encode()).hexdigest()}"
     assert Settings.from_env({"API_KEYS": pair}).api_keys == (("alice", digest_of(key)),)
 
 
 @pytest.mark.parametrize("name", ["", "two words", "a:b", "a,b", "n" * 65])
-def test_a_name_that_could_not_be_configured_is_refused(monkeypatch, name):
+def test_command_rejects_invalid_names(monkeypatch, name):
     monkeypatch.setattr(sys, "argv", ["keys", name])
     with pytest.raises(SystemExit, match="cannot name a key: use letters, digits"):
         main()

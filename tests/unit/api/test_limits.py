@@ -3,43 +3,135 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from numpy.typing import NDArray
 
-from handler.api.limits import MAX_RESPONSE_BYTES, check_response_size, request_deadline
-from handler.contract.responses import encode_response
+from handler.api.app import create_app
+from handler.api.limits import (
+    ENVELOPE_BYTES,
+    MAX_RESPONSE_BYTES,
+    ROW_QUOTES,
+    check_encoded_size,
+    check_response_size,
+    request_deadline,
+)
+from handler.contract.responses import EncodingFormat, encode_response
+from handler.contract.schemas import MAX_INPUTS, MAX_NAME
 from handler.errors import RequestError
-from tests.events import KINDS, context, event
+from handler.lambda_events import LambdaHandler
+from handler.models.catalog import Catalog
+from handler.settings import Settings
+from tests import tiny
+from tests.events import KINDS, context, event, headers
 
 
 @pytest.fixture
 def now(monkeypatch) -> float:
-    """Stop the clock."""
+    """Freeze the clock; return its time."""
     monkeypatch.setattr("handler.api.limits.time.monotonic", lambda: 1000.0)
     return 1000.0
 
 
-def test_outside_lambda_there_is_no_deadline():
+def test_requests_outside_lambda_have_no_deadline():
     assert request_deadline({"type": "http"}).ends == math.inf
 
 
 @pytest.mark.parametrize(("kind", "seconds"), list(zip(KINDS, (28, 28, 119), strict=True)))
-def test_a_deadline_ends_with_the_invocation_or_with_the_gateways_timeout(now, kind, seconds):
+def test_deadline_is_the_earlier_of_the_invocations_and_the_gateways_timeout(now, kind, seconds):
     scope = {"type": "http", "aws.event": event(kind), "aws.context": context(120)}
     deadline = request_deadline(scope)
     assert (deadline.arrived, deadline.ends) == (now, now + seconds)
     assert request_deadline({**scope, "aws.context": context(5)}).ends == now + 4
 
 
-@pytest.mark.parametrize("dimensions", [2, 384, 1024])
+LONGEST = np.float32("-0.0000152536395")  # no float32 in [-1, 1] has more characters
+LARGE = [383, 384, 385, 767, 768, 1023, 1024, 1536, 4096]  # dimensions, of which fewer than 2048 vectors fit as floats
+
+
+def fitting(rejected: RequestError) -> int:
+    return int(rejected.message.split(" fit")[0].rsplit(" ", 1)[1])
+
+
+def encode(vectors: NDArray[np.float32], encoding_format: EncodingFormat) -> bytes:
+    return encode_response(vectors, model="m" * 100, tokens=10**9, encoding_format=encoding_format)
+
+
+def response_bytes(body: bytes) -> int:
+    """Count what Lambda counts, with an envelope that is as large as it is assumed to be."""
+    empty = {"statusCode": 200, "headers": {"x": ""}, "body": ""}
+    padding = "x" * (ENVELOPE_BYTES - len(json.dumps(empty)))
+    return len(json.dumps(empty | {"headers": {"x": padding}, "body": body.decode()}))
+
+
+@pytest.mark.parametrize("dimensions", LARGE)
 @pytest.mark.parametrize("encoding_format", ["float", "base64"])
-def test_as_many_vectors_are_promised_as_lambda_can_return(dimensions, encoding_format):
-    with pytest.raises(RequestError, match=r"\d+ fit") as refused:
+def test_largest_accepted_response_of_typical_vectors_fits_in_lambdas_payload_limit(dimensions, encoding_format):
+    with pytest.raises(RequestError, match=r"about \d+ fit") as rejected:
         check_response_size(10**6, dimensions, encoding_format)
-    fitting = int(refused.value.message.split(" fit")[0].rsplit(" ", 1)[1])
-    check_response_size(fitting, dimensions, encoding_format)
+    inputs = fitting(rejected.value)
+    check_response_size(inputs, dimensions, encoding_format)
     with pytest.raises(RequestError):
-        check_response_size(fitting + 1, dimensions, encoding_format)
-    vectors = np.random.default_rng(0).normal(size=(fitting, dimensions)).astype(np.float32)
+        check_response_size(inputs + 1, dimensions, encoding_format)
+    vectors = np.random.default_rng(0).normal(size=(inputs, dimensions)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    body = encode_response(vectors, model="m" * 100, tokens=10**9, encoding_format=encoding_format)
-    response = json.dumps({"statusCode": 200, "headers": {"x": "y" * 1000}, "body": body.decode()})
-    assert 0.5 * MAX_RESPONSE_BYTES < len(response) <= MAX_RESPONSE_BYTES
+    body = encode(vectors, encoding_format)
+    check_encoded_size(body, vectors, encoding_format)
+    assert 0.5 * MAX_RESPONSE_BYTES < response_bytes(body) <= MAX_RESPONSE_BYTES
+
+
+@pytest.mark.parametrize("dimensions", [384, 1024])
+def test_vectors_of_more_digits_than_estimated_are_rejected_with_how_many_fit(dimensions):
+    with pytest.raises(RequestError) as estimated:
+        check_response_size(10**6, dimensions, "float")
+    vectors = np.full((fitting(estimated.value), dimensions), LONGEST)
+    with pytest.raises(RequestError, match=r"bytes: \d+ fit") as rejected:
+        check_encoded_size(encode(vectors, "float"), vectors, "float")
+    assert (rejected.value.param, rejected.value.code) == ("input", "response_too_large")
+    few = vectors[: fitting(rejected.value)]
+    check_encoded_size(encode(few, "float"), few, "float")
+    assert 0.99 * MAX_RESPONSE_BYTES < response_bytes(encode(few, "float")) <= MAX_RESPONSE_BYTES
+
+
+def test_number_that_fits_is_that_of_the_longest_vectors():
+    vectors = np.full((1_600, 384), LONGEST)
+    vectors[:800] = 0.5
+    with pytest.raises(RequestError) as rejected:
+        check_encoded_size(encode(vectors, "float"), vectors, "float")
+    worst = np.full((fitting(rejected.value), 384), LONGEST)
+    assert response_bytes(encode(worst, "float")) <= MAX_RESPONSE_BYTES
+
+
+@given(
+    inputs=st.integers(1_000, 1_500),
+    pool=arrays(np.float32, 500, elements=st.floats(-1, 1, width=32)),
+    encoding_format=st.sampled_from(["float", "base64"]),
+)
+@settings(max_examples=20)
+def test_encoded_size_is_that_which_lambda_counts(inputs, pool, encoding_format):
+    vectors = np.resize(pool, (inputs, 384))
+    body = encode(vectors, encoding_format)
+    try:
+        check_encoded_size(body, vectors, encoding_format)
+    except RequestError:
+        assert response_bytes(body) > MAX_RESPONSE_BYTES - 2 * inputs  # a row of floats has 8 quotes, not 10
+    else:
+        assert response_bytes(body) <= MAX_RESPONSE_BYTES
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("letter", ["m", '"', "\u00fc"])
+def test_envelope_is_no_larger_than_assumed(kind, letter):
+    origin = f"https://{'o' * 253}:65535"
+    settings = Settings(cors_origins=(origin,), auth_mode="none", long_input="truncate")
+    embedder = tiny.embedder(settings, id=letter * MAX_NAME)
+    embedder.load_timings = dict.fromkeys(["artifacts", "session", "first-run"], 1e6)
+    asked = event(
+        kind, json.dumps({"model": "text-embedding-ada-002", "input": ["a " * 100] * MAX_INPUTS}), origin=origin
+    )
+    asked["requestContext"]["requestId"] = "r" * 128
+    response = LambdaHandler(create_app(settings, Catalog.of([embedder], settings)))(asked, context())
+    assert {"x-long-inputs", "x-model-digest", "access-control-allow-origin"} <= set(headers(response))
+    assert len(headers(response)["x-request-id"]) == 128
+    assert len(json.dumps(response)) <= len(response["body"].encode()) + ROW_QUOTES * MAX_INPUTS + ENVELOPE_BYTES

@@ -14,21 +14,21 @@ from tests import tiny
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Seal the tiny model; return the folder of models."""
+    """Seal the tiny model; return the folder that contains it."""
     artifacts = tiny.artifacts()
     (tmp_path / "tiny").mkdir()
     seal(tmp_path / "tiny", artifacts.manifest, {MODEL_FILE: artifacts.model, TOKENIZER_FILE: artifacts.tokenizer}, {})
     return tmp_path
 
 
-def test_what_is_loaded_is_what_was_sealed(folder):
+def test_load_returns_the_sealed_model(folder):
     loaded = load("tiny", Settings(artifacts=folder))
     assert loaded.manifest == tiny.artifacts().manifest
     assert loaded.model == tiny.artifacts().model
     assert loaded.digest == hashlib.sha256((folder / "tiny/manifest.json").read_bytes()).hexdigest()
 
 
-def test_a_pinned_reference_loads_exactly_that_manifest(folder):
+def test_pinned_reference_loads_only_the_manifest_with_its_digest(folder):
     digest = load("tiny", Settings(artifacts=folder)).digest
     assert load(f"tiny@sha256:{digest}", Settings(artifacts=folder)).digest == digest
     with pytest.raises(ArtifactError, match=f"its manifest has the SHA-256 {digest}, not the pinned one"):
@@ -45,12 +45,12 @@ def test_a_pinned_reference_loads_exactly_that_manifest(folder):
     ],
     ids=["truncated", "flipped", "missing"],
 )
-def test_a_damaged_file_is_named_and_never_loaded(folder, name, damage, message):
+def test_load_rejects_a_damaged_file_and_names_it(folder, name, damage, message):
     damage(folder / "tiny" / name)
-    with pytest.raises(ArtifactError, match=message) as refused:
+    with pytest.raises(ArtifactError, match=message) as raised:
         load("tiny", Settings(artifacts=folder))
-    assert str(folder / "tiny" / name) in refused.value.message
-    assert "rebuild it with make model" in refused.value.message
+    assert str(folder / "tiny" / name) in raised.value.message
+    assert "rebuild it with make model" in raised.value.message
 
 
 @pytest.mark.parametrize(
@@ -65,11 +65,11 @@ def test_a_damaged_file_is_named_and_never_loaded(folder, name, damage, message)
         (json.dumps({"schema": SCHEMA_VERSION, "id": "tiny"}), "its field 'aliases' is missing or not a list"),
     ],
 )
-def test_a_damaged_manifest_is_named(folder, content, message):
+def test_load_rejects_an_invalid_manifest_and_names_the_model(folder, content, message):
     (folder / "tiny/manifest.json").write_text(content)
-    with pytest.raises(ArtifactError, match=message) as refused:
+    with pytest.raises(ArtifactError, match=message) as raised:
         load("tiny", Settings(artifacts=folder))
-    assert refused.value.message.startswith("model 'tiny': manifest.json is not a manifest: ")
+    assert raised.value.message.startswith("model 'tiny': manifest.json is not a manifest: ")
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_a_damaged_manifest_is_named(folder, content, message):
         ({"surprise": 1}, "not those of schema 1.*'surprise'"),
     ],
 )
-def test_a_manifest_with_wrong_fields_is_refused(folder, change, message):
+def test_load_rejects_a_manifest_with_invalid_fields(folder, change, message):
     path = folder / "tiny/manifest.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(ArtifactError, match=message):

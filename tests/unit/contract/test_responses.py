@@ -9,7 +9,7 @@ from handler.contract.responses import encode_response
 VECTORS = np.array([[0.1, -1.5, 3e-8], [1 / 3, 0, 1]], np.float32)
 
 
-def test_floats_are_the_shortest_that_read_back_as_the_same_float32():
+def test_floats_are_the_shortest_decimals_that_round_trip_to_float32():
     body = encode_response(VECTORS, model="m", tokens=7, encoding_format="float")
     assert b"[0.1,-1.5,3e-8]" in body
     data = json.loads(body)["data"]
@@ -22,7 +22,7 @@ def test_base64_is_little_endian_float32():
     np.testing.assert_array_equal(decoded, VECTORS)
 
 
-def test_the_envelope_is_openais():
+def test_response_has_openais_fields():
     body = json.loads(encode_response(VECTORS, model="m", tokens=7, encoding_format="base64"))
     assert body["object"] == "list"
     assert body["model"] == "m"
@@ -30,7 +30,7 @@ def test_the_envelope_is_openais():
     assert [(row["object"], row["index"]) for row in body["data"]] == [("embedding", 0), ("embedding", 1)]
 
 
-def test_a_truncated_vector_encodes_its_own_components_only():
+def test_truncated_view_encodes_only_its_own_components():
     view = VECTORS[:, :2]
     (first, _) = json.loads(encode_response(view, model="m", tokens=1, encoding_format="base64"))["data"]
     assert len(base64.b64decode(first["embedding"])) == 8

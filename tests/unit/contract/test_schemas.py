@@ -11,7 +11,7 @@ def parse(**fields: object) -> EmbeddingRequest:
 
 
 @pytest.mark.parametrize(
-    ("given", "inputs"),
+    ("value", "inputs"),
     [
         ("a", ["a"]),
         (" ", [" "]),
@@ -22,12 +22,12 @@ def parse(**fields: object) -> EmbeddingRequest:
         ([1] * (MAX_INPUTS + 1), [[1] * (MAX_INPUTS + 1)]),
     ],
 )
-def test_the_four_forms_of_input(given, inputs):
-    assert parse(input=given).input == inputs
+def test_parse_accepts_all_four_forms_of_input(value, inputs):
+    assert parse(input=value).input == inputs
 
 
 @pytest.mark.parametrize(
-    ("given", "param", "message"),
+    ("value", "param", "message"),
     [
         ("", "input", "empty string"),
         ([], "input", "empty list"),
@@ -50,10 +50,10 @@ def test_the_four_forms_of_input(given, inputs):
         (["a"] * (MAX_INPUTS + 1), "input", "at most 2048"),
     ],
 )
-def test_other_inputs_are_refused_where_they_are_wrong(given, param, message):
-    with pytest.raises(RequestError, match=message) as refused:
-        parse(input=given)
-    assert refused.value.param == param
+def test_parse_rejects_invalid_inputs_with_their_position(value, param, message):
+    with pytest.raises(RequestError, match=message) as raised:
+        parse(input=value)
+    assert raised.value.param == param
 
 
 @pytest.mark.parametrize(
@@ -67,44 +67,44 @@ def test_other_inputs_are_refused_where_they_are_wrong(given, param, message):
         ("user", 3),
     ],
 )
-def test_wrong_fields_are_named(field, value):
-    with pytest.raises(RequestError, match=f"Invalid value for '{field}'") as refused:
+def test_invalid_field_error_names_the_field(field, value):
+    with pytest.raises(RequestError, match=f"Invalid value for '{field}'") as raised:
         parse(**{field: value})
-    assert refused.value.param == field
+    assert raised.value.param == field
 
 
 @pytest.mark.parametrize("field", ["model", "input"])
-def test_missing_fields_are_named(field):
+def test_missing_field_error_names_the_field(field):
     body = {"model": "m", "input": "a"}
     del body[field]
     with pytest.raises(RequestError, match=f"Missing required parameter: '{field}'"):
         EmbeddingRequest.parse(json.dumps(body).encode())
 
 
-def test_an_unknown_encoding_format_is_told_the_known_ones():
+def test_unknown_encoding_format_error_lists_the_valid_ones():
     with pytest.raises(RequestError, match="'float' or 'base64'"):
         parse(encoding_format="hex")
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff", b'{"input": "\\ud800", "model": "m"}', b"[" * 100_000])
-def test_what_is_not_json_is_refused(body):
+def test_parse_rejects_invalid_json(body):
     with pytest.raises(RequestError, match="could not parse the JSON body"):
         EmbeddingRequest.parse(body)
 
 
 @pytest.mark.parametrize("body", [b"[]", b'"a"', b"null"])
-def test_what_is_not_an_object_is_refused(body):
+def test_parse_rejects_json_that_is_not_an_object(body):
     with pytest.raises(RequestError, match="must be a JSON object"):
         EmbeddingRequest.parse(body)
 
 
-def test_optional_fields_may_be_null_and_unknown_ones_are_ignored():
+def test_parse_accepts_null_optional_fields_and_ignores_unknown_ones():
     request = parse(dimensions=None, encoding_format=None, user=None, truncate="END")
     assert (request.dimensions, request.encoding_format, request.user) == (None, None, None)
 
 
 @pytest.mark.parametrize(
-    ("given", "kind"),
+    ("input_type", "prompt_name"),
     [
         ("query", "query"),
         ("search_query", "query"),
@@ -113,6 +113,6 @@ def test_optional_fields_may_be_null_and_unknown_ones_are_ignored():
         ("x", None),
     ],
 )
-def test_input_types_of_several_dialects_name_a_prompt(given, kind):
-    assert parse(input_type=given).prompt_name == kind
+def test_input_type_maps_to_a_prompt_name(input_type, prompt_name):
+    assert parse(input_type=input_type).prompt_name == prompt_name
     assert parse().prompt_name is None

@@ -14,7 +14,7 @@ from tests import tiny
 TEXTS = ["the food was good", "a", "a b c d e f g h i j k l m", "the foods .", "z z"]
 
 
-def test_vectors_are_unit_float32_in_the_order_of_the_inputs():
+def test_embed_returns_one_unit_float32_vector_per_input():
     embeddings = tiny.embedder().embed(TEXTS)
     assert embeddings.vectors.shape == (len(TEXTS), tiny.HIDDEN)
     assert embeddings.vectors.dtype == np.float32
@@ -22,14 +22,14 @@ def test_vectors_are_unit_float32_in_the_order_of_the_inputs():
     assert list(embeddings.timings) == ["tokenize", "infer"]
 
 
-def test_tokens_are_those_the_model_read_special_ones_included():
+def test_token_count_includes_special_tokens():
     assert tiny.embedder().embed(["a b", "the food"]).tokens == 8
     assert tiny.embedder().embed([[2, 4, 3]]).tokens == 3
 
 
 @pytest.mark.parametrize("workers", [1, 2, 6])
 @pytest.mark.parametrize("tokens", range(1, tiny.MAX_TOKENS + 1))
-def test_a_vector_never_depends_on_the_others_of_its_run(tokens, workers):
+def test_vector_does_not_depend_on_the_rest_of_its_micro_batch(tokens, workers):
     together, alone = tiny.embedder(workers), tiny.embedder(1)
     texts = np.random.default_rng(tokens).integers(4, len(tiny.WORDS), (41, tokens)).tolist()
     expected = np.concatenate([alone.embed([text]).vectors for text in texts])
@@ -37,88 +37,88 @@ def test_a_vector_never_depends_on_the_others_of_its_run(tokens, workers):
 
 
 @pytest.mark.parametrize(
-    ("lengths", "workers", "runs"),
+    ("lengths", "workers", "sizes"),
     [
         ([5], 2, [1]),
-        ([5, 5], 2, [1, 1]),  # rather one for each worker than both in one run
+        ([5, 5], 2, [1, 1]),  # one for each worker instead of both in one batch
         ([5, 5], 1, [2]),
-        ([256, 256, 16, 16, 3], 1, [1, 1, 2, 1]),  # of one length each
+        ([256, 256, 16, 16, 3], 1, [1, 1, 2, 1]),  # each batch has one length
         ([2] * 1000, 2, [128] * 7 + [104]),
     ],
 )
-def test_runs_are_of_one_length_and_share_the_work(lengths, workers, runs):
+def test_micro_batches_have_one_length_and_occupy_every_worker(lengths, workers, sizes):
     slices = _micro_batches(lengths, workers)
-    assert [part.stop - part.start for part in slices] == runs
+    assert [part.stop - part.start for part in slices] == sizes
     assert [index for part in slices for index in range(part.start, part.stop)] == list(range(len(lengths)))
 
 
-def test_equal_inputs_are_inferred_once(monkeypatch):
+def test_equal_inputs_run_through_the_model_once(monkeypatch):
     embedder = tiny.embedder(1)
-    seen = []
+    shapes = []
     run = embedder._session.run
 
-    def observed(token_ids: NDArray[np.int64]) -> HiddenStates:
-        seen.append(token_ids.shape)
+    def recording_run(token_ids: NDArray[np.int64]) -> HiddenStates:
+        shapes.append(token_ids.shape)
         return run(token_ids)
 
-    monkeypatch.setattr(embedder._session, "run", observed)
+    monkeypatch.setattr(embedder._session, "run", recording_run)
     embeddings = embedder.embed(["a", "the food", "a", "A", "a"])
-    assert sorted(seen) == [(3, 1), (4, 1)]
+    assert sorted(shapes) == [(3, 1), (4, 1)]
     assert embeddings.tokens == 4 * 3 + 4
     np.testing.assert_array_equal(embeddings.vectors[[0, 2, 3]], embeddings.vectors[[4, 4, 4]])
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_failing_run_ends_the_request_and_the_next_is_right(monkeypatch, workers):
+def test_failed_inference_fails_its_request_and_not_the_next(monkeypatch, workers):
     embedder = tiny.embedder(workers)
     expected = embedder.embed(TEXTS).vectors
-    left = []
+    attempted = []
 
     def fail(token_ids) -> NoReturn:
-        left.append(token_ids)
+        attempted.append(token_ids)
         raise MemoryError
 
     with monkeypatch.context() as broken:
         broken.setattr(embedder._session, "run", fail)
         with pytest.raises(MemoryError):
             embedder.embed(TEXTS)
-    assert len(left) <= workers
+    assert len(attempted) <= workers
     np.testing.assert_array_equal(embedder.embed(TEXTS).vectors, expected)
 
 
 @pytest.mark.parametrize("workers", [1, 2, 6])
-def test_a_vector_never_depends_on_its_company(workers):
+def test_vector_does_not_depend_on_the_other_inputs(workers):
     alone = np.concatenate([tiny.embedder(1).embed([text]).vectors for text in TEXTS])
     together = tiny.embedder(workers).embed([*TEXTS, *reversed(TEXTS)]).vectors
     np.testing.assert_array_equal(together, np.concatenate([alone, alone[::-1]]))
 
 
-def test_own_token_ids_give_the_texts_vector():
+def test_native_token_ids_give_the_vector_of_their_text():
     ids = [tiny.OPENING, tiny.WORDS.index("the"), tiny.WORDS.index("food"), tiny.CLOSING]
     embedder = tiny.embedder()
     np.testing.assert_array_equal(embedder.embed([ids]).vectors, embedder.embed(["the food"]).vectors)
 
 
 @pytest.mark.parametrize("dimensions", [None, 0, tiny.HIDDEN])
-def test_absent_zero_and_native_dimensions_are_native(dimensions):
+def test_absent_zero_and_native_dimensions_give_the_full_vector(dimensions):
     embedder = tiny.embedder()
     np.testing.assert_array_equal(embedder.embed(TEXTS, dimensions).vectors, embedder.embed(TEXTS).vectors)
 
 
-def test_fewer_dimensions_are_truncated_and_normalized_again():
+def test_fewer_dimensions_truncate_and_renormalize_the_vector():
     native, short = (tiny.embedder().embed(TEXTS, dimensions).vectors for dimensions in (None, 8))
     expected = native[:, :8] / np.linalg.norm(native[:, :8], axis=1, keepdims=True)
     np.testing.assert_allclose(short, expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("dimensions", [-1, tiny.HIDDEN + 1])
-def test_impossible_dimensions_are_refused(dimensions):
-    with pytest.raises(RequestError, match=f"not between 1 and {tiny.HIDDEN}") as refused:
+def test_embed_rejects_invalid_dimensions(dimensions):
+    with pytest.raises(RequestError, match=f"not between 1 and {tiny.HIDDEN}") as raised:
         tiny.embedder().embed(TEXTS, dimensions)
-    assert refused.value.param == "dimensions"
+    assert raised.value.param == "dimensions"
 
 
-def test_pooling_and_normalization_are_the_manifests():
+def test_pooling_and_normalization_follow_the_manifest():
     raw = tiny.embedder(normalize=False).embed(TEXTS).vectors
     assert not np.allclose(np.linalg.norm(raw, axis=1), 1)
     assert not np.allclose(tiny.embedder(pooling="cls").embed(TEXTS).vectors, tiny.embedder().embed(TEXTS).vectors)
@@ -126,27 +126,27 @@ def test_pooling_and_normalization_are_the_manifests():
 
 @pytest.mark.parametrize("normalize", [True, False])
 @pytest.mark.parametrize("component", [np.nan, np.inf])
-def test_neither_nan_nor_infinity_ever_leaves(monkeypatch, normalize, component):
+def test_embed_raises_instead_of_returning_nan_or_infinity(monkeypatch, normalize, component):
     hidden_states = np.full((3, 1, tiny.HIDDEN), component, np.float32)
     monkeypatch.setattr("handler.embedding.inference.InferenceSession.run", lambda *_: hidden_states)
     with pytest.raises(FloatingPointError):
         tiny.embedder(1, normalize=normalize).embed(["a"])
 
 
-def test_files_that_cannot_be_loaded_are_one_clear_error():
+def test_invalid_model_files_raise_an_artifact_error():
     with pytest.raises(ArtifactError, match="model 'tiny' cannot be loaded"):
         Embedder(replace(tiny.artifacts(), model=b"not a graph"), Settings())
     with pytest.raises(ArtifactError, match="model 'tiny' cannot be loaded"):
         Embedder(replace(tiny.artifacts(), tokenizer=b"{}"), Settings())
 
 
-def test_a_graph_of_another_layout_is_refused():
+def test_graph_with_another_input_layout_is_rejected():
     texts_first = tiny.artifacts().model.replace(b"\n\x08\x12\x06tokens", b"\n\x08\x12\x06tokenz")
     with pytest.raises(ArtifactError, match=r"'tiny' cannot be loaded: its input has the layout .*make model"):
         Embedder(replace(tiny.artifacts(), model=texts_first), Settings())
 
 
-def test_windows_are_averaged_by_their_tokens():
+def test_windows_are_averaged_with_their_token_counts_as_weights():
     embedder = tiny.embedder(Settings(long_input="window"))
     text = "a b c d e f g h i j k l m n o p q r s t"
     embeddings = embedder.embed([text, "a"])
@@ -159,10 +159,10 @@ def test_windows_are_averaged_by_their_tokens():
     np.testing.assert_allclose(embeddings.vectors[0], mean / np.linalg.norm(mean), atol=1e-6)
 
 
-def test_the_kind_of_input_chooses_the_models_prompt():
+def test_prompt_name_selects_the_models_prompt():
     embedder = tiny.embedder(1, prompts={"query": "the "})
-    asked, plain = embedder.embed(["food"], prompt_name="query").vectors, embedder.embed(["the food"]).vectors
-    np.testing.assert_array_equal(asked, plain)
+    prompted, plain = embedder.embed(["food"], prompt_name="query").vectors, embedder.embed(["the food"]).vectors
+    np.testing.assert_array_equal(prompted, plain)
     unprompted = embedder.embed(["food"]).vectors
     for name in (None, "passage"):
         np.testing.assert_array_equal(embedder.embed(["food"], prompt_name=name).vectors, unprompted)

@@ -14,7 +14,7 @@ def test_cls_takes_the_first_token():
     np.testing.assert_array_equal(cls(HIDDEN_STATES), [[1, 2, 3], [0, 0, 1]])
 
 
-def test_windows_are_averaged_by_their_tokens_text_by_text():
+def test_windows_of_each_text_are_averaged_with_their_token_counts_as_weights():
     windows = np.array([[4, 0], [0, 4], [7, 7]], np.float32)
     np.testing.assert_array_equal(average_windows(windows, [[3, 1], [5]]), [[3, 1], [7, 7]])
 
@@ -30,6 +30,6 @@ def test_normalized_vectors_have_length_one_in_float32():
 
 
 @pytest.mark.parametrize("components", [[0, 0], [np.nan, 1], [np.inf, 1]])
-def test_a_vector_without_direction_is_never_returned(components):
+def test_l2_normalize_rejects_vectors_without_a_direction(components):
     with pytest.raises(FloatingPointError, match="no direction"):
         l2_normalize(np.array([[1, 0], components], np.float32))

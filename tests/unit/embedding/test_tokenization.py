@@ -1,7 +1,9 @@
+import orjson
 import pytest
 
+from handler.embedding.deadline import Deadline
 from handler.embedding.tokenization import Encoding, Tokenizer
-from handler.errors import RequestError
+from handler.errors import RequestError, UnavailableError
 from handler.settings import LongInput, TokenInput
 from tests import tiny
 
@@ -11,52 +13,52 @@ def tokenizer() -> Tokenizer:
     return Tokenizer(tiny.tokenizer_definition(), 8, "native")
 
 
-def test_texts_become_ids_between_the_special_tokens(tokenizer):
+def test_text_is_encoded_between_special_tokens(tokenizer):
     the, food = tiny.WORDS.index("the"), tiny.WORDS.index("food")
     assert tokenizer.encode(["The food"]) == [Encoding([[tiny.OPENING, the, food, tiny.CLOSING]])]
 
 
-def test_sequences_are_not_padded_to_one_length(tokenizer):
-    assert list(map(len, tokenizer.encode(["a", "a b c", " "]))) == [3, 5, 2]
+def test_sequences_are_not_padded(tokenizer):
+    assert [len(encoding.windows[0]) for encoding in tokenizer.encode(["a", "a b c", " "])] == [3, 5, 2]
 
 
-def test_token_ids_are_used_as_they_are(tokenizer):
+def test_native_token_ids_are_used_unchanged(tokenizer):
     assert tokenizer.encode([[2, 4, 3], [5]]) == [Encoding([[2, 4, 3]]), Encoding([[5]])]
 
 
-def test_an_id_outside_the_vocabulary_is_refused_where_it_is(tokenizer):
+def test_id_outside_the_vocabulary_is_rejected_with_its_position(tokenizer):
     assert tokenizer.encode([[len(tiny.WORDS) - 1]])
-    with pytest.raises(RequestError, match=rf"ids run from 0 to {len(tiny.WORDS) - 1}") as refused:
+    with pytest.raises(RequestError, match=rf"ids run from 0 to {len(tiny.WORDS) - 1}") as raised:
         tokenizer.encode([[1], [len(tiny.WORDS)]])
-    assert refused.value.param == "input.1"
+    assert raised.value.param == "input.1"
 
 
 @pytest.mark.parametrize("inputs", [["a", "a b c d e f g"], [[1], [4] * 9]])
-def test_a_text_that_is_too_long_is_refused_where_it_is(tokenizer, inputs):
+def test_input_over_the_context_length_is_rejected_with_its_position(tokenizer, inputs):
     assert tokenizer.encode(["a b c d e f"])
     with pytest.raises(
-        RequestError, match="maximum context length is 8 tokens, however you requested 9 tokens"
-    ) as refused:
+        RequestError, match="maximum context length is 8 tokens, however you requested at least 9 tokens"
+    ) as raised:
         tokenizer.encode(inputs)
-    assert refused.value.param == "input.1"
+    assert raised.value.param == "input.1"
 
 
 def tokenizer_with(token_input: TokenInput = "decode", long_input: LongInput = "error") -> Tokenizer:
     return Tokenizer(tiny.tokenizer_definition(), 8, token_input, long_input)
 
 
-def test_clients_token_ids_are_decoded_to_text():
+def test_openai_token_ids_are_decoded_to_text():
     tokenizer = tokenizer_with()
     assert tokenizer.encode([[15339, 1917], [64]]) == tokenizer.encode(["hello world", "a"])
 
 
-def test_an_id_outside_cl100k_is_refused_where_it_is():
-    with pytest.raises(RequestError, match=r"'input\.1' is not in cl100k_base: ids run from 0 to 100255") as refused:
+def test_id_outside_cl100k_is_rejected_with_its_position():
+    with pytest.raises(RequestError, match=r"'input\.1' is not in cl100k_base: ids run from 0 to 100255") as raised:
         tokenizer_with().encode([[100_255], [64, 100_256]])
-    assert refused.value.param == "input.1"
+    assert raised.value.param == "input.1"
 
 
-def test_token_ids_may_be_rejected_with_the_remedy_for_the_client_that_sends_them():
+def test_reject_policy_names_the_client_option_that_sends_text():
     tokenizer = tokenizer_with(token_input="reject")
     assert tokenizer.encode(["a"])
     with pytest.raises(RequestError, match="check_embedding_ctx_length=False"):
@@ -66,34 +68,81 @@ def test_token_ids_may_be_rejected_with_the_remedy_for_the_client_that_sends_the
 LETTERS = [tiny.WORDS.index(letter) for letter in "abcdefghijklm"]
 
 
-def test_a_long_text_may_be_cut_to_what_fits():
+def test_truncate_policy_keeps_the_first_tokens():
     tokenizer = tokenizer_with(long_input="truncate")
     (encoding,) = tokenizer.encode(["a b c d e f g h"])
     assert encoding == Encoding([[tiny.OPENING, *LETTERS[:6], tiny.CLOSING]], long=True)
     assert not tokenizer.encode(["a b c d e f"])[0].long
 
 
-def test_a_long_text_may_be_read_in_windows_that_lose_nothing():
+def test_window_policy_keeps_every_token():
     (encoding,) = tokenizer_with(long_input="window").encode(["a b c d e f g h i j k l m"])
     assert encoding.long
     assert [window[1:-1] for window in encoding.windows] == [LETTERS[:6], LETTERS[6:12], LETTERS[12:]]
     assert all((window[0], window[-1]) == (tiny.OPENING, tiny.CLOSING) for window in encoding.windows)
-    assert len(encoding) == 8 + 8 + 3
+    assert list(map(len, encoding.windows)) == [8, 8, 3]
 
 
-def test_long_token_ids_of_the_models_own_are_cut_without_special_tokens():
+def test_long_native_token_ids_are_split_without_adding_special_tokens():
     (encoding,) = tokenizer_with(token_input="native", long_input="window").encode([LETTERS])
     assert encoding.windows == [LETTERS[:8], LETTERS[8:]]
 
 
-def test_a_prompt_goes_before_every_text():
+def test_prompt_is_prepended_to_every_text():
     assert tokenizer_with().encode(["b", "c"], prompt="a ") == tokenizer_with().encode(["a b", "a c"])
 
 
-@pytest.mark.parametrize("characters", [1, 3, 1000])
-def test_texts_keep_their_order_whatever_groups_they_are_read_in(monkeypatch, characters):
+def test_encode_preserves_the_order_of_texts():
     texts = ["\u00e9 a", "b", "\u00e9 c", "\u00e9 d", "e", "\u00e9"]
-    expected = tokenizer_with().encode(texts)
-    monkeypatch.setattr("handler.embedding.tokenization.GROUP_CHARACTERS", characters)
-    assert tokenizer_with().encode(texts) == expected
-    assert [encoding.windows[0][-2] for encoding in expected[:5]] == [LETTERS[i] for i in range(5)]
+    assert [encoding.windows[0][-2] for encoding in tokenizer_with().encode(texts)[:5]] == [
+        LETTERS[i] for i in range(5)
+    ]
+
+
+def test_encode_stops_at_the_first_text_over_the_context_length(monkeypatch):
+    tokenizer = tokenizer_with()
+    encoded: list[str] = []
+    assert tokenizer._wordpiece is not None
+    encode = tokenizer._wordpiece.encode
+
+    def record(text: str, limit: int) -> list[int]:
+        encoded.append(text)
+        return encode(text, limit)
+
+    monkeypatch.setattr(tokenizer._wordpiece, "encode", record)
+    with pytest.raises(RequestError):
+        tokenizer.encode(["a", "b " * 9, "c"])
+    assert encoded == ["a", "b " * 9]
+
+
+def test_decoded_characters_and_tokens_are_limited_per_request(monkeypatch):
+    monkeypatch.setattr("handler.embedding.tokenization.MAX_REQUEST_CHARACTERS", 10)
+    assert tokenizer_with().encode([[64]] * 10)
+    with pytest.raises(RequestError, match=r"up to 'input\.10' have more than 10 characters") as raised:
+        tokenizer_with().encode([[64]] * 20)
+    assert (raised.value.param, raised.value.code) == ("input", "request_too_large")
+    monkeypatch.setattr("handler.embedding.tokenization.MAX_REQUEST_TOKENS", 4)
+    assert tokenizer_with().encode(["a", "b c d"])
+    inputs: list[list[str] | list[list[int]]] = [["a", "b c d e"], [[4] * 4, [4]]]
+    for each in inputs:
+        with pytest.raises(RequestError, match=r"up to 'input\.1' have more than 4 tokens"):
+            tokenizer_with(token_input="native").encode(each)
+
+
+def test_encode_raises_after_the_deadline(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("handler.embedding.deadline.time.monotonic", lambda: now[0])
+    deadline = Deadline(0, 1)
+    assert tokenizer_with().encode(["a"], deadline=deadline)
+    now[0] = 2
+    with pytest.raises(UnavailableError, match="too little time"):
+        tokenizer_with().encode(["a", "b"], deadline=deadline)
+
+
+def test_unsupported_tokenizer_falls_back_to_the_tokenizers_library():
+    definition = orjson.loads(tiny.tokenizer_definition())
+    definition["pre_tokenizer"] = {"type": "WhitespaceSplit"}
+    tokenizer = Tokenizer(orjson.dumps(definition), 8, long_input="truncate")
+    assert tokenizer._wordpiece is None
+    assert tokenizer.encode(["a b"]) == tokenizer_with().encode(["a b"])
+    assert tokenizer.encode(["a b c d e f g h"]) == tokenizer_with(long_input="truncate").encode(["a b c d e f g h"])

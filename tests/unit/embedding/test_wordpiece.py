@@ -1,5 +1,6 @@
-"""Word by word or all at once: the token ids are those of `tokenizers`."""
+"""CachedWordPiece gives the same token ids as the `tokenizers` library."""
 
+import tracemalloc
 from pathlib import Path
 
 import orjson
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from handler.embedding.wordpiece import CachedWordPiece
+from handler.embedding.wordpiece import MAX_CACHED_CHARACTERS, CachedWordPiece
 from model_artifacts.recipe.golden import Golden
 
 FOLDER = Path(__file__).parents[3] / "model_artifacts/all-MiniLM-L6-v2"
@@ -18,83 +19,129 @@ TOKENIZER.no_padding()
 DEFINITION = (FOLDER / "tokenizer.json").read_bytes()
 
 
-def read() -> CachedWordPiece:
-    found = CachedWordPiece.from_definition(DEFINITION)
-    assert found is not None  # an empty table is false
-    return found
+def load_wordpiece() -> CachedWordPiece:
+    wordpiece = CachedWordPiece.from_definition(orjson.loads(DEFINITION))
+    assert wordpiece is not None  # an empty cache is falsy
+    return wordpiece
 
 
-WORDS = read()
+WORDPIECE = load_wordpiece()
+NO_LIMIT = 1 << 30
 
 SEPARATORS = st.sampled_from([" ", "\t", "\n", "\r\n", "", "-", "...", "'", "_", "\\", "^", "`", "~", "@", "[", "]"])
 PIECES = st.sampled_from(
     ["the", "Hello", "embeddings", "x" * 99, "x" * 100, "x" * 101, "3", "1999", "a1b2", "##ing", "SEP"]
 )
+ALPHABETS = (
+    st.characters(max_codepoint=127)
+    | st.characters(codec="utf-8")
+    | st.sampled_from("\u0301\u4e2d\ufdfa\u00a0\u200b\u2014\U0001f600\u0130")
+)
 
 
 def expected(text: str) -> list[int]:
-    ids: list[int] = TOKENIZER.encode(text).ids
+    ids: list[int] = TOKENIZER.encode(text, add_special_tokens=False).ids
     return ids
 
 
-@given(st.text(st.characters(max_codepoint=127), max_size=200) | st.text(max_size=50))
+@given(st.text(st.characters(max_codepoint=127), max_size=200) | st.text(ALPHABETS, max_size=100))
 @settings(max_examples=1000, deadline=None)
-def test_any_text_has_the_tokenizers_own_ids_or_none(text):
-    assert WORDS.encode(text) in (None, expected(text))
+def test_encode_matches_tokenizers_for_any_text(text):
+    assert WORDPIECE.encode(text, NO_LIMIT) == expected(text)
 
 
 @given(st.lists(st.tuples(PIECES, SEPARATORS), max_size=30))
 @settings(max_examples=500, deadline=None)
-def test_words_punctuation_and_white_space_are_split_as_the_tokenizer_does(pieces):
+def test_encode_matches_tokenizers_for_words_punctuation_and_white_space(pieces):
     text = "".join(word + separator for word, separator in pieces)
-    ids = WORDS.encode(text)
-    assert (ids is None) == ("[" in text)
-    assert ids in (None, expected(text))
+    assert WORDPIECE.encode(text, NO_LIMIT) == expected(text)
 
 
-def test_the_golden_texts_have_the_tokenizers_own_ids():
-    texts = Golden.read(FOLDER / "golden.json").texts
-    found = [WORDS.encode(text) for text in texts]
-    assert all(ids in (None, expected(text)) for ids, text in zip(found, texts, strict=True))
-    assert sum(ids is not None for ids in found) > len(texts) / 2
+@given(st.text(ALPHABETS, max_size=100), st.integers(0, 40))
+def test_encode_stops_early_but_not_below_the_limit(text, limit):
+    ids, all_ids = WORDPIECE.encode(text, limit), expected(text)
+    assert ids == all_ids[: len(ids)]
+    assert len(ids) == len(all_ids) or len(ids) > limit
 
 
-@pytest.mark.parametrize("character", range(256))
-def test_every_byte_between_words(character):
-    text = f"one{chr(character)}two {chr(character)} three"
-    assert WORDS.encode(text) in (None, expected(text))
+def test_encode_matches_tokenizers_for_the_golden_texts():
+    for text in Golden.read(FOLDER / "golden.json").texts:
+        assert WORDPIECE.encode(text, NO_LIMIT) == expected(text)
 
 
-@pytest.mark.parametrize("text", ["[CLS] a", "caf\u00e9", "a\x00b", "a\x7fb", "\u4e2d", "a\u200bb", "a\x0bb"])
-def test_what_is_not_plain_is_left_to_the_tokenizer(text):
-    assert WORDS.encode(text) is None
+@pytest.mark.parametrize("start", range(0, 0x110000, 0x1000))
+def test_encode_matches_tokenizers_for_every_character_within_and_between_words(start):
+    """Test 4096 code points at a time, except surrogates, which are not valid in text."""
+    characters = [chr(code) for code in range(start, start + 0x1000) if not 0xD800 <= code < 0xE000]
+    text = "".join(f"one{character}two {character} three\n" for character in characters)
+    assert WORDPIECE.encode(text, NO_LIMIT) == expected(text)
 
 
-def test_the_table_stays_bounded(monkeypatch):
-    monkeypatch.setattr("handler.embedding.wordpiece.MAX_CACHED_WORDS", 10)
-    table = read()
-    for number in range(100):
-        assert table.encode(f"word{number}") == expected(f"word{number}")
-        assert len(table) <= 10
+@pytest.mark.parametrize(
+    "text", ["[CLS] a", "a[MASK]b", "[[SEP]]", "[cls]", "[MASK][MASK]", "[MAS", "\u00e9[PAD]\u00e9"]
+)
+def test_encode_recognizes_special_tokens_in_a_text(text):
+    assert WORDPIECE.encode(text, NO_LIMIT) == expected(text)
 
 
-def test_words_with_no_pieces_are_unknown():
-    for word in ("x" * 101, "\u00e9", "a" * 99):
-        assert CachedWordPiece({"[UNK]": 7, "a": 1}, 7, 100, (0, 9)).encode(word) == (
-            [0, 7, 9] if word.isascii() else None
-        )
-    assert CachedWordPiece({"[UNK]": 7, "a": 1, "##a": 2}, 7, 100, (0, 9)).encode("aaa b") == [0, 1, 2, 2, 7, 9]
+def test_encode_does_not_process_a_long_text_beyond_the_limit():
+    word = "ab1" * 30
+    WORDPIECE.clear()
+    assert len(WORDPIECE.encode(" ".join(f"{number}z" for number in range(10_000)), 100)) < 110
+    assert len(WORDPIECE) < 110
+    assert len(WORDPIECE.encode(f"{word} " * 700, 254)) < 400
+
+
+def test_cache_is_limited_in_bytes(monkeypatch):
+    words = 1 << 12  # a power of two, as MAX_CACHED_WORDS, so that the hash table has just grown
+    monkeypatch.setattr("handler.embedding.wordpiece.MAX_CACHED_WORDS", words)
+    wordpiece = load_wordpiece()
+    wordpiece.encode("\u00e9", NO_LIMIT)  # loads the normalizer
+    tracemalloc.start()
+    before, _ = tracemalloc.get_traced_memory()
+    for number in range(
+        2 * words
+    ):  # as long as cached words can be, one token for each character, four bytes in the key
+        wordpiece.encode("\U00010300" * (MAX_CACHED_CHARACTERS - 8) + f"q{number:07}", NO_LIMIT)
+        wordpiece.encode("qz" * (MAX_CACHED_CHARACTERS // 2 - 4) + f"q{number:07}", NO_LIMIT)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert 0 < len(wordpiece) <= words
+    assert 65_536 * (peak - before) / words < 35.4e6
+
+
+def test_cache_skips_long_words():
+    wordpiece = load_wordpiece()
+    wordpiece.encode("x" * (MAX_CACHED_CHARACTERS + 1) + " " + "y" * 65_000, NO_LIMIT)
+    assert not wordpiece
+
+
+def test_word_without_pieces_becomes_the_unknown_token():
+    assert CachedWordPiece({"[UNK]": 7, "a": 1}, "[UNK]", 100).encode("x" * 101, 9) == [7]
+    assert CachedWordPiece({"[UNK]": 7, "a": 1}, "[UNK]", 100).encode("a" * 99 + " \u00e9", 9) == [7, 7]
+    assert CachedWordPiece({"[UNK]": 7, "a": 1, "##a": 2}, "[UNK]", 100).encode("aaa b", 9) == [1, 2, 2, 7]
+
+
+def test_cased_tokenizer_preserves_upper_case():
+    definition = orjson.loads(DEFINITION)
+    definition["normalizer"]["lowercase"] = False
+    cased = Tokenizer.from_str(orjson.dumps(definition).decode())
+    cased.no_truncation()
+    cased.no_padding()
+    wordpiece = CachedWordPiece.from_definition(definition)
+    assert wordpiece is not None
+    for text in ("Hello World", "caf\u00c9 HELLO [CLS]"):
+        assert wordpiece.encode(text, NO_LIMIT) == cased.encode(text, add_special_tokens=False).ids
 
 
 @pytest.mark.parametrize(
     ("part", "other"),
     [
         ("normalizer", {"type": "Lowercase"}),
-        ("normalizer", {"type": "BertNormalizer", "lowercase": False}),
+        ("normalizer", {"type": "BertNormalizer", "clean_text": False}),
         ("pre_tokenizer", {"type": "Whitespace"}),
-        ("post_processor", None),
-        ("added_tokens", [{"content": "new york"}]),
+        ("added_tokens", [{"content": "new york", "normalized": True}]),
     ],
 )
-def test_only_an_uncased_bert_tokenizer_is_read_word_by_word(part, other):
-    assert CachedWordPiece.from_definition(orjson.dumps({**orjson.loads(DEFINITION), part: other})) is None
+def test_from_definition_returns_none_for_other_tokenizers(part, other):
+    assert CachedWordPiece.from_definition({**orjson.loads(DEFINITION), part: other}) is None

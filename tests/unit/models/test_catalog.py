@@ -6,7 +6,7 @@ from handler.settings import Settings
 from tests import tiny
 
 
-def test_a_model_answers_to_its_id_and_aliases_and_the_default_to_the_configured_ones():
+def test_names_map_ids_and_aliases_to_models_and_configured_aliases_to_the_default():
     first, second = (
         tiny.embedder(1, id="first", aliases=("one",)),
         tiny.embedder(1, id="second", aliases=("one", "two")),
@@ -22,6 +22,6 @@ def test_a_model_answers_to_its_id_and_aliases_and_the_default_to_the_configured
     }
 
 
-def test_an_unknown_name_is_told_the_known_ones():
+def test_unknown_model_error_lists_the_served_names():
     with pytest.raises(ModelNotFoundError, match=r"^model not found: 'x' .* served: tiny, someone/tiny"):
         Catalog.of([tiny.embedder(1)], Settings(aliases=())).get("x")

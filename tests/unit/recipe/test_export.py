@@ -1,4 +1,4 @@
-"""The exported graph against the same encoder written out in float64."""
+"""The exported graph, compared with the same encoder implemented in float64."""
 
 import math
 
@@ -21,7 +21,7 @@ def layer_norm(value: Array, source: Source, name: str) -> Array:
 
 
 def encode(source: Source, token_ids: list[int]) -> Array:
-    """Run BERT as its paper has it, with a Softmax and nothing folded or fused."""
+    """Run BERT as its paper defines it: with Softmax, and without folded or fused operators."""
     weights = {name: array.astype(np.float64) for name, array in source.weights.items()}
 
     def linear(value: Array, name: str) -> Array:
@@ -47,13 +47,13 @@ def encode(source: Source, token_ids: list[int]) -> Array:
     return state
 
 
-def test_the_graph_computes_the_encoder():
+def test_exported_graph_matches_the_reference_encoder():
     source = tiny.source()
     session = InferenceSession(export(source).SerializeToString())
     for token_ids in ([2, 3], [2, 4, 5, 6, 7, 3], [2, *range(4, 18), 3]):
         np.testing.assert_allclose(session.run(np.array([token_ids]).T)[:, 0], encode(source, token_ids), atol=2e-5)
 
 
-def test_exporting_twice_gives_the_same_bytes():
+def test_export_is_deterministic():
     first, second = (export(tiny.source()).SerializeToString(deterministic=True) for _ in range(2))
     assert first == second

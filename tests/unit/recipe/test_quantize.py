@@ -28,7 +28,7 @@ def quantized() -> onnx.ModelProto:
     return quantize(export(tiny.source()), tiny.SPECIAL, tiny.CALIBRATION_TEXTS)
 
 
-def test_no_weight_can_overflow_a_pair_sum_in_int16(quantized):
+def test_sums_of_two_weight_products_fit_in_int16(quantized):
     weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in quantized.graph.initializer}
     products = [node for node in quantized.graph.node if node.op_type == "MatMulIntegerToFloat"]
     assert len(products) == 6 * tiny.LAYERS
@@ -40,18 +40,18 @@ def test_no_weight_can_overflow_a_pair_sum_in_int16(quantized):
     assert weights["words.weight"].dtype == np.int8
 
 
-def least_cosine(first: onnx.ModelProto, second: onnx.ModelProto) -> float:
-    """Compare two graphs' hidden states of the text, token by token."""
+def min_cosine(first: onnx.ModelProto, second: onnx.ModelProto) -> float:
+    """Return the lowest cosine, over the tokens of TEXT, between the hidden states of two graphs."""
     ours, theirs = (InferenceSession(model.SerializeToString()).run(TEXT)[:, 0] for model in (first, second))
     cosines = (ours * theirs).sum(axis=1) / np.linalg.norm(ours, axis=1) / np.linalg.norm(theirs, axis=1)
     return float(cosines.min())
 
 
 def test_hidden_states_stay_close_to_full_precision(quantized):
-    assert least_cosine(quantized, export(tiny.source())) > 0.99
+    assert min_cosine(quantized, export(tiny.source())) > 0.99
 
 
-def test_no_scale_is_measured_from_what_is_read(quantized):
+def test_activation_scales_are_constants(quantized):
     assert not [node for node in quantized.graph.node if "Dynamic" in node.op_type]
     constants = {tensor.name for tensor in quantized.graph.initializer}
     for node in quantized.graph.node:
@@ -59,72 +59,72 @@ def test_no_scale_is_measured_from_what_is_read(quantized):
             assert set(node.input[1:]) <= constants
 
 
-def test_quantizing_twice_gives_the_same_bytes(quantized):
+def test_quantize_is_deterministic(quantized):
     again = quantize(export(tiny.source()), tiny.SPECIAL, tiny.CALIBRATION_TEXTS)
     assert again.SerializeToString(deterministic=True) == quantized.SerializeToString(deterministic=True)
 
 
 def with_outliers() -> Source:
-    """Return the tiny model with one loud channel before the first layer's second product."""
+    """Return the tiny model with one outlier channel in the first layer's intermediate activation."""
     source = tiny.source()
     source.weights["encoder.layer.0.intermediate.dense.bias"][5] = 60
     return source
 
 
-def test_an_outlier_channel_after_gelu_is_split_and_the_graph_still_computes_the_encoder():
+def test_outlier_channel_after_gelu_is_split_without_changing_the_result():
     full = export(with_outliers())
     small = quantize(full, tiny.SPECIAL, tiny.CALIBRATION_TEXTS)
     shapes = {tensor.name: tuple(tensor.dims) for tensor in small.graph.initializer}
     copies = shapes["layer.0.up.weight"][1] - 4 * tiny.HIDDEN
     assert copies > 0
     assert shapes["layer.0.down.weight"] == (4 * tiny.HIDDEN + copies, tiny.HIDDEN)
-    assert least_cosine(small, full) > 0.99
+    assert min_cosine(small, full) > 0.99
 
 
-def test_an_equalised_product_is_the_same_product():
+def test_equalisation_preserves_the_product():
     random = np.random.default_rng(1)
     value = random.normal(size=(50, 8)).astype(np.float32)
     value[:, 3] *= 40
     weight = random.normal(size=(8, 6)).astype(np.float32)
     product = Product(weight, np.zeros(6, np.float32))
-    read = _equalise_outliers([product], value)
-    assert read.factors is not None
-    assert read.factors[3] > 1
-    np.testing.assert_array_equal(np.exp2(np.rint(np.log2(read.factors))), read.factors)
-    np.testing.assert_allclose((value / read.factors) @ product.weight, value @ weight, rtol=1e-4, atol=1e-4)
+    activation = _equalise_outliers([product], value)
+    assert activation.factors is not None
+    assert activation.factors[3] > 1
+    np.testing.assert_array_equal(np.exp2(np.rint(np.log2(activation.factors))), activation.factors)
+    np.testing.assert_allclose((value / activation.factors) @ product.weight, value @ weight, rtol=1e-4, atol=1e-4)
 
 
-def test_a_product_without_outliers_is_left_alone():
+def test_product_without_outliers_is_not_equalised():
     random = np.random.default_rng(2)
     product = Product(random.normal(size=(8, 6)).astype(np.float32), np.zeros(6, np.float32))
     assert _equalise_outliers([product], random.uniform(-1, 1, size=(50, 8)).astype(np.float32)).factors is None
 
 
-def test_products_that_read_the_same_are_equalised_alike():
+def test_products_of_one_input_share_their_equalisation_factors():
     random = np.random.default_rng(3)
     value = random.normal(size=(50, 8)).astype(np.float32)
     value[:, 3] *= 40
     products = [Product(random.normal(size=(8, 6)).astype(np.float32), np.zeros(6, np.float32)) for _ in range(3)]
     before = [product.weight for product in products]
-    read = _equalise_outliers(products, value)
-    assert read.factors is not None
+    activation = _equalise_outliers(products, value)
+    assert activation.factors is not None
     for product, weight in zip(products, before, strict=True):
-        np.testing.assert_array_equal(product.weight, weight * read.factors[:, None])
+        np.testing.assert_array_equal(product.weight, weight * activation.factors[:, None])
 
 
-def test_copies_of_a_split_channel_saturate_to_its_value():
+def test_copies_of_a_split_channel_add_up_to_its_value():
     inputs = np.random.default_rng(4).normal(size=(200, 8)).astype(np.float32)
     inputs[:, 5] = np.linspace(0, 30, 200)
     before = Product(np.eye(8, dtype=np.float32), np.zeros(8, np.float32))
     product = Product(np.eye(8, dtype=np.float32), np.zeros(8, np.float32))
     values = gelu(inputs)
-    read = _split_outliers(product, values, before, inputs)
+    activation = _split_outliers(product, values, before, inputs)
     copied = inputs @ before.weight + before.bias
     assert copied.shape[1] > 8
-    restored = read.round(gelu(copied)) @ product.weight
-    assert np.abs(restored - values).max() < 0.3  # what GELU's dip below zero costs where a copy begins
+    restored = activation.round(gelu(copied)) @ product.weight
+    assert np.abs(restored - values).max() < 0.3  # the error from GELU's dip below zero at the start of each copy
     plain_step = (values.max() + 0.17) / LEVELS
-    assert read.scale < 0.6 * plain_step
+    assert activation.scale < 0.6 * plain_step
 
 
 def gelu(value: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -132,7 +132,7 @@ def gelu(value: NDArray[np.float32]) -> NDArray[np.float32]:
     return result.astype(np.float32)
 
 
-def test_rounding_is_within_half_a_step_and_survives_an_empty_slice():
+def test_round_to_int8_errs_by_at_most_half_a_step_and_accepts_an_all_zero_slice():
     value = np.array([[0, 1, -2], [0, 0.5, 1]], np.float32)
     rounded, scale = round_to_int8(value, axis=0, largest=63)
     assert scale.shape == (1, 3)

@@ -1,4 +1,4 @@
-"""The steps together, from a Hugging Face directory to a model that is served."""
+"""All steps of the recipe, from a Hugging Face directory to a loaded model."""
 
 import base64
 from dataclasses import replace
@@ -19,23 +19,23 @@ TEXTS = ["the food was good", "a b c", "z"]
 
 @pytest.fixture
 def directory(tmp_path: Path, monkeypatch) -> Path:
-    """Write a source directory, and the golden.json that sentence-transformers would give it."""
+    """Write a source directory, and the golden.json that sentence-transformers would record for it."""
     folder = tiny.write_directory(tmp_path / "source" / "tiny-bert")
-    read = source.read(folder)
-    manifest = replace(tiny.artifacts().manifest, pooling=read.pooling)
-    exact = Artifacts(manifest, digest="", model=export(read).SerializeToString(), tokenizer=read.tokenizer)
+    parsed = source.read(folder)
+    manifest = replace(tiny.artifacts().manifest, pooling=parsed.pooling)
+    exact = Artifacts(manifest, digest="", model=export(parsed).SerializeToString(), tokenizer=parsed.tokenizer)
     vectors = Embedder(exact, Settings()).embed(TEXTS).vectors
     rows = [
         {"text": text, "embedding": base64.b64encode(vector.tobytes()).decode()}
         for text, vector in zip(TEXTS, vectors, strict=True)
     ]
     (tmp_path / "models" / "tiny-bert").mkdir(parents=True)
-    tiny.write(tmp_path / "models/tiny-bert/golden.json", {"source_sha256": read.weights_sha256, "data": rows})
+    tiny.write_json(tmp_path / "models/tiny-bert/golden.json", {"source_sha256": parsed.weights_sha256, "data": rows})
     monkeypatch.setattr(golden, "MODELS", tmp_path / "models")
     return folder
 
 
-def test_a_directory_becomes_a_model_that_is_served_as_its_files_say(directory, tmp_path):
+def test_build_makes_a_loadable_model_with_the_sources_configuration(directory, tmp_path):
     build(directory, sts=None)
     loaded = load("tiny-bert", Settings(artifacts=tmp_path / "models"))
     assert (loaded.manifest.pooling, loaded.manifest.max_tokens, loaded.manifest.dimensions) == ("cls", 12, tiny.HIDDEN)
@@ -46,14 +46,14 @@ def test_a_directory_becomes_a_model_that_is_served_as_its_files_say(directory, 
     assert load("tiny-bert", Settings(artifacts=tmp_path / "models")).digest == loaded.digest
 
 
-def test_reference_vectors_of_other_weights_are_refused(directory, tmp_path):
+def test_build_rejects_reference_vectors_of_other_weights(directory, tmp_path):
     path = tmp_path / "models/tiny-bert/golden.json"
     path.write_text(path.read_text().replace(source.sha256(directory / "model.safetensors"), "0" * 64))
     with pytest.raises(source.SourceError, match="recorded from other weights; record it again with make golden"):
         build(directory, sts=None)
 
 
-def test_without_reference_vectors_the_remedy_is_named(directory, tmp_path):
+def test_missing_reference_vectors_error_names_the_remedy(directory, tmp_path):
     (tmp_path / "models/tiny-bert/golden.json").unlink()
     with pytest.raises(source.SourceError, match="no such file; record it with make golden"):
         build(directory, sts=None)

@@ -21,18 +21,17 @@ def folder(tmp_path):
     return tmp_path / "tiny"
 
 
-def test_the_digest_is_the_manifests_and_sealing_again_gives_the_same(folder):
+def test_seal_returns_the_manifests_digest_and_is_idempotent(folder):
     digest = seal(folder, tiny.artifacts().manifest, FILES, GOLDEN)
     assert load("tiny", Settings(artifacts=folder.parent)).digest == digest
     assert seal(folder, tiny.artifacts().manifest, FILES, GOLDEN) == digest
 
 
-def test_figures_stay_with_the_bytes_they_were_measured_on(folder):
+def test_seal_keeps_earlier_figures_only_while_the_files_are_unchanged(folder):
     manifest = tiny.artifacts().manifest
     digest = seal(folder, manifest, FILES, GOLDEN | STS)
     assert seal(folder, manifest, FILES, GOLDEN) == digest
     other = {**FILES, MODEL_FILE: b"other"}
     files = {**manifest.files, MODEL_FILE: describe(b"other")}
-
     seal(folder, replace(manifest, files=files), other, GOLDEN)
     assert json.loads((folder / "manifest.json").read_text())["quality"] == GOLDEN

@@ -13,7 +13,7 @@ def directory(tmp_path: Path) -> Path:
     return tiny.write_directory(tmp_path / "tiny-bert")
 
 
-def test_a_directory_is_read_as_sentence_transformers_wrote_it(directory):
+def test_read_parses_a_sentence_transformers_directory(directory):
     source = read(directory)
     assert (source.id, source.layers, source.heads) == ("tiny-bert", tiny.LAYERS, tiny.HEADS)
     assert (source.pooling, source.normalize, source.max_tokens) == ("cls", True, 12)
@@ -23,7 +23,7 @@ def test_a_directory_is_read_as_sentence_transformers_wrote_it(directory):
     assert export(source)
 
 
-def test_without_sentence_transformers_files_its_defaults_hold(directory):
+def test_read_applies_sentence_transformers_defaults_where_its_files_are_missing(directory):
     for name in ("modules.json", "sentence_bert_config.json", "config_sentence_transformers.json"):
         (directory / name).unlink()
     source = read(directory)
@@ -31,8 +31,8 @@ def test_without_sentence_transformers_files_its_defaults_hold(directory):
     assert source.prompts == {}
 
 
-def test_newer_pooling_configurations_are_read_too(directory):
-    tiny.write(directory / "1_Pooling/config.json", {"embedding_dimension": 32, "pooling_mode": "mean"})
+def test_read_parses_the_newer_pooling_configuration(directory):
+    tiny.write_json(directory / "1_Pooling/config.json", {"embedding_dimension": 32, "pooling_mode": "mean"})
     assert read(directory).pooling == "mean"
 
 
@@ -44,14 +44,14 @@ def test_newer_pooling_configurations_are_read_too(directory):
         ("1_Pooling/config.json", {"pooling_mode": "max"}, "pooling max; this recipe builds mean or cls"),
     ],
 )
-def test_other_architectures_are_refused_by_name(directory, file, content, message):
-    tiny.write(directory / file, content)
+def test_read_rejects_unsupported_architectures_by_name(directory, file, content, message):
+    tiny.write_json(directory / file, content)
     with pytest.raises(SourceError, match=message):
         read(directory)
 
 
 @pytest.mark.parametrize("file", ["config.json", "model.safetensors", "tokenizer.json"])
-def test_a_missing_file_is_named(directory, file):
+def test_missing_file_error_names_the_file(directory, file):
     (directory / file).unlink()
     with pytest.raises(SourceError, match=f"{file}: no such file"):
         read(directory)

@@ -21,7 +21,6 @@ def full_precision() -> bytes:
 
 @pytest.fixture(scope="module")
 def golden(full_precision) -> Golden:
-
     exact = Embedder(replace(tiny.artifacts(), model=full_precision), Settings())
     return Golden(TEXTS, exact.embed(TEXTS).vectors, source_sha256="0" * 64)
 
@@ -34,7 +33,7 @@ def sts(tmp_path):
     return path
 
 
-def test_figures_are_measured_through_the_production_path(golden, full_precision, sts):
+def test_verify_measures_quality_with_the_production_embedder(golden, full_precision, sts):
     quality = verify(tiny.artifacts(), full_precision, golden, sts, workers=1)
     assert quality["golden"]["texts"] == 4
     assert 0.995 < float(quality["golden"]["cosine_mean"]) < 1
@@ -42,18 +41,18 @@ def test_figures_are_measured_through_the_production_path(golden, full_precision
     assert set(quality["sts-b-dev"]) >= {"sha256", "spearman", "spearman_full_precision"}
 
 
-def test_a_graph_that_is_not_the_sources_is_refused(golden):
-    with pytest.raises(VerificationError, match="not the source's"):
+def test_verify_rejects_a_full_precision_graph_that_differs_from_the_source(golden):
+    with pytest.raises(VerificationError, match="differs from the source model"):
         verify(tiny.artifacts(), tiny.artifacts().model, golden, None, workers=1)
 
 
-def test_a_model_that_misses_a_bar_is_refused(golden, full_precision, monkeypatch):
-    monkeypatch.setattr("model_artifacts.recipe.verify.LEAST_MEAN_COSINE", 1)
-    with pytest.raises(VerificationError, match=r"golden: cosine_mean is 0\.99\d*, and 1 is the least"):
+def test_verify_rejects_a_model_below_a_quality_threshold(golden, full_precision, monkeypatch):
+    monkeypatch.setattr("model_artifacts.recipe.verify.MIN_MEAN_COSINE", 1)
+    with pytest.raises(VerificationError, match=r"golden: cosine_mean is 0\.99\d*, below the minimum of 1"):
         verify(tiny.artifacts(), full_precision, golden, None, workers=1)
 
 
-def test_sts_is_read_as_published(sts):
+def test_read_sts_parses_the_published_format(sts):
     pairs = read_sts(sts)
     assert (pairs.left[0], pairs.right[0]) == (TEXTS[0], TEXTS[-1])
     np.testing.assert_array_equal(pairs.scores, [1, 2, 3, 4])

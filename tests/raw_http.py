@@ -1,4 +1,4 @@
-"""Bytes on a real connection: for what no client would send."""
+"""Raw HTTP over a socket, for requests that no client library sends."""
 
 import socket
 from collections.abc import Iterable
@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from http.client import HTTPResponse
 from urllib.parse import urlsplit
 
-LOAD_TIMEOUT_SECONDS = 10
+TIMEOUT_SECONDS = 10
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What came back."""
+class Response:
+    """A response: its status, its headers with lower-case names, and its body."""
 
     status: int
     headers: dict[str, str]
@@ -19,15 +19,15 @@ class Answer:
 
 
 def connect(url: str) -> socket.socket:
-    """Return a connection to a server."""
+    """Open a connection to the server at `url`."""
     address = urlsplit(url)
-    return socket.create_connection((address.hostname, address.port), LOAD_TIMEOUT_SECONDS)
+    return socket.create_connection((address.hostname, address.port), TIMEOUT_SECONDS)
 
 
-def send(url: str, content: bytes | Iterable[bytes], method: str = "GET") -> Answer:
-    """Send bytes, or pieces of them, and read one answer, which after HEAD has no body.
+def send(url: str, content: bytes | Iterable[bytes], method: str = "GET") -> Response:
+    """Send `content`, whole or in pieces, and read one response; `method` tells whether it has a body.
 
-    The server may stop listening before the end.
+    The server may close the connection before it has read everything.
     """
     with connect(url) as connection:
         try:
@@ -38,19 +38,19 @@ def send(url: str, content: bytes | Iterable[bytes], method: str = "GET") -> Ans
         response = HTTPResponse(connection, method=method)
         response.begin()
         with response:
-            return Answer(
+            return Response(
                 response.status, {name.lower(): value for name, value in response.headers.items()}, response.read()
             )
 
 
 def request(method: str, target: str, *headers: str | bytes, body: bytes = b"") -> bytes:
-    """Return the bytes of a request, its headers as they are given, after the ones that every request needs."""
+    """Return the bytes of a request: `host` and `content-length`, then the given headers unchanged, then the body."""
     lines = [f"{method} {target} HTTP/1.1", "host: here", f"content-length: {len(body)}", *headers]
     return b"\r\n".join(line if isinstance(line, bytes) else line.encode() for line in lines) + b"\r\n\r\n" + body
 
 
 def chunked(body: bytes, size: int = 1 << 16) -> Iterable[bytes]:
-    """Yield a body in chunks, with its end."""
+    """Yield a body in chunked transfer encoding, with the final chunk."""
     for start in range(0, len(body), size):
         chunk = body[start : start + size]
         yield b"%x\r\n%b\r\n" % (len(chunk), chunk)

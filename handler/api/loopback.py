@@ -1,0 +1,46 @@
+"""Requests to the local server that a web page from elsewhere has sent."""
+
+import re
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from handler.api.error_responses import request_error_response
+from handler.errors import ErrorFormat, RequestError
+
+LOOPBACK_HOST = r"(?:localhost|127\.0\.0\.1|\[::1\])(?::\d+)?"
+LOOPBACK_ORIGIN = rf"https?://{LOOPBACK_HOST}"
+
+
+class LoopbackMiddleware:
+    """ASGI middleware: refuses requests of web pages that are not of this machine nor of an origin in CORS_ORIGINS.
+
+    A browser sends some of them without asking first, such as a POST of text/plain, and a page can even read the
+    response once it has pointed its own host name at this machine (DNS rebinding). Headers that no page can forge tell
+    them apart: Host, Origin and Sec-Fetch-Site (www.w3.org/TR/fetch-metadata).
+    """
+
+    def __init__(self, app: ASGIApp, origins: tuple[str, ...], error_format: ErrorFormat) -> None:
+        self.app = app
+        self.origins = origins
+        self.error_format = error_format
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the application, unless the request is a foreign page's."""
+        if scope["type"] != "http" or self._allows(Headers(scope=scope)):
+            await self.app(scope, receive, send)
+            return
+        error = RequestError(
+            "Web pages from elsewhere may not send requests to this machine: add their origin to CORS_ORIGINS.",
+            code="origin_not_allowed",
+        )
+        response = request_error_response(scope, error, self.error_format)
+        await response(scope, receive, send)
+
+    def _allows(self, headers: Headers) -> bool:
+        host = headers.get("host", "").lower()
+        origin = headers.get("origin", f"http://{host}")
+        if origin in self.origins or "*" in self.origins:
+            return True
+        is_local = re.fullmatch(LOOPBACK_HOST, host) and re.fullmatch(LOOPBACK_ORIGIN, origin)
+        return bool(is_local) and headers.get("sec-fetch-site") != "cross-site"

@@ -1,0 +1,35 @@
+"""Connections to the local server; API Gateway sees to them in front of Lambda."""
+
+import asyncio
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+REQUEST_SECONDS = 30.0  # for a request to arrive; a keep-alive connection ends after five idle seconds
+MAX_WAITING = 100  # connections whose request has not arrived: a process may open 1,024 files, on macOS 256
+
+
+class Connection(H11Protocol):
+    """uvicorn's connection; it is closed if its request does not arrive, or if too many others wait for theirs."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn does
+        """Close the connection that has waited the longest if there are too many."""
+        super().connection_made(transport)
+        self.made = self.loop.time()
+        waiting = [each for each in self.connections if isinstance(each, Connection) and each.is_waiting]
+        if len(waiting) > MAX_WAITING:
+            min(waiting, key=lambda each: each.made).transport.close()
+        self._close_unless_changed(None)
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the connection waits for the rest of a request."""
+        return not self.transport.is_closing() and self.conn.their_state in {h11.IDLE, h11.SEND_BODY}
+
+    def _close_unless_changed(self, before: object) -> None:
+        """Look again every REQUEST_SECONDS; close a connection that still waits for the same request."""
+        now = self.cycle, self.conn.their_state
+        if now == before and self.is_waiting:
+            self.transport.close()
+        if not self.transport.is_closing():
+            self.loop.call_later(REQUEST_SECONDS, self._close_unless_changed, now)

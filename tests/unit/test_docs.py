@@ -1,0 +1,111 @@
+"""The documentation against the repository: links, make targets, paths, and names of the template and the settings."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from handler.artifacts.manifest import MANIFEST_FILE, sha256_of
+from handler.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+PAGES = [
+    ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "benchmarks/README.md")
+]
+PAGES += sorted(ROOT.glob("docs/*.md"))
+DEPLOYMENT = ROOT / "docs/deployment.md"
+LAMBDA_VARIABLES = {"AWS_LAMBDA_FUNCTION_MEMORY_SIZE"}  # Lambda sets it, so no operator looks for it
+
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+
+
+class RecordingEnvironment(dict[str, str]):
+    """An empty environment that records which variables are looked up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read: set[str] = set()
+
+    def get(self, name: str, default: str | None = None) -> str | None:  # type: ignore[override]
+        self.read.add(name)
+        return default
+
+    def __contains__(self, name: object) -> bool:
+        self.read.add(str(name))
+        return False
+
+
+def code(page: Path) -> Iterator[str]:
+    """Yield the code blocks and code spans of a page."""
+    return (found[0] for found in re.finditer(r"```.*?```|`[^`]+`", page.read_text(), re.DOTALL))
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the anchors that GitHub gives to the headings of a page."""
+    headings = re.findall(r"^#+ (.*)$", re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def first_column(page: Path, heading: str) -> set[str]:
+    """Return the code spans in the first column of the table below a heading."""
+    section = page.read_text().split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    return {
+        name for cell in re.findall(r"^\| (`.*?) \|", section, re.MULTILINE) for name in re.findall(r"`(\w+)`", cell)
+    }
+
+
+def template_names(section: str) -> set[str]:
+    """Return the names in a top-level section of template.yaml."""
+    body = re.split(rf"^{section}:\n", (ROOT / "template.yaml").read_text(), flags=re.MULTILINE)[1]
+    return set(re.findall(r"^  (\w+):", re.split(r"^\w", body, flags=re.MULTILINE)[0], re.MULTILINE))
+
+
+@each_page
+def test_relative_links_and_anchors_resolve(page):
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        target, _, anchor = link.partition("#")
+        if link.startswith(("https://", "../../actions/")):  # the latter are GitHub's pages about the workflows
+            continue
+        path = (page.parent / target).resolve() if target else page
+        assert path.exists(), link
+        assert not anchor or anchor in anchors(path), link
+
+
+@each_page
+def test_named_make_targets_exist(page):
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert {target for text in code(page) for target in re.findall(r"\bmake\s+([a-z][a-z-]*)", text)} <= targets
+
+
+@each_page
+def test_named_paths_exist(page):
+    paths = re.findall(r"`((?:handler|layers|model_artifacts|benchmarks|tests|docs)/[\w./-]+)`", page.read_text())
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+@each_page
+def test_named_alarms_exist(page):
+    text = re.sub(r"^\| alarms \|.*$", "", page.read_text(), flags=re.MULTILINE)  # of the changelog: those renamed
+    assert set(re.findall(r"\b\w+Alarm\b", text)) <= template_names("Resources")
+
+
+def test_every_parameter_of_the_template_is_documented():
+    assert first_column(DEPLOYMENT, "Parameters") == template_names("Parameters")
+
+
+def test_every_output_of_the_template_is_documented():
+    assert first_column(DEPLOYMENT, "Outputs") == template_names("Outputs")
+
+
+def test_every_variable_of_the_settings_is_documented():
+    environment = RecordingEnvironment()
+    Settings.from_env(environment)
+    assert first_column(DEPLOYMENT, "Environment variables") == environment.read - LAMBDA_VARIABLES
+
+
+def test_the_examples_name_the_digest_of_the_bundled_model():
+    digest = sha256_of((ROOT / "model_artifacts/all-MiniLM-L6-v2" / MANIFEST_FILE).read_bytes())
+    named = {prefix for page in PAGES for prefix in re.findall(r"sha256:([0-9a-f]+)…", page.read_text())}
+    assert named
+    assert all(digest.startswith(prefix) for prefix in named)
