@@ -496,6 +496,23 @@ def test_outputs_are_ready_to_paste_and_hold_no_secret(stack):
     assert "a" * 64 not in json.dumps(stack.outputs)
 
 
+@pytest.mark.parametrize(
+    ("parameters", "url", "key"),
+    [
+        ({"DomainName": "api.example.com"}, "https://${DomainName}/v1", None),
+        ({"DomainName": "api.example.com", "BasePath": "team/emb"}, "https://${DomainName}/${BasePath}/v1", "team/emb"),
+    ],
+)
+def test_custom_domain_is_mapped_to_the_api(parameters, url, key):
+    stack = translate(**parameters)
+    assert stack["ApiMapping"]["DomainName"] == "api.example.com"
+    assert stack["ApiMapping"]["Stage"] == {"Ref": "ApiApiGatewayDefaultStage"}
+    assert stack["ApiMapping"].get("ApiMappingKey") == key
+    assert stack["Function"]["Environment"]["Variables"]["BASE_PATH"] == (key or "")
+    assert stack.outputs["BaseUrl"]["Value"] == {"Fn::Sub": url}
+    assert "ApiMapping" not in translate().resources
+
+
 def test_every_parameter_has_a_description_group_and_label():
     template = translate().translated
     interface = template["Metadata"]["AWS::CloudFormation::Interface"]

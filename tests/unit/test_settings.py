@@ -79,6 +79,17 @@ def test_origins_that_no_browser_sends_are_rejected(origin):
     assert f"'{origin}'" in raised.value.message
 
 
+@pytest.mark.parametrize(("value", "path"), [("", ""), ("/", ""), ("emb", "emb"), ("/team/emb.2/", "team/emb.2")])
+def test_base_path_has_no_slashes_around_it(value, path):
+    assert Settings.from_env({"BASE_PATH": value}).base_path == path
+
+
+@pytest.mark.parametrize("value", ["a//b", "a b", "https://a.example/emb", "emb?", "é", "{proxy+}"])
+def test_invalid_base_path_is_rejected(value):
+    with pytest.raises(SettingsError, match=r"BASE_PATH is '.*write a path"):
+        Settings.from_env({"BASE_PATH": value})
+
+
 def test_api_keys_are_pairs_and_a_name_may_have_several():
     old, new = "0" * 64, "f" * 64
     settings = Settings.from_env({"API_KEYS": f"alice:{old}, alice:{new} ,bob.2:{old}"})
