@@ -43,7 +43,9 @@ from handler.lambda_events import LambdaHandler
 from handler.telemetry import Telemetry, log_failure, process_age
 
 function = os.environ.get("AWS_LAMBDA_FUNCTION_NAME")
-telemetry = Telemetry(function) if function else None
+version = os.environ.get("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
+metrics = not catalog or settings.metrics == "emf"  # invalid settings always count as ModelLoadFailures
+telemetry = Telemetry(function, version, metrics=metrics) if function else None
 if telemetry:
     telemetry.configure_logging()
 failure_log.set_result(telemetry.log_load_failure if telemetry else log_failure)

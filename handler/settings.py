@@ -17,6 +17,7 @@ MAX_VCPUS = 6
 TokenInput = Literal["decode", "native", "reject"]
 LongInput = Literal["error", "truncate", "window"]
 AuthMode = Literal["api-key", "iam", "jwt", "none"]
+Metrics = Literal["emf", "none"]
 KEY_NAME = r"[A-Za-z0-9_.-]{1,64}"
 # As a browser serializes an origin (html.spec.whatwg.org, "serialization of an origin"): lower case, no default port.
 ORIGIN = r"\*|null|(?!http:.*:80$|https:.*:443$)[a-z][a-z0-9+.-]*://(?:[a-z0-9._-]{1,253}|\[[0-9a-f:]+\])(?::\d{1,5})?"
@@ -38,6 +39,8 @@ class Settings:
     auth_mode     AUTH_MODE      callers send one of API_KEYS (api-key), API Gateway authenticates them (iam, jwt), or
                                  nothing does (none)
     api_keys      API_KEYS       name:sha256 pairs, comma-separated; a name may occur twice while its key is replaced
+    base_path     BASE_PATH      path before /v1, as a custom domain or a proxy has it, without slashes around it
+    metrics       METRICS        log lines on Lambda are CloudWatch metrics too (emf), or lines only (none)
     workers                      derived: number of embedding threads, one per vCPU
     model_memory                 derived: bytes of models that may be loaded at once, None for no limit
     artifacts                    the folder that holds the bundled models
@@ -51,6 +54,8 @@ class Settings:
     cors_origins: tuple[str, ...] = ()
     auth_mode: AuthMode = "api-key"
     api_keys: tuple[tuple[str, str], ...] = ()
+    base_path: str = ""
+    metrics: Metrics = "emf"
     workers: int = 1
     model_memory: int | None = None
     artifacts: Path = BUNDLED
@@ -75,6 +80,8 @@ class Settings:
             cors_origins=tuple(map(_origin, _names(environ, "CORS_ORIGINS", default.cors_origins))),
             auth_mode=_choice(environ, "AUTH_MODE", get_args(AuthMode)),
             api_keys=tuple(map(_key, _names(environ, "API_KEYS", ()))),
+            base_path=_base_path(environ.get("BASE_PATH", "")),
+            metrics=_choice(environ, "METRICS", get_args(Metrics)),
             workers=_vcpus(environ),
             model_memory=_model_memory(environ),
         )
@@ -102,6 +109,13 @@ def _origin(origin: str) -> str:
             "scheme://host:port in lower case, without a path or a default port, such as https://app.example.com; or *"
         )
     return origin
+
+
+def _base_path(path: str) -> str:
+    """Check a path, and remove the slashes around it."""
+    if not re.fullmatch(r"/*(?:[A-Za-z0-9._~-]+(?:/[A-Za-z0-9._~-]+)*)?/*", path):
+        raise SettingsError(f"BASE_PATH is '{path}': write a path of letters, digits and ._~- such as emb or team/emb")
+    return path.strip("/")
 
 
 def _key(pair: str) -> tuple[str, str]:

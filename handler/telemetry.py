@@ -7,7 +7,10 @@ import time
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
+
+import orjson
 
 from handler.errors import ServiceError
 
@@ -63,10 +66,16 @@ class Telemetry:
     """The log and the metrics on Lambda.
 
     Metrics are in CloudWatch's embedded metric format: a line holds the numbers, and everything else that is known as
-    properties, so a request costs one line. `service` is the function's name, a dimension of every metric.
+    properties, so a request costs one line.
+
+    service   the function's name, a dimension of every metric
+    version   the function's version, a dimension of requests that end in a 5xx
+    metrics   whether CloudWatch shall read the lines as metrics, which it bills for
     """
 
     service: str
+    version: str
+    metrics: bool = True
 
     def configure_logging(self) -> None:
         """Log everything, other libraries' lines and Python's warnings too, as JSON in Powertools' format."""
@@ -85,7 +94,7 @@ class Telemetry:
             "ColdStartSession": load_timings["session"],
             "ColdStartFirstRun": load_timings["first-run"],
         }
-        self._emit({"ColdStarts": 1}, milliseconds={phase: phases[phase] * 1000 for phase in phases})
+        self._emit({"ColdStarts": 1}, milliseconds={phase: round(phases[phase] * 1000, 1) for phase in phases})
 
     def log_load_failure(self, error: ServiceError) -> None:
         """Count and log a failure that makes a model, or the whole service, unavailable."""
@@ -93,7 +102,7 @@ class Telemetry:
         self._emit({"ModelLoadFailures": 1})
 
     def log_request(self, record: RequestRecord, status: int, seconds: float) -> None:
-        """Count a request and what it embedded, by the name of its key; count its error, by code."""
+        """Count a request and what it embedded, by key name, its error by code, and a 5xx by version as well."""
         counts = {"Requests": 1, "Inputs": record.inputs, "Tokens": record.tokens}
         dimensions: dict[str, str] = {}
         if record.long_inputs:
@@ -103,6 +112,9 @@ class Telemetry:
         if record.error:
             counts["Errors"] = 1
             dimensions["error_code"] = record.error
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            counts["ServerErrors"] = 1
+            dimensions["version"] = self.version
         self._emit(
             counts,
             dimensions=dimensions,
@@ -121,13 +133,17 @@ class Telemetry:
         dimensions: Mapping[str, str] | None = None,
         **properties: object,
     ) -> None:
+        if not self.metrics:
+            line = {**counts, **(milliseconds or {}), **(dimensions or {}), **properties}
+            sys.stdout.write(f"{orjson.dumps({'service': self.service, **line}).decode()}\n")
+            return
         from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit  # on Lambda only
 
         metrics = EphemeralMetrics(namespace=NAMESPACE, service=self.service)
         for name, count in counts.items():
             metrics.add_metric(name, MetricUnit.Count, count)
         for name, duration in (milliseconds or {}).items():
-            metrics.add_metric(name, MetricUnit.Milliseconds, round(duration, 1))
+            metrics.add_metric(name, MetricUnit.Milliseconds, duration)
         for dimension, value in (dimensions or {}).items():
             metrics.add_dimensions(service=self.service, **{dimension: value})
         for name, known in properties.items():

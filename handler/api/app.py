@@ -44,7 +44,7 @@ def create_app(
     app.exception_handler(HTTPException)(_http_exception)
     app.exception_handler(UnavailableError)(_service_unavailable)
     app.add_middleware(AuthenticationMiddleware, settings=settings)  # innermost first
-    app.add_middleware(PathNormalizationMiddleware)
+    app.add_middleware(PathNormalizationMiddleware, base_path=settings.base_path)
     app.add_middleware(RequestSizeLimitMiddleware, error_format=settings.error_format)
     if loopback:
         from handler.api.loopback import LoopbackMiddleware  # not at the top: Lambda has no use for it

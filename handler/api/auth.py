@@ -15,6 +15,7 @@ PUBLIC_PATHS = ("/health",)
 UNKNOWN_KEY = "Incorrect API key: it is not one of the configured keys."
 MIN_KEY_LENGTH = 20  # make api-key makes 46; the SHA-256 of a short key, or of none at all, is easily guessed
 HTTP_WHITESPACE = " \t"  # str.strip would remove Unicode's as well
+DEPLOYMENT_HOOK = "deployment-hook"
 AUTH_HINT = "send it as the header 'Authorization: Bearer <key>'"
 
 
@@ -23,6 +24,9 @@ class AuthenticationMiddleware:
 
     With AUTH_MODE `iam` or `jwt`, API Gateway or the function URL has authenticated the caller before it invoked the
     function, and its event says so. An event that does not is refused: a route that lost its authorizer is not open.
+
+    In every mode, the template's DeploymentHook names itself as the authorizer. Gateways write that part of an event
+    themselves, so it can only come from a direct invocation, which IAM has authorized.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
@@ -47,13 +51,15 @@ class AuthenticationMiddleware:
         Raises:
             AuthenticationError: the caller may not use the service.
         """
+        if _authorized(scope, by=DEPLOYMENT_HOOK):
+            return None
         match self.settings.auth_mode:
             case "none":
                 return None
             case "api-key":
                 return self._key_name(Headers(scope=scope).getlist("authorization"))
             case mode:
-                if _authorized_by_gateway(scope, mode):
+                if _authorized(scope, by=mode):
                     return None
                 raise AuthenticationError(f"AUTH_MODE is '{mode}', and no authorizer has checked this request.")
 
@@ -79,7 +85,7 @@ class AuthenticationMiddleware:
         return names[0]
 
 
-def _authorized_by_gateway(scope: Scope, mode: str) -> bool:
-    """Return whether the event carries the caller that an authorizer of that mode has accepted."""
+def _authorized(scope: Scope, *, by: str) -> bool:
+    """Return whether the event carries a caller whom that authorizer has accepted."""
     authorizer = gateway_context(scope).get("authorizer")
-    return isinstance(authorizer, dict) and bool(authorizer.get(mode))
+    return isinstance(authorizer, dict) and bool(authorizer.get(by))

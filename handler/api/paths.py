@@ -13,18 +13,22 @@ class PathNormalizationMiddleware:
     """ASGI middleware: rewrites a path to the route under /v1 that it means.
 
     `/embeddings`, `/v1/v1/embeddings`, `/v1/embeddings/`, and `/<stage>/v1/embeddings` behind API Gateway's stages all
-    mean `/v1/embeddings`.
+    mean `/v1/embeddings`. So does `/<base path>/v1/embeddings`: an event contains the path that a custom domain maps to
+    the API, except for HTTP APIs with payload 2.0, whose documentation says that it does not
+    (docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html).
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, base_path: str) -> None:
         self.app = app
+        self.base_path = f"/{base_path}" if base_path else ""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Rewrite the path of an HTTP request."""
         if scope["type"] == "http":
-            path, stage = scope["path"], _stage(scope)
-            if path.startswith(f"{stage}/"):
-                path = path.removeprefix(stage)
+            path = scope["path"]
+            for prefix in (_stage(scope), self.base_path):
+                if path.startswith(f"{prefix}/"):
+                    path = path.removeprefix(prefix)
             route = ROUTE.fullmatch(path.rstrip("/"))
             scope = {**scope, "path": f"/v1/{route[1]}" if route else path}
         await self.app(scope, receive, send)

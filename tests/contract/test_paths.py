@@ -1,6 +1,7 @@
 """Variants of the base URL, and cross-origin requests of web pages."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import httpx2
 import pytest
@@ -69,6 +70,56 @@ def test_stage_prefix_is_removed_from_the_path(app, path):
 def test_path_that_merely_starts_with_the_stages_name_is_unchanged(app):
     request_event = event("http-api-2.0", BODY, path="/prodembeddings")
     request_event["requestContext"]["stage"] = "prod"
+    assert Mangum(app, lifespan="off")(request_event, CONTEXT)["statusCode"] == 404
+
+
+@pytest.fixture(scope="module")
+def mapped() -> Mangum:
+    settings = Settings(base_path="team/emb", auth_mode="none")
+    return Mangum(create_app(settings, Catalog.of([tiny.embedder(settings)], settings)), lifespan="off")
+
+
+def custom_domain_event(kind: str, path: str, method: str = "POST") -> dict[str, Any]:
+    """Return the event of a request to a custom domain whose path `team/emb` is mapped to the API."""
+    made = event(kind, BODY if method == "POST" else "", path=path, method=method, host="api.example.com")
+    made["requestContext"] |= {"domainName": "api.example.com", "domainPrefix": "api"}
+    if kind == "rest-api-1.0":
+        made["resource"] = "/{proxy+}"
+        made["requestContext"] |= {"path": path, "customDomain": {"basePathMatched": "team/emb"}}
+    return made
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("path", ["/team/emb/v1/embeddings", "/team/emb/embeddings", "/team/emb/v1/embeddings/"])
+def test_base_path_of_a_custom_domain_is_removed(mapped, kind, path):
+    assert mapped(custom_domain_event(kind, path), CONTEXT)["statusCode"] == 200
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("path", ["/v1/embeddings", "/embeddings"])
+def test_path_without_the_base_path_reaches_the_route_too(mapped, kind, path):
+    assert mapped(custom_domain_event(kind, path), CONTEXT)["statusCode"] == 200
+
+
+def test_base_path_after_a_stage_is_removed(mapped):
+    request_event = custom_domain_event("http-api-2.0", "/prod/team/emb/v1/embeddings")
+    request_event["requestContext"]["stage"] = "prod"
+    assert mapped(request_event, CONTEXT)["statusCode"] == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        *(("/team/emb/health", 200), ("/health", 200), ("/team/emb/openapi.json", 200), ("/team/emb/v1/models", 200)),
+        *(("/team/emb", 404), ("//health", 404), ("/team/emb/", 404), ("/team/embhealth", 404), ("/team/health", 404)),
+    ],
+)
+def test_other_routes_are_found_below_the_base_path(mapped, path, status):
+    assert mapped(custom_domain_event("http-api-2.0", path, "GET"), CONTEXT)["statusCode"] == status
+
+
+def test_without_a_base_path_its_route_is_not_found(app):
+    request_event = custom_domain_event("http-api-2.0", "/team/emb/v1/embeddings")
     assert Mangum(app, lifespan="off")(request_event, CONTEXT)["statusCode"] == 404
 
 

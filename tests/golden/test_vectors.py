@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from model_artifacts.recipe.verify import MIN_MEAN_COSINE, MIN_P1_COSINE
+from tests.hook import deployment_hook
 
 EXAMPLE = "The food was delicious and the waiter..."
 
@@ -23,6 +24,15 @@ def test_golden_texts_reach_the_quality_in_the_manifest(embedder, golden, artifa
     assert cosines.mean() == pytest.approx(sealed["cosine_mean"], abs=1e-3)
     assert cosines.mean() >= MIN_MEAN_COSINE
     assert np.percentile(cosines, 1) >= MIN_P1_COSINE
+
+
+def test_deployment_hook_has_the_reference_vectors(embedder, golden):
+    hook = deployment_hook()
+    for text, reference in hook["REFERENCE"].items():
+        expected = golden.vectors[golden.texts.index(text)]
+        np.testing.assert_allclose(reference, expected[: len(reference)], atol=6e-4)
+        (vector,) = embedder(1).embed([text]).vectors
+        assert abs(vector[: len(reference)] - expected[: len(reference)]).max() < hook["TOLERANCE"] / 2
 
 
 @pytest.fixture(scope="module")

@@ -16,10 +16,11 @@ ROOT = Path(__file__).parents[2]
 TEMPLATE = (ROOT / "template.yaml").read_text()
 SAMCONFIG = tomllib.loads((ROOT / "samconfig.toml").read_text())
 ENVIRONMENTS = {
-    name: dict(pair.split("=", 1) for pair in commands["deploy"]["parameters"].get("parameter_overrides", []))
+    name: dict(pair.split("=", 1) for pair in commands["global"]["parameters"]["parameter_overrides"])
     for name, commands in SAMCONFIG.items()
     if isinstance(commands, dict)
 }
+MAPPINGS = yaml_parse(TEMPLATE)["Mappings"]
 KEY = f"alice:{'a' * 64}"
 IMAGE = "embeddings:function-0123456789ab-latest"
 ABSENT = {"Ref": "AWS::NoValue"}
@@ -48,6 +49,11 @@ class Stack:
     resources: dict[str, Any]
     outputs: dict[str, Any]
 
+    def __getitem__(self, name: str) -> dict[str, Any]:
+        """Return the properties of a resource by its logical ID."""
+        properties: dict[str, Any] = self.resources[name]["Properties"]
+        return properties
+
     def of(self, kind: str) -> dict[str, Any]:
         """Return the properties of every resource of a type, by logical ID."""
         found = {name: each for name, each in self.resources.items() if each["Type"] == kind}
@@ -63,7 +69,8 @@ def translate(template: str = TEMPLATE, image: str = IMAGE, **overrides: str) ->
     """Translate the template with these parameters, as `sam deploy` does."""
     source = yaml_parse(template)
     source["Resources"]["Function"]["Properties"]["ImageUri"] = image  # set by `sam build` and `sam deploy`
-    values = {name: parameter["Default"] for name, parameter in source["Parameters"].items()} | overrides
+    values = {name: parameter.get("Default") for name, parameter in source["Parameters"].items()}
+    values |= {"Environment": "default"} | overrides
     translated = json.loads(json.dumps(transform(source, values, Policies())))
     conditions = {
         name: evaluate(value, values, translated["Conditions"]) for name, value in translated["Conditions"].items()
@@ -77,6 +84,20 @@ def translate(template: str = TEMPLATE, image: str = IMAGE, **overrides: str) ->
         for section in ("Resources", "Outputs")
     }
     return Stack(translated, kept["Resources"], kept["Outputs"])
+
+
+def violations(**overrides: str) -> list[str]:
+    """Return the assertions of the template's rules that these parameters violate."""
+    source = yaml_parse(TEMPLATE)
+    values = {name: parameter.get("Default") for name, parameter in source["Parameters"].items()}
+    values |= {"Environment": "default"} | overrides
+    return [
+        assertion["AssertDescription"]
+        for rule in source["Rules"].values()
+        if evaluate(rule["RuleCondition"], values, {})
+        for assertion in rule["Assertions"]
+        if not evaluate(assertion["Assert"], values, {})
+    ]
 
 
 def evaluate(condition: Any, values: dict[str, Any], conditions: dict[str, Any]) -> bool:
@@ -98,13 +119,17 @@ def evaluate(condition: Any, values: dict[str, Any], conditions: dict[str, Any])
 
 
 def resolve(value: Any, values: dict[str, Any], conditions: dict[str, bool]) -> Any:
-    """Resolve Fn::If and references to parameters; leave everything else unchanged."""
+    """Resolve Fn::If, Fn::FindInMap and references to parameters; leave everything else unchanged."""
     if isinstance(value, list):
         return [each for each in (resolve(each, values, conditions) for each in value) if each != ABSENT]
     if not isinstance(value, dict):
         return value
     if set(value) == {"Ref"}:
         return values.get(value["Ref"], value)
+    if set(value) == {"Fn::FindInMap"}:
+        mapping, *keys = value["Fn::FindInMap"]
+        first, second = (resolve(key, values, conditions) for key in keys)
+        return MAPPINGS[mapping][first][second]
     if set(value) == {"Fn::If"}:
         condition, yes, no = value["Fn::If"]
         return resolve(yes if conditions[condition] else no, values, conditions)
@@ -112,15 +137,17 @@ def resolve(value: Any, values: dict[str, Any], conditions: dict[str, bool]) -> 
     return {name: each for name, each in resolved.items() if each != ABSENT}
 
 
-def references(value: Any) -> set[str]:
-    """Return the names that Ref and Fn::Sub refer to anywhere in a value."""
+def references(value: Any, conditions: dict[str, Any] | None = None) -> set[str]:
+    """Return the names that Ref and Fn::Sub refer to anywhere in a value, and in the conditions it depends on."""
     found: set[str] = set()
     for each in walk(value):
-        if isinstance(each, dict) and isinstance(each.get("Ref"), str):
-            found.add(each["Ref"])
-        if isinstance(each, dict) and "Fn::Sub" in each:
-            text = each["Fn::Sub"] if isinstance(each["Fn::Sub"], str) else each["Fn::Sub"][0]
-            found |= set(re.findall(r"\$\{([\w:]+)", text))
+        match each:
+            case {"Ref": str(name)}:
+                found.add(name)
+            case {"Fn::Sub": text}:
+                found |= set(re.findall(r"\$\{([\w:]+)", text if isinstance(text, str) else text[0]))
+            case {"Fn::If": [name, *_]} | {"Condition": str(name)} if conditions:
+                found |= references(conditions[name], conditions)
     return found
 
 

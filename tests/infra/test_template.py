@@ -8,16 +8,23 @@ import sys
 from pathlib import Path
 
 import pytest
-from stack import ENVIRONMENTS, IMAGE, KEY, ROOT, TEMPLATE, references, translate, walk
+from samcli.lib.config.samconfig import SamConfig
+from samcli.lib.providers.sam_function_provider import SamFunctionProvider
+from samcli.lib.providers.sam_stack_provider import SamLocalStackProvider
+from samcli.yamlhelper import yaml_parse
+from stack import ENVIRONMENTS, IMAGE, KEY, ROOT, TEMPLATE, references, translate, violations, walk
 
 JWT = {"AuthMode": "jwt", "JwtIssuer": "https://issuer.example", "JwtAudience": "embeddings"}
+FUNCTION_URL = {"FunctionUrl": "true", "ReservedConcurrency": "5"}
 VARIANTS = {
     **ENVIRONMENTS,
     "keys": {"ApiKeys": KEY},
-    "iam": {"AuthMode": "iam", "FunctionUrl": "true", "CorsOrigins": "*"},
+    "iam": {"AuthMode": "iam", "CorsOrigins": "*", **FUNCTION_URL},
     "jwt": JWT,
-    "open": {"AuthMode": "none", "FunctionUrl": "true"},
+    "open": {"AuthMode": "none", **FUNCTION_URL},
     "large": {
+        "Tracing": "Active",
+        "Monitoring": "basic",
         "Architecture": "arm64",
         "MemorySize": "10240",
         "ProvisionedConcurrency": "2",
@@ -25,7 +32,7 @@ VARIANTS = {
     },
 }
 # Parameters of the function that are not part of a version.
-UNVERSIONED = {"ReservedConcurrency", "AWS::NoValue"}
+UNVERSIONED = {"Environment", "ReservedConcurrency"}
 BIN = Path(sys.executable).parent
 
 
@@ -41,12 +48,13 @@ def test_sam_validates_every_environment(environment):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("variant", ["default", "dev"])  # SAM resolves only the parameter GradualDeployment
+@pytest.mark.parametrize("variant", ["default", "dev"])  # SAM resolves only what GradualDeployment depends on
 def test_translated_template_passes_cfn_lint(variant, tmp_path):
     path = tmp_path / "translated.json"
     path.write_text(json.dumps(translate(**VARIANTS[variant]).translated))
-    # W2001: GradualDeployment is unused once SAM has resolved it.
-    command = [BIN / "cfn-lint", "--regions", "eu-central-1", "--ignore-checks", "W2001", "--", path]
+    # W2001, W7001: the parameter and the mapping GradualDeployment are unused once SAM has resolved them.
+    # W3011: SAM copies UpdateReplacePolicy to alias and function as well; only the version needs it.
+    command = [BIN / "cfn-lint", "--regions", "eu-central-1", "--ignore-checks", "W2001", "W7001", "W3011", "--", path]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
 
@@ -77,55 +85,172 @@ def test_bucket_is_private_versioned_encrypted_and_requires_tls(stack):
     assert (statement["Effect"], statement["Condition"]) == ("Deny", {"Bool": {"aws:SecureTransport": "false"}})
 
 
-def test_alarms_roll_back_a_deployment_and_notify_their_topic():
-    stack = translate(AlarmTopic="arn:aws:sns:eu-central-1:123456789012:alarms")
-    alarms = stack.of("AWS::CloudWatch::Alarm")
-    assert set(alarms) == {
+TOPIC = "arn:aws:sns:eu-central-1:123456789012:alarms"
+NEW_VERSION_ALARMS = {"NewVersionErrorsAlarm", "NewVersionLatencyAlarm"}
+
+
+def test_every_alarm_notifies_the_topic():
+    alarms = translate(AlarmTopic=TOPIC).of("AWS::CloudWatch::Alarm")
+    assert set(alarms) == NEW_VERSION_ALARMS | {
         "ServerErrorsAlarm",
         "InvocationErrorsAlarm",
         "ModelLoadFailuresAlarm",
         "LatencyAlarm",
         "ThrottlesAlarm",
+        "InvalidKeysAlarm",
     }
     for alarm in alarms.values():
-        assert alarm["AlarmActions"] == ["arn:aws:sns:eu-central-1:123456789012:alarms"]
+        assert alarm["AlarmActions"] == [TOPIC]
+
+
+def test_deployment_is_rolled_back_by_alarms_of_the_new_version_only():
+    stack = translate()
     group = stack.only("AWS::CodeDeploy::DeploymentGroup")
-    rollback_alarms = {each["Name"]["Ref"] for each in group["AlarmConfiguration"]["Alarms"]}
-    assert rollback_alarms == set(alarms) - {"ThrottlesAlarm"}
+    assert {each["Name"]["Ref"] for each in group["AlarmConfiguration"]["Alarms"]} == NEW_VERSION_ALARMS
     assert "Canary10Percent5Minutes" in json.dumps(group["DeploymentConfigName"])
     assert group["ServiceRoleArn"] == {"Fn::GetAtt": ["DeploymentRole", "Arn"]}
-    assert stack.resources["FunctionAliaslive"]["UpdatePolicy"]["CodeDeployLambdaAliasUpdate"]
+    (version,) = stack.of("AWS::Lambda::Version")
+    number = {"Fn::GetAtt": [version, "Version"]}
+    for metric in [each for name in NEW_VERSION_ALARMS for each in metrics(stack[name])]:
+        dimensions = {each["Name"]: each["Value"] for each in metric["Dimensions"]}
+        if metric["Namespace"] == "AWS/Lambda":
+            assert dimensions == {
+                "FunctionName": {"Ref": "Function"},
+                "Resource": {"Fn::Sub": "${Function}:live"},
+                "ExecutedVersion": number,
+            }
+        else:
+            assert dimensions == {"service": {"Ref": "Function"}, "version": number}
+
+
+def metrics(alarm):
+    """Return the metrics that an alarm reads, whether directly or by metric math."""
+    return (
+        [alarm]
+        if "Namespace" in alarm
+        else [each["MetricStat"]["Metric"] for each in alarm["Metrics"] if "MetricStat" in each]
+    )
+
+
+def test_one_request_cannot_roll_a_deployment_back():
+    stack = translate()
+    assert "failures >= 5 AND failures >= invocations / 10" in json.dumps(stack["NewVersionErrorsAlarm"])
+    latency = stack["NewVersionLatencyAlarm"]
+    assert (latency["ExtendedStatistic"], latency["EvaluateLowSampleCountPercentile"]) == ("p99", "ignore")
+
+
+def test_alarm_reads_the_function_urls_metric_only_if_there_is_one():
+    for overrides, expected in (({}, ["5xx"]), ({"FunctionUrl": "true"}, ["5xx", "Url5xxCount"])):
+        alarm = translate(**overrides)["ServerErrorsAlarm"]
+        assert [each["MetricName"] for each in metrics(alarm)] == expected
+        names = {each["Id"] for each in alarm["Metrics"]}
+        assert set(re.findall(r"FILL\((\w+)", alarm["Metrics"][0]["Expression"])) == names - {"all"}
+
+
+def test_new_version_is_tested_before_it_gets_traffic():
+    stack = translate()
+    update = stack.resources["FunctionAliaslive"]["UpdatePolicy"]["CodeDeployLambdaAliasUpdate"]
+    assert update["BeforeAllowTrafficHook"] == {"Ref": "DeploymentHook"}
+    hook = stack["DeploymentHook"]
+    (version,) = stack.of("AWS::Lambda::Version")
+    assert hook["Environment"]["Variables"]["VERSION"] == {"Ref": version}
+    assert len(hook["Code"]["ZipFile"]) <= 4096
+    rights = {
+        statement["Action"]: statement["Resource"]
+        for policy in stack["DeploymentHookRole"]["Policies"] + stack["DeploymentRole"]["Policies"]
+        for statement in policy["PolicyDocument"]["Statement"]
+        if isinstance(statement["Action"], str)
+    }
+    assert set(rights) == {"lambda:InvokeFunction", "codedeploy:PutLifecycleEventHookExecutionStatus"}
+    assert [policy["PolicyName"] for policy in stack["DeploymentRole"]["Policies"]] == ["hook"]
 
 
 def test_alarms_without_a_topic_have_no_actions(stack):
     assert all("AlarmActions" not in alarm for alarm in stack.of("AWS::CloudWatch::Alarm").values())
 
 
-def test_dev_environment_deploys_without_a_canary():
-    stack = translate(**ENVIRONMENTS["dev"])
+@pytest.mark.parametrize(
+    ("environment", "days", "reserved", "provisioned", "gradual"),
+    [("default", 30, None, None, True), ("dev", 3, None, None, False), ("prod", 365, "50", "1", True)],
+)
+def test_environment_sets_the_parameters_that_are_not_given(environment, days, reserved, provisioned, gradual):
+    assert ENVIRONMENTS[environment] == {"Environment": environment}
+    stack = translate(Environment=environment)
+    assert {group["RetentionInDays"] for group in stack.of("AWS::Logs::LogGroup").values()} == {days}
+    assert stack["Function"].get("ReservedConcurrentExecutions") == reserved
+    warm = stack["FunctionAliaslive"].get("ProvisionedConcurrencyConfig", {})
+    assert warm.get("ProvisionedConcurrentExecutions") == provisioned
+    assert bool(stack.of("AWS::CodeDeploy::DeploymentGroup")) == gradual
+    assert ("UpdatePolicy" in stack.resources["FunctionAliaslive"]) == gradual
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_given_parameters_override_the_environment(environment):
+    given = {"LogRetentionDays": "7", "ReservedConcurrency": "-1", "ProvisionedConcurrency": "0"}
+    stack = translate(Environment=environment, GradualDeployment="false", **given)
+    assert {group["RetentionInDays"] for group in stack.of("AWS::Logs::LogGroup").values()} == {"7"}
+    assert "ReservedConcurrentExecutions" not in stack["Function"]
+    assert "ProvisionedConcurrencyConfig" not in stack["FunctionAliaslive"]
     assert not stack.of("AWS::CodeDeploy::DeploymentGroup")
-    assert "UpdatePolicy" not in stack.resources["FunctionAliaslive"]
-    assert stack.only("AWS::Lambda::Function")["ReservedConcurrentExecutions"] == "10"
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"Environment": "default"},
+        {"Environment": "dev"},
+        {"Environment": "prod", "ReservedConcurrency": "-1", "ProvisionedConcurrency": "0"},  # docs/operations.md
+    ],
+)
+def test_every_environment_deploys_in_a_new_account(parameters):
+    stack = translate(**parameters)
+    assert "ReservedConcurrentExecutions" not in stack["Function"]
+    assert "ProvisionedConcurrencyConfig" not in stack["FunctionAliaslive"]
+
+
+def test_first_deployment_must_name_its_environment():
+    """Overrides on the command line replace samconfig's; without a default, CloudFormation then asks for it."""
+    without_default = [name for name, each in translate().translated["Parameters"].items() if "Default" not in each]
+    assert without_default == ["Environment"]
 
 
 def test_parameters_configure_the_function():
-    function = translate(**VARIANTS["large"]).only("AWS::Lambda::Function")
+    function = translate(**VARIANTS["large"])["Function"]
     assert function["Architectures"] == ["arm64"]
     assert (function["PackageType"], function["MemorySize"]) == ("Image", "10240")
     assert function["Timeout"] == 29  # less than the gateway's 30
-    assert function["TracingConfig"] == {"Mode": "Active"}
     assert function["LoggingConfig"] == {"LogGroup": {"Ref": "FunctionLog"}, "LogFormat": "JSON"}
     alias = translate(**VARIANTS["large"]).only("AWS::Lambda::Alias")
     assert alias["ProvisionedConcurrencyConfig"] == {"ProvisionedConcurrentExecutions": "2"}
     assert "ProvisionedConcurrencyConfig" not in translate().only("AWS::Lambda::Alias")
-    assert "ReservedConcurrentExecutions" not in translate().only("AWS::Lambda::Function")
+    assert "ReservedConcurrentExecutions" not in translate()["Function"]
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_build_and_deploy_read_the_same_parameters(environment):
+    read = [SamConfig(ROOT).get_all([command], "parameters", environment) for command in ("build", "deploy")]
+    assert [each["parameter_overrides"] for each in read] == [[f"Environment={environment}"]] * 2
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # by SAM, of SAM
+@pytest.mark.parametrize("architecture", ["x86_64", "arm64"])
+def test_image_is_built_for_the_architecture_of_the_function(architecture):
+    overrides = {"Architecture": architecture}
+    stacks, _ = SamLocalStackProvider.get_stacks(str(ROOT / "template.yaml"), parameter_overrides=overrides)
+    (built,) = (each for each in SamFunctionProvider(stacks).get_all() if each.packagetype == "Image")
+    assert built.architectures == [architecture] == translate(Architecture=architecture)["Function"]["Architectures"]
+
+
+def test_stack_creation_fails_if_the_first_version_cannot_embed(stack):
+    assert stack["FirstVersion"]["ServiceToken"] == {"Fn::GetAtt": ["DeploymentHook", "Arn"]}
+    assert stack["FirstVersion"]["ServiceTimeout"] > stack["DeploymentHook"]["Timeout"]
 
 
 def version(stack):
     """Return what triggers a new version: its logical ID, and the configuration whose number is in its description."""
     ((name, properties),) = stack.of("AWS::Lambda::Version").items()
     assert properties["Description"] == {"Fn::Sub": "configuration ${ConfigurationRevision.VersionNumber}"}
-    return name, stack.only("AWS::AppConfig::HostedConfigurationVersion")["Content"]["Fn::Sub"]
+    return name, stack["ConfigurationRevision"]["Content"]["Fn::Sub"]
 
 
 def test_new_image_creates_a_new_version():
@@ -137,6 +262,14 @@ def test_template_change_creates_a_new_version():
     assert version(translate())[0] != version(translate(template=changed))[0]
 
 
+def test_previous_version_is_retained(stack):
+    ((name, _),) = stack.of("AWS::Lambda::Version").items()
+    version = stack.resources[name]
+    # The first if only the configuration changes and the version is replaced, the second if the image changes.
+    assert (version["UpdateReplacePolicy"], version["DeletionPolicy"]) == ("Retain", "Retain")
+    assert "DeletionPolicy" not in stack.resources["Function"]
+
+
 def test_sam_alone_creates_no_version_for_a_changed_parameter():
     """The reason for ConfigurationRevision: when this test fails, SAM has changed, and the resource can be removed."""
     assert version(translate())[0] == version(translate(Models="another"))[0]
@@ -144,13 +277,13 @@ def test_sam_alone_creates_no_version_for_a_changed_parameter():
 
 def test_configuration_contains_exactly_the_parameters_of_a_version():
     stack = translate()
-    (function,) = (each for each in stack.translated["Resources"].values() if each["Type"] == "AWS::Lambda::Function")
-    parameters = set(stack.translated["Parameters"])
-    used = references(function) & parameters - UNVERSIONED
-    configuration = stack.translated["Resources"]["ConfigurationRevision"]["Properties"]["Content"]
+    function, revision = (stack.translated["Resources"][name] for name in ("Function", "ConfigurationRevision"))
+    parameters, conditions = set(stack.translated["Parameters"]), stack.translated["Conditions"]
+    used = references(function, conditions) & parameters - UNVERSIONED
+    configuration = revision["Properties"]["Content"]
     assert {"Models", "ApiKeys", "MemorySize", "AuthMode"} < used
     # Equal in both directions: a revision without a change of the function would request a version that exists.
-    assert references(configuration) & parameters == used
+    assert references(configuration, conditions) & parameters == used
 
 
 @pytest.mark.parametrize("other", ["{{}}", "bob:{0}, {{}}", "{{}},bob:{0}"])
@@ -189,15 +322,23 @@ def test_every_entry_point_invokes_the_alias(stack):
 def test_auth_mode_selects_the_authorizer(variant, security, schemes):
     stack = translate(**VARIANTS[variant])
     paths = operations(stack)
-    assert paths["$default"]["x-amazon-apigateway-any-method"]["security"] == security
+    # SAM writes a slash before it, without which an import has a warning (aws/serverless-application-model#2297).
+    default = paths["/$default"]["x-amazon-apigateway-any-method"]
+    assert (default["isDefaultRoute"], default["security"]) == (True, security)
     assert "security" not in paths["/health"]["get"]
     assert set(stack.only("AWS::ApiGatewayV2::Api")["Body"]["components"]["securitySchemes"]) == schemes
-    environment = stack.only("AWS::Lambda::Function")["Environment"]["Variables"]
+    environment = stack["Function"]["Environment"]["Variables"]
     assert environment["AUTH_MODE"] == VARIANTS[variant].get("AuthMode", "api-key")
     assert environment["API_KEYS"] == VARIANTS[variant].get("ApiKeys", "")
 
 
-def test_jwt_authorizer_checks_issuer_and_audience():
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_deployment_fails_if_the_issuer_cannot_be_verified(variant):
+    api = translate(**VARIANTS[variant]).only("AWS::ApiGatewayV2::Api")
+    assert api["FailOnWarnings"] == (variant == "jwt")
+
+
+def test_jwts_are_checked_against_issuer_and_audience():
     body = translate(**JWT).only("AWS::ApiGatewayV2::Api")["Body"]
     authorizer = body["components"]["securitySchemes"]["jwt"]["x-amazon-apigateway-authorizer"]
     assert authorizer["jwtConfiguration"] == {"issuer": "https://issuer.example", "audience": ["embeddings"]}
@@ -221,9 +362,45 @@ def test_function_url_is_optional_and_never_bypasses_an_authorizer(overrides, au
     assert ("FunctionUrlBaseUrl" in stack.outputs) == bool(auth_type)
 
 
-def test_rules_reject_invalid_parameter_combinations():
-    rules = translate().translated["Rules"]
-    assert set(rules) == {"JwtsNeedAnIssuerAndAnAudience", "FunctionUrlsCannotCheckJwts"}
+@pytest.mark.parametrize(
+    ("parameters", "objection"),
+    [
+        ({**JWT, "JwtIssuer": ""}, "AuthMode is jwt, so JwtIssuer has to name who issues the tokens."),
+        ({**JWT, "JwtAudience": ""}, "AuthMode is jwt, so JwtAudience has to name the audience of the tokens."),
+        (
+            {**JWT, **FUNCTION_URL},
+            "A function URL cannot check JWTs; choose another AuthMode, or do without FunctionUrl.",
+        ),
+    ],
+)
+def test_rules_reject_parameters_that_cannot_work(parameters, objection):
+    assert violations(**parameters) == [objection]
+
+
+def test_tracing_is_off_by_default():
+    for mode, policies in (("PassThrough", []), ("Active", ["traces"])):
+        stack = translate(Tracing=mode)
+        assert stack["Function"]["TracingConfig"] == {"Mode": mode}
+        found = [each["PolicyName"] for each in stack["FunctionRole"]["Policies"]]
+        assert [name for name in found if name == "traces"] == policies
+        assert ("xray" in json.dumps(stack.of("AWS::IAM::Role"))) == bool(policies)
+    assert "EphemeralStorage" not in translate()["Function"]
+
+
+# Values that hold no quote: numbers, addresses, times and words of API Gateway's own.
+QUOTELESS = {
+    f"$context.{name}"
+    for name in (
+        *("requestTime", "requestId", "identity.sourceIp", "routeKey", "protocol", "status", "responseLength"),
+        *("responseLatency", "integrationLatency", "error.responseType"),
+        *("integration.status", "integration.integrationStatus"),
+    )
+}
+
+
+def test_access_log_lines_are_valid_json_for_every_error():
+    settings = translate().only("AWS::ApiGatewayV2::Stage")["AccessLogSettings"]
+    assert set(json.loads(settings["Format"]).values()) == QUOTELESS
 
 
 def test_access_logs_contain_neither_headers_nor_bodies(stack):
@@ -233,7 +410,69 @@ def test_access_logs_contain_neither_headers_nor_bodies(stack):
     assert not any(word in settings["Format"] for word in ("header", "body", "claims", "querystring", "path"))
 
 
-def test_log_retention_follows_the_parameter():
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_rules_accept_every_variant(variant):
+    assert violations(**VARIANTS[variant]) == []
+
+
+@pytest.mark.parametrize(
+    ("overrides", "refused"),
+    [
+        ({}, True),
+        ({"ReservedConcurrency": "-1"}, True),
+        ({"ReservedConcurrency": "5"}, False),
+        ({"Environment": "dev"}, True),
+        ({"Environment": "prod"}, False),
+        ({"Environment": "prod", "ReservedConcurrency": "-1"}, True),
+    ],
+)
+def test_function_url_requires_reserved_concurrency(overrides, refused):
+    found = violations(FunctionUrl="true", **overrides)
+    assert [each.startswith("Nothing throttles a function URL") for each in found] == [True] * refused
+    assert refused == ("ReservedConcurrentExecutions" not in translate(FunctionUrl="true", **overrides)["Function"])
+
+
+def test_alarm_counts_invalid_keys():
+    alarm = translate()["InvalidKeysAlarm"]
+    assert {"Name": "error_code", "Value": "invalid_api_key"} in alarm["Dimensions"]
+    assert '"invalid_api_key"' in (ROOT / "handler/errors.py").read_text()
+
+
+FREE_ALARMS = {"ServerErrorsAlarm", "InvocationErrorsAlarm", "LatencyAlarm", "ThrottlesAlarm", *NEW_VERSION_ALARMS}
+
+
+@pytest.mark.parametrize(
+    ("monitoring", "alarms", "read", "dashboards"),
+    [
+        ("full", {*FREE_ALARMS, "ModelLoadFailuresAlarm", "InvalidKeysAlarm"}, 10, 1),
+        ("basic", FREE_ALARMS, 7, 0),
+        ("none", set(), 0, 0),
+    ],
+)
+def test_monitoring_selects_alarms_metrics_and_dashboard(monitoring, alarms, read, dashboards):
+    stack = translate(Monitoring=monitoring)
+    assert set(stack.of("AWS::CloudWatch::Alarm")) == alarms
+    assert (
+        sum(len(metrics(stack[name])) for name in alarms) == read
+    )  # CloudWatch bills alarms by it: docs/operations.md
+    assert len(stack.of("AWS::CloudWatch::Dashboard")) == dashboards == ("DashboardUrl" in stack.outputs)
+    emitted = monitoring == "full"
+    assert stack["Function"]["Environment"]["Variables"]["METRICS"] == ("emf" if emitted else "none")
+    assert ("ServerlessEmbeddings" in json.dumps([stack[name] for name in alarms])) == emitted
+    for alarm in (stack[name] for name in alarms):
+        for expression in (each["Expression"] for each in alarm.get("Metrics", []) if "Expression" in each):
+            assert set(re.findall(r"[a-z_]{3,}", expression)) <= {each["Id"] for each in alarm["Metrics"]}
+    wired = stack.only("AWS::CodeDeploy::DeploymentGroup").get("AlarmConfiguration", {}).get("Alarms", [])
+    assert {each["Name"]["Ref"] for each in wired} == alarms & NEW_VERSION_ALARMS
+    assert "DetailedMetricsEnabled" not in stack.only("AWS::ApiGatewayV2::Stage")["DefaultRouteSettings"]
+
+
+def test_only_a_change_of_the_functions_metrics_creates_a_new_version():
+    numbered = {each: str(version(translate(Monitoring=each))[1]) for each in ("full", "basic", "none")}
+    assert numbered["full"] != numbered["basic"] == numbered["none"]
+
+
+def test_logs_are_kept_for_as_long_as_asked():
     groups = translate(LogRetentionDays="365").of("AWS::Logs::LogGroup")
     assert {name: group["RetentionInDays"] for name, group in groups.items()} == {
         "FunctionLog": "365",
@@ -241,7 +480,8 @@ def test_log_retention_follows_the_parameter():
     }
 
 
-def test_dashboard_is_valid_json_and_shows_the_functions_metrics(stack):
+def test_the_dashboard_is_json_and_shows_what_the_function_emits():
+    stack = translate()
     body = stack.only("AWS::CloudWatch::Dashboard")["DashboardBody"]["Fn::Sub"][0]
     dashboard = json.dumps(json.loads(body))
     for metric in ("Requests", "Inputs", "Tokens", "Errors", "ColdStarts", "ModelLoadFailures", "ColdStartFirstRun"):
@@ -249,11 +489,28 @@ def test_dashboard_is_valid_json_and_shows_the_functions_metrics(stack):
         assert f'"{metric}"' in (ROOT / "handler/telemetry.py").read_text() or metric.startswith("ColdStart")
 
 
-def test_outputs_are_complete_and_contain_no_secret(stack):
-    assert {"BaseUrl", "FunctionName", "AliasArn", "ArtifactBucketName", "DashboardUrl"} <= set(stack.outputs)
+def test_outputs_are_ready_to_paste_and_hold_no_secret(stack):
+    assert {"BaseUrl", "FunctionName", "AliasArn", "ArtifactBucketName"} <= set(stack.outputs)
     assert stack.outputs["BaseUrl"]["Value"]["Fn::Sub"].endswith("/v1")
     assert "ApiKeys" not in references(stack.translated["Outputs"])
     assert "a" * 64 not in json.dumps(stack.outputs)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "url", "key"),
+    [
+        ({"DomainName": "api.example.com"}, "https://${DomainName}/v1", None),
+        ({"DomainName": "api.example.com", "BasePath": "team/emb"}, "https://${DomainName}/${BasePath}/v1", "team/emb"),
+    ],
+)
+def test_custom_domain_is_mapped_to_the_api(parameters, url, key):
+    stack = translate(**parameters)
+    assert stack["ApiMapping"]["DomainName"] == "api.example.com"
+    assert stack["ApiMapping"]["Stage"] == {"Ref": "ApiApiGatewayDefaultStage"}
+    assert stack["ApiMapping"].get("ApiMappingKey") == key
+    assert stack["Function"]["Environment"]["Variables"]["BASE_PATH"] == (key or "")
+    assert stack.outputs["BaseUrl"]["Value"] == {"Fn::Sub": url}
+    assert "ApiMapping" not in translate().resources
 
 
 def test_every_parameter_has_a_description_group_and_label():
@@ -264,7 +521,29 @@ def test_every_parameter_has_a_description_group_and_label():
     assert all(parameter["Description"].endswith((".", "once")) for parameter in template["Parameters"].values())
 
 
-def test_parameter_defaults_match_the_settings():
+def test_longest_parameter_values_fit_the_functions_environment():
+    """CloudFormation refuses longer ones at once; Lambda would in the middle of an update."""
+    template = yaml_parse(TEMPLATE)
+    variables = template["Resources"]["Function"]["Properties"]["Environment"]["Variables"]
+    assert sum(len(name) + longest(value, template["Parameters"]) for name, value in variables.items()) <= 4000
+    assert template["Parameters"]["ApiKeys"]["MaxLength"] >= 38 * (len(KEY) + 1)
+
+
+def longest(value, parameters):
+    if "Fn::If" in value:
+        return max(map(len, value["Fn::If"][1:]))
+    parameter = parameters[value["Ref"]]
+    return parameter["MaxLength"] if "MaxLength" in parameter else max(map(len, parameter["AllowedValues"]))
+
+
+def test_names_with_short_limits_do_not_contain_the_stack_name(stack):
+    for kind in ("AWS::AppConfig::Application", "AWS::AppConfig::ConfigurationProfile"):
+        assert "AWS::StackName" not in references(stack.only(kind)["Name"])
+    for properties in (*stack.of("AWS::Lambda::Function").values(), *stack.of("AWS::IAM::Role").values()):
+        assert not {"FunctionName", "RoleName"} & set(properties)  # CloudFormation shortens those that it makes
+
+
+def test_defaults_are_those_of_the_service():
     source = (ROOT / "handler/settings.py").read_text()
     for name in ("Models", "ModelAliases", "TokenInput", "LongInput", "AuthMode"):
         for default in translate().translated["Parameters"][name]["Default"].split(","):

@@ -45,7 +45,7 @@ def modified_event(kind: str = "http-api-2.0", **changes: Any) -> dict[str, Any]
     ids=repr,
 )
 def test_unsupported_events_get_an_error_envelope_and_one_log_line(app: FastAPI, capsys, payload):
-    response = LambdaHandler(app, Telemetry("function"))(payload, CONTEXT)
+    response = LambdaHandler(app, Telemetry("function", "7"))(payload, CONTEXT)
     assert response["statusCode"] in {400, 404}
     assert set(content(response)["error"]) == {"message", "type", "param", "code"}
     assert headers(response)["x-request-id"]
@@ -75,7 +75,7 @@ async def sends_a_header_that_is_no_text(_: Scope, __: Receive, send: Send) -> N
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("defect", [raises, is_silent, stops_halfway, sends_a_header_that_is_no_text])
 def test_defects_of_the_service_get_a_logged_500_in_the_envelope(capsys, caplog, kind, defect):
-    telemetry = Telemetry("function")
+    telemetry = Telemetry("function", "7")
     app = RequestLogMiddleware(ServerErrorMiddleware(defect, "openai"), None)
     response = LambdaHandler(app, telemetry)(modified_event(kind), CONTEXT)
     assert (response["statusCode"], content(response)["error"]["code"]) == (500, "internal_error")
@@ -87,7 +87,7 @@ def test_defects_of_the_service_get_a_logged_500_in_the_envelope(capsys, caplog,
 
 
 def test_request_that_fails_halfway_is_counted_once(capsys):
-    telemetry = Telemetry("function")
+    telemetry = Telemetry("function", "7")
     app = RequestLogMiddleware(ServerErrorMiddleware(stops_halfway, "openai"), telemetry)
     assert LambdaHandler(app, telemetry)(modified_event(), CONTEXT)["statusCode"] == 500
     (line,) = capsys.readouterr().out.splitlines()

@@ -36,6 +36,7 @@ def test_empty_list_of_models_is_rejected():
         ("LONG_INPUT", "long_input", ["error", "truncate", "window"]),
         ("ERROR_FORMAT", "error_format", ["openai", "plain"]),
         ("AUTH_MODE", "auth_mode", ["api-key", "iam", "jwt", "none"]),
+        ("METRICS", "metrics", ["emf", "none"]),
     ],
 )
 def test_choices_default_to_the_first_and_an_invalid_value_error_lists_them(variable, field, choices):
@@ -76,6 +77,17 @@ def test_origins_that_no_browser_sends_are_rejected(origin):
     with pytest.raises(SettingsError, match=r"CORS_ORIGINS names '.*write scheme://host or") as raised:
         Settings.from_env({"CORS_ORIGINS": f"https://b.example,{origin}"})
     assert f"'{origin}'" in raised.value.message
+
+
+@pytest.mark.parametrize(("value", "path"), [("", ""), ("/", ""), ("emb", "emb"), ("/team/emb.2/", "team/emb.2")])
+def test_base_path_has_no_slashes_around_it(value, path):
+    assert Settings.from_env({"BASE_PATH": value}).base_path == path
+
+
+@pytest.mark.parametrize("value", ["a//b", "a b", "https://a.example/emb", "emb?", "é", "{proxy+}"])
+def test_invalid_base_path_is_rejected(value):
+    with pytest.raises(SettingsError, match=r"BASE_PATH is '.*write a path"):
+        Settings.from_env({"BASE_PATH": value})
 
 
 def test_api_keys_are_pairs_and_a_name_may_have_several():

@@ -19,7 +19,7 @@ from handler.telemetry import NAMESPACE, RequestRecord, Telemetry, process_age
 from tests import tiny
 from tests.events import content, context, event
 
-TELEMETRY = Telemetry("function")
+TELEMETRY = Telemetry("function", "7")
 MARKER, KEY, WRONG_KEY = "xyzzymarker", "sk-plughmarker-of-the-log", "sk-wrongplughmarker-of-the-log"
 
 
@@ -80,6 +80,25 @@ def test_error_line_has_metrics_by_error_code(capsys):
     assert metrics(line) == {"Requests": 1, "Inputs": 0, "Tokens": 0, "Errors": 1}
     assert dimensions(line) == [["service"], ["service", "error_code"]]
     assert line["error_code"] == "empty_input"
+
+
+def test_5xx_line_has_metrics_by_version(capsys):
+    TELEMETRY.log_request(RequestRecord("id", error="unavailable"), 503, 0.001)
+    (line,) = log_lines(capsys)
+    assert metrics(line)["ServerErrors"] == 1
+    assert ["service", "version"] in dimensions(line)
+    assert (line["service"], line["version"]) == ("function", "7")
+
+
+def test_lines_without_metrics_have_the_same_fields(capsys):
+    record = RequestRecord("id", caller="alice", error="unavailable", model="tiny", tokens=9, timings={"infer": 0.0123})
+    for telemetry in (TELEMETRY, replace(TELEMETRY, metrics=False)):
+        telemetry.log_request(record, 503, 0.02)
+        telemetry.log_cold_start(0.35, {"artifacts": 0.025, "session": 0.07, "first-run": 0.005})
+    *measured, request, cold_start = log_lines(capsys)
+    for line, same in zip((request, cold_start), measured, strict=True):
+        del same["_aws"]
+        assert line == {name: value[0] if isinstance(value, list) else value for name, value in same.items()}
 
 
 @pytest.mark.usefixtures("logging_restored")
