@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup run embed test test-clients test-infra test-image test-models check api-key layers publish models sbom audit report test-processors fuzz soak worst model golden vocabulary bench bench-cold bench-instructions
+.PHONY: help setup run embed test test-clients test-infra test-image test-models check api-key layers publish models sbom audit report verify-deployment test-processors fuzz soak worst model golden vocabulary bench bench-cold bench-lambda bench-instructions
 SHELL := bash
 export UV_PYTHON_DOWNLOADS := never
 # handler/ turns ONNX Runtime's telemetry off itself; this is for the other commands.
@@ -93,6 +93,9 @@ sbom: setup ## write the image's bill of materials (SBOM=build/sbom.cdx.json) an
 
 audit: setup ## check the image's packages for known vulnerabilities (needs the network)
 	@$(uv) audit --frozen --preview-features audit-command --only-group native --only-group service || { echo "make audit: either the vulnerabilities above were found, or the database was unreachable and nothing was checked" >&2; exit 1; }
+
+verify-deployment: setup ## check a running deployment (URL=BaseUrl, KEY=sk-...; ARM64=1, DIGEST=sha256:..., ORIGIN=https://...)
+	@$(python) -m tests.deploy.verify --url "$${URL:?URL is missing: make verify-deployment URL=https://.../v1 KEY=sk-...}" $(if $(KEY),--key "$$KEY") $(if $(DIGEST),--digest "$$DIGEST") $(if $(ORIGIN),--origin "$$ORIGIN") $(if $(ARM64),--arm64)
 
 publish: setup ## upload a model to a bucket (BUCKET=NAME, MODEL=all-MiniLM-L6-v2; DRY_RUN=1 only lists the uploads)
 	@$(python) -m model_artifacts.recipe.publish --bucket "$${BUCKET:?BUCKET is missing: make publish BUCKET=NAME}" --model "$(or $(MODEL),all-MiniLM-L6-v2)" $(if $(DRY_RUN),--dry-run)
