@@ -129,6 +129,9 @@ build/peers/%/ready: benchmarks/peers/%.txt | setup
 bench: setup $(peers:%=build/peers/%/ready) ## compare the project with its peers, write the README's table and plot (STS=FILE uses STS-B)
 	$(uv) run --frozen --group recipe --with aws-xray-sdk==2.15.0 --with matplotlib==3.11.2 python -m benchmarks.suite $(if $(STS),--sts $(STS))
 
+bench-lambda: setup ## measure a deployment (URL=BaseUrl, KEY=sk-...); STACK=embeddings reads its log, and writes the README's table
+	@$(python) -m benchmarks.deployment --url "$${URL:?URL is missing: make bench-lambda URL=https://.../v1 KEY=sk-... STACK=embeddings}" $(if $(KEY),--key "$$KEY") $(if $(STACK),--stack "$$STACK")
+
 bench-instructions: setup ## count instructions under valgrind and compare with the record (RECORD=1 writes it)
 	@command -v valgrind >/dev/null || { apt-get update -qq && apt-get install -qq --no-install-recommends valgrind >/dev/null; } || { echo "make: valgrind is missing: install Debian's package valgrind" >&2; exit 1; }
 	$(python) -m benchmarks.instructions $(if $(RECORD),--record)

@@ -8,6 +8,8 @@ service.py       over HTTP: batches, one text, request sizes, memory
 graph.py         the served graph compared with its matrix products alone and with a plain int8 graph
 overhead.py      a request without the model: parsing, validation, encoding, the Lambda path
 cold.py          make bench-cold: cold starts, compared with a typical implementation and a baseline
+deployment.py    make bench-lambda: a deployment over HTTP, and its function's cold starts and price
+function_log.py  the log of a deployed function, from CloudWatch
 instructions.py  make bench-instructions: instruction counts, by callgrind
 s3.py            loading models from S3
 worst.py         make worst: a search for the request that takes the most CPU or memory

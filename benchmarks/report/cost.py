@@ -27,6 +27,10 @@ def price(architecture: str, tokens: float, texts: int, texts_per_second: float,
 
     `around_ms` is the time that a request of that size spends outside the model.
     """
-    billed = math.ceil(texts / texts_per_second * 1000 + around_ms) / 1000
-    each = billed * MEMORY_GB * GB_SECOND[architecture] + REQUEST
+    each = request(architecture, MEMORY_GB, texts / texts_per_second * 1000 + around_ms)
     return Price(architecture, tokens, texts, 1_000_000 / (tokens * texts) * each)
+
+
+def request(architecture: str, memory_gb: float, milliseconds: float) -> float:
+    """Return the dollars of one request, whose duration is billed rounded up to a millisecond."""
+    return math.ceil(milliseconds) / 1000 * memory_gb * GB_SECOND[architecture] + REQUEST

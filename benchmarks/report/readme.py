@@ -13,6 +13,7 @@ from tests.emulator import ROOT
 README = ROOT / "README.md"
 PLOT = "benchmarks/report/results.png"
 BEGIN, END = "<!-- make bench writes from here -->", "<!-- to here -->"
+BEGIN_LAMBDA = "<!-- make bench-lambda writes from here -->"
 
 
 def main() -> None:
@@ -24,20 +25,25 @@ def write(results: Results) -> None:
     """Write the tables between their markers, and draw the plot."""
     from benchmarks.report.plot import draw
 
-    before, _, after = _parts(README.read_text(encoding="utf-8"))
-    README.write_text(f"{before}{BEGIN}\n{table(results)}\n{END}{after}", encoding="utf-8")
+    replace(BEGIN, table(results))
     draw(results, ROOT / PLOT)
 
 
-def written() -> str:
-    """Return the text between the markers."""
-    return _parts(README.read_text(encoding="utf-8"))[1]
+def replace(begin: str, text: str) -> None:
+    """Write a text after a marker, up to the next END."""
+    before, _, after = _parts(begin)
+    README.write_text(f"{before}{begin}\n{text}\n{END}{after}", encoding="utf-8")
 
 
-def _parts(text: str) -> tuple[str, str, str]:
-    found = re.fullmatch(f"(.*){BEGIN}\n(.*)\n{END}(.*)", text, re.DOTALL)
+def written(begin: str = BEGIN) -> str:
+    """Return the text after a marker, up to the next END."""
+    return _parts(begin)[1]
+
+
+def _parts(begin: str) -> tuple[str, str, str]:
+    found = re.fullmatch(f"(.*){begin}\n(.*?)\n{END}(.*)", README.read_text(encoding="utf-8"), re.DOTALL)
     if not found:
-        raise ValueError(f"{README} has no {BEGIN} … {END}")
+        raise ValueError(f"{README} has no {begin} … {END}")
     return found[1], found[2], found[3]
 
 

@@ -1,4 +1,4 @@
-"""The README's figures are the recorded results."""
+"""The README's figures are the recorded results, and every section is written between its own markers."""
 
 from benchmarks.report import cost, readme
 from benchmarks.report.results import Claim, Results
@@ -6,6 +6,21 @@ from benchmarks.report.results import Claim, Results
 
 def test_readme_table_matches_the_recorded_results():
     assert readme.written() == readme.table(Results.read())
+
+
+def test_readme_says_that_lambda_was_not_measured_until_it_was():
+    assert readme.written(readme.BEGIN_LAMBDA).startswith(("Not measured yet", "`make bench-lambda`, "))
+
+
+def test_section_is_replaced_up_to_its_own_end(monkeypatch, tmp_path):
+    copy = tmp_path / "README.md"
+    copy.write_text(readme.README.read_text())
+    monkeypatch.setattr(readme, "README", copy)
+    other = readme.written()
+    readme.replace(readme.BEGIN_LAMBDA, "a table")
+    assert readme.written(readme.BEGIN_LAMBDA) == "a table"
+    assert readme.written() == other
+    assert copy.read_text().count(readme.END) == 2
 
 
 def test_claim_is_compared_with_its_limit_in_the_right_direction():
