@@ -128,15 +128,23 @@ def measure(deployment: Deployment, stack: str | None, since: float) -> Deployme
         BotoCoreError, ClientError: the function's log or its configuration cannot be read.
         TimeoutError: the requests do not appear in that log.
     """
+    if stack:
+        function_log.wait_for(boto3.client("logs"), stack, since, ())  # fails before anything is sent
     subject = Subject(deployment)
     samples = _send_all(subject)
-    cold = [sample.seconds * 1000 for sample in samples.burst if sample.cold]
-    warm = [sample.seconds * 1000 for sample in samples.warm if sample.tokens]
-    prices, phases = _read_log(stack, since, samples) if stack else (None, [])
+    cold = [sample for sample in samples.burst if sample.cold]
+    if not cold:
+        _progress("no cold start: every environment was warm; measure again after ten minutes without requests")
+    prices, phases = _read_log(stack, since, samples) if stack else (None, {})
+    milliseconds = {
+        "cold start, one text": [sample.seconds * 1000 for sample in cold],
+        **{f"cold start, {phase}": each for phase, each in phases.items()},
+        "warm, one text": [sample.seconds * 1000 for sample in samples.warm if sample.tokens],
+    }
     return DeploymentResults(
         date=datetime.now(UTC).date().isoformat(),
         model=subject.model,
-        latencies=(Latency.of("cold start, one text", cold), *phases, Latency.of("warm, one text", warm)),
+        latencies=tuple(Latency.of(what, each) for what, each in milliseconds.items() if each),
         batch=BATCH,
         throughputs=tuple(samples.throughputs),
         prices=prices,
@@ -159,20 +167,18 @@ def _send_all(subject: Subject) -> Samples:
     return samples
 
 
-def _read_log(stack: str, since: float, samples: Samples) -> tuple[FunctionPrices, list[Latency]]:
-    """Return the price of the warm requests and of the batches, and the phases of cold starts."""
+def _read_log(stack: str, since: float, samples: Samples) -> tuple[FunctionPrices, dict[str, list[float]]]:
+    """Return the prices of the warm requests and of the batches, and the milliseconds of cold starts by phase."""
     _progress("the function's log in CloudWatch")
     served = {
         texts: [sample for sample in each if sample.tokens and not sample.cold]
         for texts, each in ((1, samples.warm), (BATCH, samples.batches))
     }
     request_ids = {sample.request_id for each in served.values() for sample in each}
-    session = boto3.Session()
-    log = function_log.wait_for(session.client("logs"), stack, since, request_ids)
-    function = function_log.configuration(session.client("lambda"), log.function)
+    log = function_log.wait_for(boto3.client("logs"), stack, since, request_ids)
+    function = function_log.configuration(boto3.client("lambda"), log.function)
     dollars = {texts: _dollars(each, log, function) for texts, each in served.items() if each}
-    phases = [Latency.of(f"cold start, {phase}", each) for phase, each in log.phases.items()]
-    return FunctionPrices(function, dollars), phases
+    return FunctionPrices(function, dollars), log.phases
 
 
 def _dollars(samples: list[Sample], log: FunctionLog, function: FunctionConfiguration) -> float:

@@ -46,7 +46,8 @@ def wait_for(logs: Any, stack: str, since: float, request_ids: Collection[str]) 
             return log
         if time.monotonic() > deadline:
             raise TimeoutError(
-                f"{len(missing)} of {len(request_ids)} requests are not in {group}: is it this stack's URL?"
+                f"{len(missing)} of {len(request_ids)} requests are not in {group}: check that URL and STACK belong "
+                "together, and this machine's clock"
             )
         time.sleep(POLL_SECONDS)
 

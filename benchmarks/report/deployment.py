@@ -7,7 +7,7 @@ import numpy as np
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Percentiles of a number of durations, milliseconds; the percentiles of none are NaN."""
+    """Percentiles of a number of durations, in milliseconds."""
 
     what: str
     count: int
@@ -16,8 +16,8 @@ class Latency:
 
     @classmethod
     def of(cls, what: str, milliseconds: list[float]) -> "Latency":
-        """Return the percentiles of durations."""
-        p50, p99 = np.percentile(milliseconds or [np.nan], (50, 99))
+        """Return the percentiles of durations, of which there is at least one."""
+        p50, p99 = np.percentile(milliseconds, (50, 99))
         return cls(what, len(milliseconds), float(p50), float(p99))
 
 
