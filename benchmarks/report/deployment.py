@@ -90,5 +90,9 @@ class DeploymentResults:
 
 
 def _price_table(prices: FunctionPrices) -> str:
+    terms = (
+        "Prices are for the durations that the function logs, rounded up to a millisecond, and for the invocations, at "
+        "the list prices of us-east-1; API Gateway and logs are not in them."
+    )
     rows = [f"| {texts} | {dollars:.4f} |" for texts, dollars in prices.dollars.items()]
-    return "\n".join(["| texts per request | dollars per million tokens |", "|---|---|", *rows])
+    return "\n".join([terms, "", "| texts per request | dollars per million tokens |", "|---|---|", *rows])

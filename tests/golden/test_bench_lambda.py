@@ -100,7 +100,8 @@ def accepts(port: int) -> bool:
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch) -> None:
-    """Send fewer texts, for a shorter time."""
+    """Send fewer requests with fewer texts, for a shorter time."""
+    monkeypatch.setattr(deployment, "WARM_REQUESTS", 40)
     monkeypatch.setattr(deployment, "BATCH", 4)
     monkeypatch.setattr(deployment, "CONCURRENCY_SECONDS", 0)
 
