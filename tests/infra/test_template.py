@@ -483,10 +483,12 @@ def test_logs_are_kept_for_as_long_as_asked():
 def test_the_dashboard_is_json_and_shows_what_the_function_emits():
     stack = translate()
     body = stack.only("AWS::CloudWatch::Dashboard")["DashboardBody"]["Fn::Sub"][0]
-    dashboard = json.dumps(json.loads(body))
+    dashboard, telemetry = json.dumps(json.loads(body)), (ROOT / "handler/telemetry.py").read_text()
     for metric in ("Requests", "Inputs", "Tokens", "Errors", "ColdStarts", "ModelLoadFailures", "ColdStartFirstRun"):
         assert metric in dashboard
-        assert f'"{metric}"' in (ROOT / "handler/telemetry.py").read_text() or metric.startswith("ColdStart")
+        assert f'"{metric}"' in telemetry or metric.startswith("ColdStart")
+    for dimension in set(re.findall(r"{ServerlessEmbeddings,service,(\w+)}", dashboard)):
+        assert f'dimensions["{dimension}"]' in telemetry
 
 
 def test_outputs_are_ready_to_paste_and_hold_no_secret(stack):
