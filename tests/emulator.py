@@ -70,7 +70,7 @@ def _process(_: str, log: Any, environment: dict[str, str]) -> Iterator[tuple[st
     listen = ["--runtime-interface-emulator-address", address, "--runtime-api-address", runtime_api]
     command = [f"{samcli}/local/rapid/aws-lambda-rie-{machine}", *listen]
     command += [sys.executable, "-m", "awslambdaric", "handler.main.lambda_handler"]
-    settings = {"PATH": os.environ["PATH"], **ENVIRONMENT, **environment}
+    settings = clean_environment(**ENVIRONMENT, **environment)
     with subprocess.Popen(command, cwd=ROOT, env=settings, stdout=log, stderr=log) as process:
         try:
             yield address, process.pid
@@ -93,6 +93,12 @@ def _container(image: str, log: Any, environment: dict[str, str]) -> Iterator[tu
             subprocess.run(["docker", "stop", "--time", "2", container], check=True, stdout=subprocess.DEVNULL)
     finally:
         subprocess.run(["docker", "rm", "--force", container], check=True, stdout=subprocess.DEVNULL)
+
+
+def clean_environment(**settings: str) -> dict[str, str]:
+    """Return an environment of these settings, PATH, and the variable by which `make coverage` measures subprocesses."""
+    kept = {name: os.environ[name] for name in ("PATH", "COVERAGE_PROCESS_CONFIG") if name in os.environ}
+    return kept | settings
 
 
 def free_port() -> int:

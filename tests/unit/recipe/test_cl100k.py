@@ -14,23 +14,23 @@ from tests.emulator import ROOT
 
 @pytest.fixture(scope="module")
 def ranks() -> bytes:
-    """Write the file of OpenAI's tiktoken out of the packed one: a line for each token, in the order of their ids."""
+    """Rebuild OpenAI's file from the packed one: one line for each token, in the order of their ids."""
     content, ends = cl100k._vocabulary()
     tokens = (content[start:end] for start, end in pairwise(ends))
     return b"".join(b"%s %d\n" % (b64encode(token), rank) for rank, token in enumerate(tokens))
 
 
-def test_the_packed_file_is_openais_vocabulary_whole(ranks):
+def test_packed_file_holds_openais_vocabulary(ranks):
     assert PACKED == cl100k.VOCABULARY
-    assert zlib.decompress(pack(ranks)) == zlib.decompress(PACKED.read_bytes())  # zlib's versions compress differently
+    assert zlib.decompress(pack(ranks)) == zlib.decompress(PACKED.read_bytes())  # zlib versions compress differently
 
 
-def test_another_vocabulary_is_not_packed(ranks):
+def test_pack_rejects_another_vocabulary(ranks):
     with pytest.raises(ValueError, match="cl100k_base has"):
         pack(ranks[:-1])
 
 
-def test_by_command_nothing_is_written_for_another_vocabulary(tmp_path):
+def test_command_leaves_the_packed_file_alone_if_the_vocabulary_is_another(tmp_path):
     before = PACKED.read_bytes()
     with zipfile.ZipFile(tmp_path / "litellm.whl", "w") as wheel:
         wheel.writestr(MEMBER, "aGVsbG8= 0\n")
