@@ -96,7 +96,7 @@ def _container(image: str, log: Any, environment: dict[str, str]) -> Iterator[tu
 
 
 def clean_environment(**settings: str) -> dict[str, str]:
-    """Return an environment of these settings, PATH, and the variable by which `make coverage` measures subprocesses."""
+    """Return an environment of these settings, PATH, and what `make coverage` needs to measure a subprocess."""
     kept = {name: os.environ[name] for name in ("PATH", "COVERAGE_PROCESS_CONFIG") if name in os.environ}
     return kept | settings
 
