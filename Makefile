@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup run embed test test-clients test-infra test-image test-models check api-key layers publish models sbom audit report test-processors fuzz soak worst model golden vocabulary bench bench-cold bench-instructions
+.PHONY: help setup run embed test coverage test-clients test-infra test-image test-models check api-key layers publish models sbom audit report test-processors fuzz soak worst model golden vocabulary bench bench-cold bench-instructions
 SHELL := bash
 export UV_PYTHON_DOWNLOADS := never
 # handler/ turns ONNX Runtime's telemetry off itself; this is for the other commands.
@@ -33,6 +33,12 @@ embed: setup ## print one text's vector (TEXT="...")
 
 test: setup ## run the unit, contract, golden, fuzz and soak tests
 	$(python) -m pytest
+
+coverage: setup ## run the same tests, subprocesses measured, and fail if handler/ and the recipe are covered too little
+	@rm -rf build/coverage
+	$(python) -m coverage run -m pytest
+	@$(python) -m coverage combine --quiet
+	@$(python) -m coverage report
 
 test-clients: setup ## test the supported clients against the service (needs Node 20 for JavaScript)
 	$(uv) sync --project tests/clients --frozen --quiet

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,6 +37,9 @@ def start(setup: str = "", **environment: str) -> Iterator["subprocess.Popen[str
         try:
             yield process
         finally:
+            process.terminate()  # first, since coverage saves what it measured when the process ends by itself
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(3)
             process.kill()
 
 
