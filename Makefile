@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup run embed test test-clients test-infra test-image test-models check api-key layers publish models sbom audit report verify-deployment test-processors fuzz soak worst model golden vocabulary bench bench-cold bench-lambda bench-instructions
+.PHONY: help setup run embed test coverage test-clients test-infra test-image test-models check api-key layers publish models sbom audit release-notes report verify-deployment test-processors fuzz soak worst model golden vocabulary bench bench-cold bench-lambda bench-instructions
 SHELL := bash
 export UV_PYTHON_DOWNLOADS := never
 # handler/ turns ONNX Runtime's telemetry off itself; this is for the other commands.
@@ -8,6 +8,7 @@ export ORT_DISABLE_TELEMETRY := 1
 PORT ?= 3000
 uv := .venv/bin/uv
 python := .venv/bin/python
+schema := .venv/bin/check-jsonschema --quiet --builtin-schema vendor.
 export = $(uv) export --frozen --quiet --no-annotate --no-header
 LAYERS ?= layers
 SBOM ?= build/sbom.cdx.json
@@ -31,8 +32,14 @@ run: setup ## serve on http://127.0.0.1:3000 (PORT=3000)
 embed: setup ## print one text's vector (TEXT="...")
 	@$(python) -m handler.local -- "$${TEXT:?TEXT is missing: make embed TEXT='...'}"
 
-test: setup ## run the unit, contract, golden, fuzz and soak tests
-	$(python) -m pytest
+test: setup ## run the unit, contract, golden, fuzz and soak tests (TESTS=tests/unit: only those)
+	$(python) -m pytest $(TESTS)
+
+coverage: setup ## run the same tests, subprocesses measured, and fail if handler/ and the recipe are covered too little
+	@rm -rf build/coverage
+	$(python) -m coverage run -m pytest
+	@$(python) -m coverage combine --quiet
+	@$(python) -m coverage report
 
 test-clients: setup ## test the supported clients against the service (needs Node 20 for JavaScript)
 	$(uv) sync --project tests/clients --frozen --quiet
@@ -47,7 +54,7 @@ test-infra: setup ## check the template and the Dockerfile with AWS's tools and 
 test-image: setup ## build the image and test it under Lambda's emulator and sam local (needs Docker, or root on Debian)
 	$(uv) sync --project tests/infra --frozen --quiet
 	tests/image/engine.sh
-	tests/infra/.venv/bin/sam build
+	tests/infra/.venv/bin/sam build --parameter-overrides Architecture=$(subst aarch64,arm64,$(shell uname -m))
 	$(python) -m pytest --image function:latest --soak 3000 tests/image tests/contract/test_emulator.py tests/contract/test_emulator_s3.py tests/soak/test_soak.py::test_memory_stays_flat_under_lambdas_emulator
 
 test-models: setup ## build the full-precision model, publish it to a local S3 server and serve it with the bundled one
@@ -72,10 +79,15 @@ report: setup ## run the attack, fault, fuzz and soak tests, and write every att
 	FUZZ_SECONDS=$(or $(FUZZ_SECONDS),10) $(python) -m pytest tests/contract/test_auth_attacks.py tests/contract/test_limits.py tests/contract/test_faults.py tests/fuzz tests/soak --hypothesis-profile fuzz --soak 3000 --override-ini junit_family=xunit1 --junitxml build/hardening.xml
 	$(python) -m tests.report build/hardening.xml > build/hardening.md
 
-check: setup ## check formatting, lint and types
+check: setup ## check formatting, lint, types and the files of GitHub
 	$(python) -m ruff format --check .
 	$(python) -m ruff check .
 	$(python) -m mypy
+	.venv/bin/zizmor --offline --quiet --strict-collection --persona pedantic .
+	@$(schema)github-workflows .github/workflows/*.yml
+	@$(schema)dependabot .github/dependabot.yml
+	@$(schema)github-issue-forms .github/ISSUE_TEMPLATE/bug.yml .github/ISSUE_TEMPLATE/feature.yml
+	@$(schema)github-issue-config .github/ISSUE_TEMPLATE/config.yml
 
 api-key: setup ## create an API key (NAME=alice) and print it with the pair to deploy
 	@$(python) -m handler.api.keys "$${NAME:?NAME is missing: make api-key NAME=alice}"
@@ -96,6 +108,10 @@ audit: setup ## check the image's packages for known vulnerabilities (needs the 
 
 verify-deployment: setup ## check a running deployment (URL=BaseUrl, KEY=sk-...; ARM64=1, DIGEST=sha256:..., ORIGIN=https://...)
 	@$(python) -m tests.deploy.verify --url "$${URL:?URL is missing: make verify-deployment URL=https://.../v1 KEY=sk-...}" $(if $(KEY),--key "$$KEY") $(if $(DIGEST),--digest "$$DIGEST") $(if $(ORIGIN),--origin "$$ORIGIN") $(if $(ARM64),--arm64)
+
+release-notes: ## print a version's section of CHANGELOG.md (VERSION=1.2.3, which must be that of pyproject.toml)
+	@grep -qxF "version = \"$${VERSION:?VERSION is missing: make release-notes VERSION=1.2.3}\"" pyproject.toml || { echo "make release-notes: pyproject.toml has another version than $$VERSION" >&2; exit 1; }
+	@awk -v head="## [$$VERSION] - " '/^## / {section = index($$0, head) == 1; next} section {print; found = 1} END {exit !found}' CHANGELOG.md || { echo "make release-notes: CHANGELOG.md has no section '## [$$VERSION] - DATE'" >&2; exit 1; }
 
 publish: setup ## upload a model to a bucket (BUCKET=NAME, MODEL=all-MiniLM-L6-v2; DRY_RUN=1 only lists the uploads)
 	@$(python) -m model_artifacts.recipe.publish --bucket "$${BUCKET:?BUCKET is missing: make publish BUCKET=NAME}" --model "$(or $(MODEL),all-MiniLM-L6-v2)" $(if $(DRY_RUN),--dry-run)

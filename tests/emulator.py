@@ -17,6 +17,7 @@ from typing import Any
 import httpx2
 
 ROOT = Path(__file__).parents[1]
+ARCHITECTURE = {"aarch64": "arm64"}.get(platform.machine(), platform.machine())  # of this machine, in AWS's words
 FUNCTION = "embeddings-under-test"
 ENVIRONMENT = {"AWS_LAMBDA_FUNCTION_NAME": FUNCTION, "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "1769"}
 # Like Lambda: a read-only file system except for /tmp, and an unprivileged user.
@@ -65,12 +66,11 @@ def run(image: str | None, log_path: Path, **environment: str) -> Iterator[Funct
 @contextmanager
 def _process(_: str, log: Any, environment: dict[str, str]) -> Iterator[tuple[str, int]]:
     samcli = distribution("aws-sam-cli").locate_file("samcli")
-    machine = {"aarch64": "arm64"}.get(platform.machine(), platform.machine())
     address, runtime_api = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
     listen = ["--runtime-interface-emulator-address", address, "--runtime-api-address", runtime_api]
-    command = [f"{samcli}/local/rapid/aws-lambda-rie-{machine}", *listen]
+    command = [f"{samcli}/local/rapid/aws-lambda-rie-{ARCHITECTURE}", *listen]
     command += [sys.executable, "-m", "awslambdaric", "handler.main.lambda_handler"]
-    settings = {"PATH": os.environ["PATH"], **ENVIRONMENT, **environment}
+    settings = clean_environment(**ENVIRONMENT, **environment)
     with subprocess.Popen(command, cwd=ROOT, env=settings, stdout=log, stderr=log) as process:
         try:
             yield address, process.pid
@@ -93,6 +93,12 @@ def _container(image: str, log: Any, environment: dict[str, str]) -> Iterator[tu
             subprocess.run(["docker", "stop", "--time", "2", container], check=True, stdout=subprocess.DEVNULL)
     finally:
         subprocess.run(["docker", "rm", "--force", container], check=True, stdout=subprocess.DEVNULL)
+
+
+def clean_environment(**settings: str) -> dict[str, str]:
+    """Return an environment of these settings, PATH, and what `make coverage` needs to measure a subprocess."""
+    kept = {name: os.environ[name] for name in ("PATH", "COVERAGE_PROCESS_CONFIG") if name in os.environ}
+    return kept | settings
 
 
 def free_port() -> int:

@@ -6,11 +6,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.emulator import ROOT
+from tests.emulator import ROOT, clean_environment
 
 
 @dataclass(frozen=True)
@@ -25,14 +25,21 @@ class Service:
 def start(setup: str = "", **environment: str) -> Iterator["subprocess.Popen[str]"]:
     """Start the local service on a free port; `setup` is Python code that the process runs first."""
     code = f"{setup}\nimport runpy; runpy.run_module('handler.local', run_name='__main__')"
-    settings = {"PATH": os.environ["PATH"], **environment}
     command = [sys.executable, "-c", code, "--port", "0"]
     with subprocess.Popen(
-        command, cwd=ROOT, env=settings, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command,
+        cwd=ROOT,
+        env=clean_environment(**environment),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     ) as process:
         try:
             yield process
         finally:
+            process.terminate()  # first, since coverage saves what it measured when the process ends by itself
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(3)
             process.kill()
 
 

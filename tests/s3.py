@@ -21,6 +21,7 @@ from handler.artifacts.resolver import Artifacts
 from model_artifacts.recipe.publish import publish
 from model_artifacts.recipe.seal import describe, seal
 
+Fault = Callable[["Exchange"], None]
 BUCKET = "artifacts"
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
 
@@ -86,7 +87,7 @@ class Relay:
     """
 
     url: str = ""
-    fault: Callable[["Exchange"], None] | None = None
+    fault: Fault | None = None
     where: str = "blobs/"
     times: float = float("inf")
     requests: list[str] = field(default_factory=list)
@@ -132,7 +133,8 @@ class Exchange(BaseHTTPRequestHandler):
     def respond(self, status: int, content: bytes) -> None:
         """Send a response."""
         self.send_head(status, int(self.upstream_headers["content-length"]) if self.command == "HEAD" else len(content))
-        self.wfile.write(content)
+        if self.command != "HEAD":
+            self.wfile.write(content)
 
     def log_message(self, *_: object) -> None:
         """Log nothing."""
@@ -155,7 +157,7 @@ def relay(s3: S3) -> Iterator[Relay]:
             server.shutdown()
 
 
-def error(status: int, code: str, **more: str) -> Callable[[Exchange], None]:
+def error(status: int, code: str, **more: str) -> Fault:
     """Return a fault that responds with an S3 error."""
     fields = "".join(f"<{name}>{value}</{name}>" for name, value in more.items())
     content = f"<Error><Code>{code}</Code><Message>injected</Message>{fields}</Error>".encode()
@@ -176,6 +178,11 @@ def truncate(exchange: Exchange) -> None:
     exchange.send_head(exchange.status, len(exchange.content))
     exchange.wfile.write(exchange.content[:-100])
     exchange.close_connection = True
+
+
+def shorten(exchange: Exchange) -> None:
+    """Respond with half of the body, and with a content-length that says so."""
+    exchange.respond(exchange.status, exchange.content[: len(exchange.content) // 2])
 
 
 def flip(exchange: Exchange) -> None:

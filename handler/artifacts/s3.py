@@ -98,7 +98,8 @@ class S3Store:
             if size != len(view):
                 raise WrongSizeError(f"{size:,} bytes, and its manifest says {len(view):,}")
             while start < end:
-                count = response["Body"].readinto(view[start:end])
+                with view[start:end] as rest:  # a traceback that kept it would make Python 3.13 complain
+                    count = response["Body"].readinto(rest)
                 if not count:
                     raise IncompleteReadError(actual_bytes=start, expected_bytes=end)
                 start += count

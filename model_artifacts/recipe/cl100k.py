@@ -15,7 +15,7 @@ from pathlib import Path
 
 SHA256 = "223921b76ee99bde995b7ff738513eef100fb51d18c93597a113bcffe865b2a7"
 MEMBER = "litellm/litellm_core_utils/tokenizers/9b5ad71b2ce5302211f9c61530b329a4922fc6a4"
-PACKED = Path(__file__).parents[2] / "handler" / "cl100k_base.bin"
+PACKED = Path(__file__).parents[2] / "handler" / "embedding" / "cl100k_base.bin"
 
 
 def pack(ranks: bytes) -> bytes:

@@ -1,11 +1,11 @@
 """Effects of imports, each in a new process: only main.py has any."""
 
-import os
 import subprocess
 import sys
 
 from handler.artifacts.resolver import load
 from handler.settings import Settings
+from tests.emulator import clean_environment
 from tests.unit.test_architecture import HANDLER, MODULES, module_name
 
 
@@ -35,7 +35,7 @@ threads = len(os.listdir("/proc/self/task"))
 import handler.embedding.inference
 assert len(os.listdir("/proc/self/task")) == threads, "a thread was started"
 """
-    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}  # without CI, which would disable telemetry too
+    environment = clean_environment(HOME=str(tmp_path))  # without CI, which would disable telemetry too
     subprocess.run([sys.executable, "-c", script], cwd=HANDLER.parent, env=environment, check=True)
     assert not list(tmp_path.iterdir())  # telemetry would store its device ID here
 
@@ -48,11 +48,8 @@ import handler.main
 assert handler.main.catalog.default
 assert not {"boto3", "botocore.session"} & set(sys.modules)
 """
-    environment = {
-        "PATH": os.environ["PATH"],
-        "AUTH_MODE": "none",
-        "MODELS": f"s3://bucket/models/all-MiniLM-L6-v2@sha256:{digest}",
-    }
+    models = f"s3://bucket/models/all-MiniLM-L6-v2@sha256:{digest}"
+    environment = clean_environment(AUTH_MODE="none", MODELS=models)
     subprocess.run([sys.executable, "-c", script], cwd=HANDLER.parent, env=environment, check=True)
 
 
@@ -64,5 +61,5 @@ import handler.main
 assert "pydantic.v1" not in sys.modules, "FastAPI imports it for the first argument of a route: 20 ms"
 subprocess.run([sys.executable, "-c", {threads!r}], check=True)  # in the environment that main.py sets up
 """
-    environment = {"PATH": os.environ["PATH"], "AUTH_MODE": "none"}
+    environment = clean_environment(AUTH_MODE="none")
     subprocess.run([sys.executable, "-c", script], cwd=HANDLER.parent, env=environment, check=True)

@@ -20,7 +20,7 @@ from model_artifacts.recipe.publish import PREFIX, PublishError, publish, publis
 from model_artifacts.recipe.seal import seal
 from tests import s3 as s3_server
 from tests import tiny
-from tests.emulator import ROOT
+from tests.emulator import ROOT, clean_environment
 from tests.s3 import BUCKET, S3
 
 POINTER = f"{PREFIX}tiny/manifest.json"
@@ -119,12 +119,28 @@ def test_object_that_differs_from_its_digest_is_an_error(s3, folder):
     assert POINTER not in keys(s3)
 
 
+@pytest.mark.parametrize(
+    ("refusal", "error", "message"),
+    [
+        (s3_server.error(409, "ConditionalRequestConflict"), PublishError, "run it again"),
+        (s3_server.error(403, "AccessDenied"), ClientError, "AccessDenied"),
+    ],
+)
+def test_refused_upload_leaves_the_pointer_alone(s3, folder, refusal, error, message):
+    missing = s3_server.error(404, "NoSuchKey")
+    with s3_server.relay(s3) as relay:
+        relay.fault = lambda exchange: (refusal if exchange.command == "PUT" else missing)(exchange)
+        with pytest.raises(error, match=message):
+            publish(client(relay.url), folder, BUCKET)
+    assert POINTER not in keys(s3)
+
+
 def test_command_publishes_a_model_that_load_reads(s3, folder, monkeypatch, tmp_path):
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "model_artifacts.recipe.publish", "--bucket", *arguments]
         return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
 
-    environment = {"PATH": "/usr/bin", **s3.environment()}
+    environment = clean_environment(**s3.environment())
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert run(BUCKET).stdout == f"no model in s3://{BUCKET}/models/\n"

@@ -109,11 +109,12 @@ def test_loading_needs_only_the_permissions_of_the_template(relay, pinned, image
     [
         (s3_server.reset, 2),
         (s3_server.truncate, 2),
+        (s3_server.shorten, 2),
         (s3_server.stall, 1),
         (s3_server.error(500, "InternalError"), 2),
         (s3_server.error(503, "SlowDown"), 2),
     ],
-    ids=["reset", "truncated", "stalled", "500", "503"],
+    ids=["reset", "truncated", "shortened", "stalled", "500", "503"],
 )
 def test_transient_fault_is_retried(relay, pinned, image, fault, times):
     relay.fault, relay.times = fault, times
@@ -133,8 +134,9 @@ def test_transient_fault_is_retried(relay, pinned, image, fault, times):
         (s3_server.error(404, "NoSuchKey"), "the object does not exist; publish the model with make publish"),
         (s3_server.error(400, "AuthorizationHeaderMalformed", Region="eu-west-1"), "the bucket is in another region"),
         (s3_server.error(301, "PermanentRedirect"), "the bucket is in another region"),
+        (s3_server.error(416, "InvalidRange"), "it is shorter than its manifest says; delete it from the bucket"),
     ],
-    ids=["reset", "truncated", "stalled", "500", "503", "flipped", "denied", "missing", "region", "redirect"],
+    ids=["reset", "truncated", "stalled", "500", "503", "flipped", "denied", "missing", "region", "redirect", "short"],
 )
 def test_permanent_fault_raises_one_line_with_reference_cause_and_remedy(relay, pinned, image, fault, message):
     relay.fault = fault

@@ -15,7 +15,7 @@ import openai
 import pytest
 from numpy.typing import NDArray
 
-from tests.emulator import ROOT, free_port
+from tests.emulator import ARCHITECTURE, ROOT, free_port
 
 MODEL = "all-MiniLM-L6-v2"
 TEXTS = ["The food was delicious and the waiter...", "Größe, 大小, размер, 🍜", "x"]
@@ -25,6 +25,8 @@ TEXTS = ["The food was delicious and the waiter...", "Größe, 大小, разм�
 def url(tmp_path_factory) -> Iterator[str]:
     address = f"127.0.0.1:{free_port()}"
     sam = [f"{ROOT}/tests/infra/.venv/bin/sam", "local", "start-api", "--port", address.split(":")[1]]
+    if ARCHITECTURE != "x86_64":  # the template's default
+        sam += ["--parameter-overrides", "AuthMode=none", f"Architecture={ARCHITECTURE}"]
     # Without AWS variables: SAM would use credentials from them to call AWS.
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     environment = inherited | {"SAM_CLI_TELEMETRY": "0", "AWS_DEFAULT_REGION": "eu-central-1"}

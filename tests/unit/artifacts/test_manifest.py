@@ -5,10 +5,12 @@ from typing import Any
 import pytest
 
 from handler.artifacts import manifest as limits
-from handler.artifacts.manifest import MODEL_FILE, SCHEMA_VERSION, TOKENIZER_FILE, Manifest
+from handler.artifacts.manifest import MODEL_FILE, SCHEMA_VERSION, TOKENIZER_FILE, Manifest, Reference
 from handler.contract import schemas
+from handler.errors import SettingsError
 from tests import tiny
 
+DIGEST = "0123456789abcdef" * 4
 FILE = {"size": 1, "sha256": "0" * 64}
 
 
@@ -87,3 +89,36 @@ def test_deeply_nested_manifest_is_refused():
 
 def test_alias_is_no_longer_than_a_request_may_name():
     assert limits.MAX_NAME == schemas.MAX_NAME
+
+
+@pytest.mark.parametrize(
+    ("text", "reference"),
+    [
+        ("name", Reference("name")),
+        (f"name@sha256:{DIGEST}", Reference("name", DIGEST)),
+        ("s3://bucket/models/name", Reference("name", None, "bucket", "models/")),
+        (f"s3://bucket/name@sha256:{DIGEST}", Reference("name", DIGEST, "bucket", "")),
+    ],
+)
+def test_reference_round_trips(text, reference):
+    assert Reference.parse(text) == reference
+    assert str(reference) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "two words",
+        "..",
+        "a/b",
+        "name@sha256:",
+        f"name@sha256:{DIGEST[1:]}",
+        "s3://bucket",
+        "s3://B/name",
+        "s3:/b/n",
+    ],
+)
+def test_invalid_reference_is_rejected_with_the_valid_forms(text):
+    with pytest.raises(SettingsError, match="NAME@sha256:<64 hex digits>"):
+        Reference.parse(text)

@@ -1,9 +1,6 @@
 from itertools import pairwise
 
-import pytest
-
 from handler.embedding import cl100k
-from model_artifacts.recipe.cl100k import pack
 
 
 def test_decode_inverts_openais_tokenizer():
@@ -26,8 +23,3 @@ def test_decode_replaces_only_incomplete_characters():
     whole = [ids[bytes([byte])] for byte in "é".encode()]
     assert cl100k.decode(whole) == "é"
     assert cl100k.decode([*whole, whole[0]]) == "é\N{REPLACEMENT CHARACTER}"
-
-
-def test_pack_rejects_another_vocabulary():
-    with pytest.raises(ValueError, match="cl100k_base has"):
-        pack(b"aGVsbG8= 0\n")

@@ -214,3 +214,10 @@ def test_known_alias_does_not_wait_for_other_manifests(build, stalled):
     assert seconds(lambda: found.append(catalog.find("another").name)) < 1
     assert found == ["second"]
     stalled.set()
+
+
+def test_started_catalog_reads_the_aliases_of_every_manifest(build, reports):
+    catalog = build("first", "second", first={"aliases": ("one",)}, second={"aliases": ("two",)})
+    catalog.start()
+    wait_until(lambda: {"one", "two"} <= set(catalog.names()))
+    assert reports == []

@@ -1,6 +1,8 @@
 """All steps of the recipe, from a Hugging Face directory to a loaded model."""
 
 import base64
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,9 +12,10 @@ from handler.artifacts.resolver import Artifacts, load
 from handler.embedding.embedder import Embedder
 from handler.settings import Settings
 from model_artifacts.recipe import golden, source
-from model_artifacts.recipe.__main__ import build
+from model_artifacts.recipe.__main__ import FULL_PRECISION, build
 from model_artifacts.recipe.export import export
 from tests import tiny
+from tests.emulator import ROOT
 
 TEXTS = ["the food was good", "a b c", "z"]
 
@@ -57,3 +60,19 @@ def test_missing_reference_vectors_error_names_the_remedy(directory, tmp_path):
     (tmp_path / "models/tiny-bert/golden.json").unlink()
     with pytest.raises(source.SourceError, match="no such file; record it with make golden"):
         build(directory, sts=None)
+
+
+def test_full_precision_model_gets_its_own_name_outside_of_the_image(directory, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    build(directory, sts=None, full_precision=True)
+    loaded = load("tiny-bert-float32", Settings(artifacts=tmp_path / FULL_PRECISION))
+    assert loaded.manifest.aliases == ()
+    assert loaded.manifest.quality["golden"]["cosine_min"] > 0.99999
+    assert not (tmp_path / "models/tiny-bert-float32").exists()
+
+
+def test_command_reports_an_incomplete_source_in_one_line(tmp_path):
+    command = [sys.executable, "-m", "model_artifacts.recipe", "--source", str(tmp_path)]
+    failed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert failed.returncode == 1
+    assert failed.stderr == f"make model: {tmp_path / 'config.json'}: no such file\n"
