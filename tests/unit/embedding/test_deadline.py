@@ -53,7 +53,7 @@ def test_finished_request_is_not_rejected(clock):
 
 def test_work_that_cannot_finish_in_time_fails_early_and_names_how_many_inputs_fit(clock):
     slow = progress(clock, 10, inputs=2048, tokens=100_000)
-    clock.work(slow, *[(100, 0.05)] * 8)  # too early to estimate the pace
+    clock.work(slow, *[(100, 0.05)] * MIN_BATCHES)  # too early to estimate the pace
     with pytest.raises(RequestError, match=r"2048 inputs of 100000 tokens .* 10 seconds .* about 327 of") as raised:
         clock.work(slow, *[(100, 0.05)] * 10)
     assert (raised.value.param, raised.value.code) == ("input", "request_too_long")
