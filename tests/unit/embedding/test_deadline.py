@@ -61,8 +61,10 @@ def test_work_that_cannot_finish_in_time_fails_early_and_names_how_many_inputs_f
 
 
 def test_error_for_a_single_slow_input_asks_for_a_shorter_one(clock):
+    slow = progress(clock, 10, inputs=1, tokens=100_000)
+    clock.work(slow, *[(100, 0.1)] * (MIN_BATCHES - 1))  # too early to estimate the pace
     with pytest.raises(RequestError, match="shorten"):
-        clock.work(progress(clock, 10, inputs=1, tokens=100_000), *[(100, 0.1)] * MIN_BATCHES)
+        clock.work(slow, (100, 0.1))
 
 
 @pytest.mark.parametrize("delayed", range(MIN_BATCHES + 3))

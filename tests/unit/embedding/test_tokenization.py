@@ -34,7 +34,7 @@ def test_id_outside_the_vocabulary_is_rejected_with_its_position(tokenizer):
     assert (raised.value.param, raised.value.code) == ("input.1", "invalid_token_id")
 
 
-@pytest.mark.parametrize("inputs", [["a", "a b c d e f g"], [[1], [4] * 9]])
+@pytest.mark.parametrize("inputs", [["a", "a b c d e f g"], ["a", "a " * 1000], [[1], [4] * 9]])
 def test_input_over_the_context_length_is_rejected_with_its_position(tokenizer, inputs):
     assert tokenizer.encode(["a b c d e f"])
     with pytest.raises(
@@ -155,3 +155,13 @@ def test_unsupported_tokenizer_falls_back_to_the_tokenizers_library():
     assert tokenizer._wordpiece is None
     assert tokenizer.encode(["a b"]) == tokenizer_with().encode(["a b"])
     assert tokenizer.encode(["a b c d e f g h"]) == tokenizer_with(long_input="truncate").encode(["a b c d e f g h"])
+
+
+def test_special_tokens_without_a_template_are_those_of_tokenizers():
+    definition = orjson.loads(tiny.tokenizer_definition())
+    definition["post_processor"] = {
+        "type": "BertProcessing",
+        "cls": ["[CLS]", tiny.OPENING],
+        "sep": ["[SEP]", tiny.CLOSING],
+    }
+    assert Tokenizer(orjson.dumps(definition), 8).encode(["a b"]) == tokenizer_with().encode(["a b"])
