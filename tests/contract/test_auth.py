@@ -53,6 +53,7 @@ def test_every_configured_key_is_accepted(protected_client, key, form):
         (["Bearer"], "Incorrect API key: it has fewer than 20 characters."),
         ([f"Bearer {MALLORY[:19]}"], "Incorrect API key: it has fewer than 20 characters."),
         ([f"Bearer {digest_of(ALICE)}"], "Incorrect API key: it is not one of the configured keys."),
+        ([f"Bearer {ALICE}\xa0"], "Incorrect API key: it is not one of the configured keys."),
         (["Bearer s\xe9cret-of-twenty-letters"], "Incorrect API key: it is not one of the configured keys."),
         ([f"Bearer {ALICE.upper()}"], "Incorrect API key: it is not one of the configured keys."),
         ([f"Basic {ALICE}"], "Incorrect API key: send it as the header 'Authorization: Bearer <key>', once."),
