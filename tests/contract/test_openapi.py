@@ -8,16 +8,17 @@ from typing import Any
 
 import pytest
 
+from handler.api import openapi
+
 API_DOCUMENT = json.loads(Path(__file__).with_name("embeddings.openapi.json").read_text())
 POST = ("paths", "/v1/embeddings", "post")
 REQUEST = (*POST, "requestBody", "content", "application/json", "schema")
 RESPONSE = (*POST, "responses", "200", "content", "application/json", "schema")
 
 
-@pytest.fixture(scope="module")
-def document(client) -> dict[str, Any]:
-    content: dict[str, Any] = client.get("/openapi.json").json()
-    return content
+@pytest.fixture
+def document(app) -> dict[str, Any]:
+    return openapi.build(app)
 
 
 def canonical(schema: dict[str, Any], document: dict[str, Any]) -> Any:
@@ -76,7 +77,7 @@ def test_example_request_works(document, client):
     assert response.status_code == 200
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def operations(document) -> dict[str, dict[str, Any]]:
     """Return the operation of each path, which has one."""
     return {path: operation for path, by_method in document["paths"].items() for operation in by_method.values()}
@@ -131,5 +132,6 @@ def test_document_without_api_keys_mentions_none(document):
     assert "security" not in document["paths"]["/health"]["get"]
 
 
-def test_document_is_built_once(app):
+def test_document_is_served_and_built_once(document, app, client):
+    assert client.get("/openapi.json").json() == document
     assert app.openapi() is app.openapi()
