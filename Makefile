@@ -68,7 +68,7 @@ worst: setup ## search for the request that takes the most CPU or memory (WORST_
 
 mutants: setup ## change a module in small ways and list the changes that no test notices (MODULE=handler/errors.py)
 	$(mutmut) run "$(subst /,.,$(basename $(or $(MODULE),handler)))*"
-	$(mutmut) results
+	@$(mutmut) results | sed -n 's/^ *\(.*\): survived$$/\1/p' | xargs --no-run-if-empty -n 1 $(mutmut) show
 
 soak: setup ## send thousands of requests over loopback and through Lambda's emulator; check memory, files and threads
 	$(python) -m pytest tests/soak -v -s --soak 3000

@@ -134,7 +134,8 @@ def test_openapi_document_describes_api_keys(protected_client):
     document = protected_client.get("/openapi.json", headers={"authorization": f"Bearer {ALICE}"}).json()
     assert document["security"] == [{"key": []}]
     assert document["components"]["securitySchemes"] == {"key": {"type": "http", "scheme": "bearer"}}
-    assert "401" in document["paths"]["/v1/embeddings"]["post"]["responses"]
+    documented = document["paths"]["/v1/embeddings"]["post"]["responses"]["401"]["content"]["application/json"]
+    assert documented["example"] == post(protected_client, f"Bearer {MALLORY}").json()
     assert document["paths"]["/health"]["get"]["security"] == []
     assert "401" not in document["paths"]["/health"]["get"]["responses"]
 

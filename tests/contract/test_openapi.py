@@ -100,6 +100,8 @@ def test_errors_have_a_phrase_headers_a_schema_and_an_example(operations, path):
             continue
         assert response["description"] == HTTPStatus(int(status)).phrase
         assert set(response["headers"]) == {"x-request-id"} | ({"retry-after"} if status == "503" else set())
+        assert all(header["description"] for header in response["headers"].values())
+        assert all(header["schema"] == {"type": "string"} for header in response["headers"].values())
         content = response["content"]["application/json"]
         assert content["schema"] == {"$ref": "#/components/schemas/ErrorResponse"}
         assert set(content["example"]["error"]) == {"message", "type", "param", "code"}
