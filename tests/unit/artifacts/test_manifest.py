@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from handler.artifacts import manifest as limits
-from handler.artifacts.manifest import MODEL_FILE, SCHEMA_VERSION, TOKENIZER_FILE, Manifest
+from handler.artifacts.manifest import MODEL_FILE, SCHEMA_VERSION, TOKENIZER_FILE, Manifest, Reference
 from handler.contract import schemas
 from tests import tiny
 
@@ -87,3 +87,9 @@ def test_deeply_nested_manifest_is_refused():
 
 def test_alias_is_no_longer_than_a_request_may_name():
     assert limits.MAX_NAME == schemas.MAX_NAME
+
+
+@pytest.mark.parametrize("location", ["", "s3://bucket/", "s3://bucket/models/v1/"])
+@pytest.mark.parametrize("pin", ["", f"@sha256:{'0' * 64}"])
+def test_reference_is_written_as_it_is_read(location, pin):
+    assert str(Reference.parse(f"{location}tiny{pin}")) == f"{location}tiny{pin}"
