@@ -42,7 +42,6 @@ def modified_event(kind: str = "http-api-2.0", **changes: Any) -> dict[str, Any]
         modified_event("rest-api-1.0", httpMethod=["POST"]),
         modified_event("rest-api-1.0", requestContext=[]),
     ],
-    ids=repr,
 )
 def test_unsupported_events_get_an_error_envelope_and_one_log_line(app: FastAPI, capsys, payload):
     response = LambdaHandler(app, Telemetry("function", "7"))(payload, CONTEXT)
