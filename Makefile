@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup run embed test coverage test-clients test-infra test-image test-models check api-key layers publish models sbom audit release-notes report verify-deployment test-processors fuzz soak worst model golden vocabulary bench bench-cold bench-lambda bench-instructions
+.PHONY: help setup run embed test coverage test-clients test-infra test-image test-models check api-key layers publish models sbom audit release-notes report verify-deployment test-processors fuzz mutants soak worst model golden vocabulary bench bench-cold bench-lambda bench-instructions
 SHELL := bash
 export UV_PYTHON_DOWNLOADS := never
 # handler/ turns ONNX Runtime's telemetry off itself; this is for the other commands.
@@ -10,6 +10,7 @@ uv := .venv/bin/uv
 python := .venv/bin/python
 schema := .venv/bin/check-jsonschema --quiet --builtin-schema vendor.
 export = $(uv) export --frozen --quiet --no-annotate --no-header
+mutmut = $(uv) run --frozen --with mutmut==3.8.1 mutmut
 LAYERS ?= layers
 SBOM ?= build/sbom.cdx.json
 LICENCES ?= docs/licences.md
@@ -71,6 +72,10 @@ fuzz: setup ## test every property with thousands of generated inputs (FUZZ_SECO
 worst: setup ## search for the request that takes the most CPU or memory (WORST_SECONDS=60 per mode and objective)
 	$(python) -m benchmarks.worst --seconds $(or $(WORST_SECONDS),60)
 	$(python) -m benchmarks.worst --soak $(or $(WORST_REQUESTS),5000)
+
+mutants: setup ## change a module in small ways and list the changes that no test notices (MODULE=handler/errors.py)
+	$(mutmut) run "$(subst /,.,$(basename $(or $(MODULE),handler)))*"
+	@$(mutmut) results | sed -n 's/^ *\(.*\): survived$$/\1/p' | xargs --no-run-if-empty -n 1 $(mutmut) show
 
 soak: setup ## send thousands of requests over loopback and through Lambda's emulator; check memory, files and threads
 	$(python) -m pytest tests/soak -v -s --soak 3000

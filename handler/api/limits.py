@@ -137,5 +137,5 @@ def request_deadline(scope: Scope) -> Deadline:
 def _age(gateway: Mapping[str, Any]) -> float:
     """Return the seconds since the gateway received the request; 0 where its clock says nothing plausible."""
     epoch = gateway.get("timeEpoch", gateway.get("requestTimeEpoch"))  # in milliseconds
-    age = time.time() - epoch / 1000 if type(epoch) is int and epoch < 1 << 53 else 0.0
+    age = time.time() - epoch / 1000 if type(epoch) is int and 0 < epoch < 1 << 53 else 0.0
     return age if 0 < age < GATEWAY_SECONDS else 0.0

@@ -53,6 +53,7 @@ def test_every_configured_key_is_accepted(protected_client, key, form):
         (["Bearer"], "Incorrect API key: it has fewer than 20 characters."),
         ([f"Bearer {MALLORY[:19]}"], "Incorrect API key: it has fewer than 20 characters."),
         ([f"Bearer {digest_of(ALICE)}"], "Incorrect API key: it is not one of the configured keys."),
+        ([f"Bearer {ALICE}\xa0"], "Incorrect API key: it is not one of the configured keys."),
         (["Bearer s\xe9cret-of-twenty-letters"], "Incorrect API key: it is not one of the configured keys."),
         ([f"Bearer {ALICE.upper()}"], "Incorrect API key: it is not one of the configured keys."),
         ([f"Basic {ALICE}"], "Incorrect API key: send it as the header 'Authorization: Bearer <key>', once."),
@@ -133,7 +134,8 @@ def test_openapi_document_describes_api_keys(protected_client):
     document = protected_client.get("/openapi.json", headers={"authorization": f"Bearer {ALICE}"}).json()
     assert document["security"] == [{"key": []}]
     assert document["components"]["securitySchemes"] == {"key": {"type": "http", "scheme": "bearer"}}
-    assert "401" in document["paths"]["/v1/embeddings"]["post"]["responses"]
+    documented = document["paths"]["/v1/embeddings"]["post"]["responses"]["401"]["content"]["application/json"]
+    assert documented["example"] == post(protected_client, f"Bearer {MALLORY}").json()
     assert document["paths"]["/health"]["get"]["security"] == []
     assert "401" not in document["paths"]["/health"]["get"]["responses"]
 

@@ -85,8 +85,29 @@ def test_framework_errors_have_the_envelope(client, method, path, status):
     assert error_of(response)["type"] == "invalid_request_error"
 
 
+def test_framework_errors_name_the_request_and_the_allowed_methods(client):
+    assert "(GET /nope)" in str(error_of(client.get("/nope"))["message"])
+    response = client.get("/v1/embeddings")
+    assert "GET on /v1/embeddings" in str(error_of(response)["message"])
+    assert response.headers["allow"] == "POST"
+
+
 def test_health_reveals_nothing_about_the_model(client):
     assert client.get("/health").json() == {"status": "ok"}
+
+
+@pytest.mark.parametrize("error_format", ["openai", "plain"])
+def test_unavailable_model_is_503_and_says_when_to_retry(tmp_path, error_format):
+    settings = Settings(models=("absent",), artifacts=tmp_path, auth_mode="none", error_format=error_format)
+    with serve(create_app(settings, Catalog(settings, lambda _: None))) as address:
+        response = httpx2.post(f"{address}/v1/embeddings", json={"model": "absent", "input": "a"})
+    assert (response.status_code, response.headers["retry-after"]) == (503, "2")
+    message = "The model is unavailable now; the service's log says why."
+    if error_format == "plain":
+        assert response.json() == {"error": message}
+    else:
+        error = error_of(response)
+        assert (error["message"], error["type"], error["code"]) == (message, "server_error", "unavailable")
 
 
 @pytest.fixture
@@ -105,4 +126,5 @@ def test_unexpected_error_gets_the_documented_500_and_one_log_record(broken_app,
     assert response.headers["x-should-retry"] == "false"
     (record,) = [record for record in caplog.records if record.name == "handler"]
     assert response.headers["x-request-id"] in record.getMessage()
+    assert f"ZeroDivisionError at {__file__}" in record.getMessage()  # the innermost frame first
     assert "secret text" not in caplog.text

@@ -2,10 +2,13 @@
 
 import json
 from collections.abc import Sequence
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from handler.api import openapi
 
 API_DOCUMENT = json.loads(Path(__file__).with_name("embeddings.openapi.json").read_text())
 POST = ("paths", "/v1/embeddings", "post")
@@ -13,10 +16,9 @@ REQUEST = (*POST, "requestBody", "content", "application/json", "schema")
 RESPONSE = (*POST, "responses", "200", "content", "application/json", "schema")
 
 
-@pytest.fixture(scope="module")
-def document(client) -> dict[str, Any]:
-    content: dict[str, Any] = client.get("/openapi.json").json()
-    return content
+@pytest.fixture
+def document(app) -> dict[str, Any]:
+    return openapi.build(app)
 
 
 def canonical(schema: dict[str, Any], document: dict[str, Any]) -> Any:
@@ -75,8 +77,63 @@ def test_example_request_works(document, client):
     assert response.status_code == 200
 
 
-def test_every_operation_documents_its_errors(document):
-    for operations in document["paths"].values():
-        for operation in operations.values():
-            assert {"200", "405", "500"} <= set(operation["responses"])
-            assert operation["description"]
+@pytest.fixture
+def operations(document) -> dict[str, dict[str, Any]]:
+    """Return the operation of each path, which has one."""
+    return {path: operation for path, by_method in document["paths"].items() for operation in by_method.values()}
+
+
+def test_every_operation_documents_its_statuses(operations):
+    assert all(operation["description"] for operation in operations.values())
+    assert {path: set(operation["responses"]) for path, operation in operations.items()} == {
+        "/v1/embeddings": {"200", "400", "404", "405", "413", "431", "500", "503"},
+        "/v1/models": {"200", "405", "431", "500"},
+        "/v1/models/{model}": {"200", "404", "405", "431", "500", "503"},
+        "/health": {"200", "405", "431", "500"},
+    }
+
+
+@pytest.mark.parametrize("path", ["/v1/embeddings", "/v1/models", "/v1/models/{model}", "/health"])
+def test_errors_have_a_phrase_headers_a_schema_and_an_example(operations, path):
+    for status, response in operations[path]["responses"].items():
+        if status == "200":
+            continue
+        assert response["description"] == HTTPStatus(int(status)).phrase
+        assert set(response["headers"]) == {"x-request-id"} | ({"retry-after"} if status == "503" else set())
+        assert all(header["description"] for header in response["headers"].values())
+        assert all(header["schema"] == {"type": "string"} for header in response["headers"].values())
+        content = response["content"]["application/json"]
+        assert content["schema"] == {"$ref": "#/components/schemas/ErrorResponse"}
+        assert set(content["example"]["error"]) == {"message", "type", "param", "code"}
+
+
+def test_example_errors_are_those_of_the_service(operations, client):
+    for path, operation in operations.items():
+        assert client.delete(path).json() == operation["responses"]["405"]["content"]["application/json"]["example"]
+    response = client.post("/v1/embeddings", json={"model": "tiny", "input": ["a", "a", "a", ""]})
+    example = operations["/v1/embeddings"]["responses"]["400"]["content"]["application/json"]["example"]
+    assert response.json() == example
+
+
+def test_responses_have_the_documented_headers(operations, client):
+    documented = {path: set(operation["responses"]["200"]["headers"]) for path, operation in operations.items()}
+    assert documented.pop("/v1/embeddings") == {"x-request-id", "x-model-digest", "server-timing", "x-long-inputs"}
+    assert all(headers == {"x-request-id"} for headers in documented.values())
+    response = client.post("/v1/embeddings", json={"model": "tiny", "input": "a"})
+    assert {"x-request-id", "x-model-digest", "server-timing"} <= set(response.headers)
+
+
+def test_path_parameter_is_documented(document):
+    (parameter,) = document["paths"]["/v1/models/{model}"]["get"]["parameters"]
+    assert (parameter["name"], parameter["in"], parameter["required"]) == ("model", "path", True)
+
+
+def test_document_without_api_keys_mentions_none(document):
+    assert "security" not in document
+    assert "securitySchemes" not in document["components"]
+    assert "security" not in document["paths"]["/health"]["get"]
+
+
+def test_document_is_served_and_built_once(document, app, client):
+    assert client.get("/openapi.json").json() == document
+    assert app.openapi() is app.openapi()

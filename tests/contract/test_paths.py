@@ -32,7 +32,8 @@ def test_variants_of_the_embeddings_path_reach_the_route(client, path):
     "path", ["/models", "/v1/models/", "/v1/v1/models", "/models/tiny", "/v1/models/someone/tiny/"]
 )
 def test_variants_of_the_models_paths_reach_their_routes(client, path):
-    assert client.get(path, follow_redirects=False).status_code == 200
+    response = client.get(path, follow_redirects=False)
+    assert (response.status_code, response.headers["content-type"]) == (200, "application/json")
 
 
 @pytest.mark.parametrize("path", ["/v1", "/", "/v2/embeddings", "/v1/embeddings/extra", "/xembeddings"])
@@ -168,6 +169,26 @@ def test_unexpected_error_response_carries_cors_headers(cors_client, monkeypatch
     assert response.headers["access-control-allow-origin"] == ORIGIN
     assert response.headers["x-request-id"]
     assert response.json()["error"]["message"] == "Unexpected internal server error occurred"
+
+
+@pytest.mark.parametrize("headers", [{}, {"origin": ORIGIN}, {"access-control-request-method": "POST"}])
+def test_options_that_is_no_preflight_is_not_allowed(cors_client, headers):
+    response = cors_client.options("/v1/embeddings", headers=headers)
+    assert (response.status_code, response.json()["error"]["code"]) == (405, "method_not_allowed")
+
+
+def test_preflight_for_another_method_is_rejected(cors_client):
+    headers = {"origin": ORIGIN, "access-control-request-method": "DELETE"}
+    response = cors_client.options("/v1/embeddings", headers=headers)
+    assert (response.status_code, response.json()["error"]["code"]) == (400, "origin_not_allowed")
+
+
+def test_rejected_preflight_has_the_plain_format():
+    settings = Settings(cors_origins=(ORIGIN,), error_format="plain")
+    headers = {"origin": "https://elsewhere.example", "access-control-request-method": "POST"}
+    with serve(create_app(settings, Catalog.of([], settings))) as url:
+        response = httpx2.options(f"{url}/v1/embeddings", headers=headers)
+    assert response.json() == {"error": "Web pages of this origin may not send such requests here."}
 
 
 def test_other_origins_are_not_allowed(cors_client):

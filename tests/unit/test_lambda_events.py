@@ -42,7 +42,6 @@ def modified_event(kind: str = "http-api-2.0", **changes: Any) -> dict[str, Any]
         modified_event("rest-api-1.0", httpMethod=["POST"]),
         modified_event("rest-api-1.0", requestContext=[]),
     ],
-    ids=repr,
 )
 def test_unsupported_events_get_an_error_envelope_and_one_log_line(app: FastAPI, capsys, payload):
     response = LambdaHandler(app, Telemetry("function", "7"))(payload, CONTEXT)
@@ -52,6 +51,18 @@ def test_unsupported_events_get_an_error_envelope_and_one_log_line(app: FastAPI,
     out = capsys.readouterr().out
     assert "xyzzymarker" not in out + json.dumps(response)
     assert [json.loads(line)["error_code"] for line in out.splitlines()] in ([content(response)["error"]["code"]], [])
+
+
+def test_unsupported_event_is_logged_with_its_status_request_id_and_duration(app: FastAPI, capsys):
+    LambdaHandler(app, Telemetry("function", "7"))({}, CONTEXT)
+    (line,) = map(json.loads, capsys.readouterr().out.splitlines())
+    assert (line["status"], line["error_code"], line["request_id"]) == (400, "invalid_event", "from-lambda")
+    assert 0 <= line["duration_ms"] < 10_000
+
+
+def test_unsupported_event_without_telemetry_is_not_logged(app: FastAPI, capsys):
+    assert LambdaHandler(app)({}, CONTEXT)["statusCode"] == 400
+    assert capsys.readouterr().out == ""
 
 
 async def raises(_: Scope, __: Receive, ___: Send) -> None:

@@ -1,4 +1,5 @@
 import hashlib
+import os
 
 import pytest
 
@@ -18,10 +19,29 @@ def test_worker_count_follows_lambdas_memory_size(memory: str, workers: int):
     assert Settings.from_env({"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": memory}).workers == workers
 
 
+def test_worker_count_follows_the_cpu_affinity_elsewhere(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 2, 3}, raising=False)
+    assert Settings.from_env({}).workers == 3
+
+
+@pytest.mark.parametrize(("cpus", "workers"), [(5, 5), (None, 1)])
+def test_worker_count_follows_the_cpu_count_where_there_is_no_affinity(monkeypatch, cpus, workers):
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: cpus)
+    assert Settings.from_env({}).workers == workers
+
+
+def test_models_may_take_half_of_lambdas_memory():
+    assert Settings.from_env({"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "1769"}).model_memory == 1769 << 19
+    assert Settings.from_env({}).model_memory is None
+
+
 def test_lists_are_comma_separated_and_may_be_empty():
-    settings = Settings.from_env({"MODELS": "a, b", "MODEL_ALIASES": ""})
+    settings = Settings.from_env({"MODELS": "a, b", "MODEL_ALIASES": "", "CORS_ORIGINS": "https://a.example,*"})
     assert settings.models == ("a", "b")
     assert settings.aliases == ()
+    assert settings.cors_origins == ("https://a.example", "*")
+    assert Settings.from_env({}).cors_origins == ()
 
 
 def test_empty_list_of_models_is_rejected():

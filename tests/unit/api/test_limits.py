@@ -46,6 +46,22 @@ def test_deadline_is_the_earlier_of_the_invocations_and_the_gateways_timeout(now
     assert request_deadline({**scope, "aws.context": context(5)}).ends == now + 4
 
 
+@pytest.mark.parametrize("field", ["timeEpoch", "requestTimeEpoch"])
+@pytest.mark.parametrize(
+    ("epoch", "age"),
+    [
+        *((1_795_348_790_000, 10), (1_795_348_799_500, 0.5), (1_795_348_800_500, 0), (1_795_348_770_000, 0)),
+        *((10**400, 0), (-(10**400), 0), ("1795348790000", 0), (1_795_348_790_000.0, 0), (None, 0)),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_deadline_counts_from_when_the_gateway_received_the_request(now, monkeypatch, field, epoch, age):
+    monkeypatch.setattr("handler.api.limits.time.time", lambda: 1_795_348_800.0)
+    scope = {"type": "http", "aws.event": {"requestContext": {field: epoch}}, "aws.context": context(120)}
+    deadline = request_deadline(scope)
+    assert (deadline.arrived, deadline.ends) == (now - age, now - age + 28)
+
+
 LONGEST = np.float32("-0.0000152536395")  # no float32 in [-1, 1] has more characters
 LARGE = [383, 384, 385, 767, 768, 1023, 1024, 1536, 4096]  # dimensions, of which fewer than 2048 vectors fit as floats
 

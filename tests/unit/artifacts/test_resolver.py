@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from handler.artifacts.manifest import MODEL_FILE, SCHEMA_VERSION, TOKENIZER_FILE
-from handler.artifacts.resolver import load
+from handler.artifacts.manifest import MODEL_FILE, SCHEMA_VERSION, TOKENIZER_FILE, Reference
+from handler.artifacts.resolver import ArtifactResolver, VerifiedManifest, load
+from handler.artifacts.s3 import S3Store
 from handler.errors import ArtifactError
 from handler.settings import Settings
 from model_artifacts.recipe.seal import seal
@@ -33,6 +34,15 @@ def test_pinned_reference_loads_only_the_manifest_with_its_digest(folder):
     assert load(f"tiny@sha256:{digest}", Settings(artifacts=folder)).digest == digest
     with pytest.raises(ArtifactError, match=f"its manifest has the SHA-256 {digest}, not the pinned one"):
         load(f"tiny@sha256:{'0' * 64}", Settings(artifacts=folder))
+
+
+def test_bundled_copies_of_a_published_models_files_are_read(folder):
+    (folder / "damaged").mkdir()
+    (folder / "damaged/manifest.json").write_text("{")
+    artifacts = tiny.artifacts()
+    published = VerifiedManifest(Reference.parse("s3://bucket/other"), artifacts.manifest, artifacts.digest, created=0)
+    loaded = ArtifactResolver(folder, S3Store()).load(published)  # no S3 is reachable here
+    assert (loaded.model, loaded.tokenizer) == (artifacts.model, artifacts.tokenizer)
 
 
 @pytest.mark.parametrize("name", [MODEL_FILE, TOKENIZER_FILE])

@@ -2,7 +2,8 @@ import json
 
 import pytest
 
-from handler.contract.schemas import MAX_INPUTS, EmbeddingRequest
+from handler.contract.schemas import MAX_INPUTS, MAX_INT32, MAX_TOKEN_IDS, EmbeddingRequest
+from handler.embedding.cl100k import MAX_CHARACTERS
 from handler.errors import RequestError
 
 
@@ -20,6 +21,9 @@ def parse(**fields: object) -> EmbeddingRequest:
         ([[1], [2, 3]], [[1], [2, 3]]),
         (["a"] * MAX_INPUTS, ["a"] * MAX_INPUTS),
         ([1] * (MAX_INPUTS + 1), [[1] * (MAX_INPUTS + 1)]),
+        ([1] * MAX_TOKEN_IDS, [[1] * MAX_TOKEN_IDS]),
+        ([0, MAX_INT32], [[0, MAX_INT32]]),
+        (["a" * MAX_CHARACTERS], ["a" * MAX_CHARACTERS]),
     ],
 )
 def test_parse_accepts_all_four_forms_of_input(value, inputs):
@@ -57,6 +61,22 @@ def test_parse_rejects_invalid_inputs_with_their_position(value, param, message)
 
 
 @pytest.mark.parametrize(
+    ("value", "param", "code"),
+    [
+        (["a", "a" * (MAX_CHARACTERS + 1)], "input.1", "input_too_long"),
+        ([1] * (MAX_TOKEN_IDS + 1), "input", "input_too_long"),
+        ([[1], [1] * (MAX_TOKEN_IDS + 1)], "input.1", "input_too_long"),
+        (["a"] * (MAX_INPUTS + 1), "input", "too_many_inputs"),
+        ([[1]] * (MAX_INPUTS + 1), "input", "too_many_inputs"),
+    ],
+)
+def test_parse_rejects_inputs_over_a_limit_with_their_position(value, param, code):
+    with pytest.raises(RequestError) as raised:
+        parse(input=value)
+    assert (raised.value.param, raised.value.code) == (param, code)
+
+
+@pytest.mark.parametrize(
     ("field", "value"),
     [
         ("encoding_format", "hex"),
@@ -71,6 +91,12 @@ def test_invalid_field_error_names_the_field(field, value):
     with pytest.raises(RequestError, match=f"Invalid value for '{field}'") as raised:
         parse(**{field: value})
     assert raised.value.param == field
+
+
+def test_of_several_invalid_fields_the_first_is_named():
+    with pytest.raises(RequestError) as raised:
+        parse(model=3, dimensions=-1)
+    assert raised.value.param == "model"
 
 
 @pytest.mark.parametrize("field", ["model", "input"])

@@ -1,11 +1,22 @@
 from itertools import pairwise
 
+import pytest
+
 from handler.embedding import cl100k
+from handler.errors import RequestError
 
 
 def test_decode_inverts_openais_tokenizer():
     assert cl100k.decode([15339, 1917]) == "hello world"
     assert cl100k.decode([]) == ""
+
+
+def test_decode_rejects_ids_of_too_many_characters(monkeypatch):
+    monkeypatch.setattr(cl100k, "MAX_CHARACTERS", len("hello world"))
+    assert cl100k.decode([15339, 1917])
+    with pytest.raises(RequestError, match="4 token ids stand for 22 characters, and at most 11") as raised:
+        cl100k.decode([15339, 1917] * 2, "input.3")
+    assert (raised.value.param, raised.value.code) == ("input.3", "input_too_long")
 
 
 def test_vocabulary_has_bytes_for_every_id_and_an_id_for_every_byte():

@@ -53,7 +53,7 @@ def test_finished_request_is_not_rejected(clock):
 
 def test_work_that_cannot_finish_in_time_fails_early_and_names_how_many_inputs_fit(clock):
     slow = progress(clock, 10, inputs=2048, tokens=100_000)
-    clock.work(slow, *[(100, 0.05)] * 8)  # too early to estimate the pace
+    clock.work(slow, *[(100, 0.05)] * MIN_BATCHES)  # too early to estimate the pace
     with pytest.raises(RequestError, match=r"2048 inputs of 100000 tokens .* 10 seconds .* about 327 of") as raised:
         clock.work(slow, *[(100, 0.05)] * 10)
     assert (raised.value.param, raised.value.code) == ("input", "request_too_long")
@@ -61,8 +61,10 @@ def test_work_that_cannot_finish_in_time_fails_early_and_names_how_many_inputs_f
 
 
 def test_error_for_a_single_slow_input_asks_for_a_shorter_one(clock):
+    slow = progress(clock, 10, inputs=1, tokens=100_000)
+    clock.work(slow, *[(100, 0.1)] * (MIN_BATCHES - 1))  # too early to estimate the pace
     with pytest.raises(RequestError, match="shorten"):
-        clock.work(progress(clock, 10, inputs=1, tokens=100_000), *[(100, 0.1)] * MIN_BATCHES)
+        clock.work(slow, (100, 0.1))
 
 
 @pytest.mark.parametrize("delayed", range(MIN_BATCHES + 3))

@@ -1,3 +1,5 @@
+import threading
+import time
 from dataclasses import replace
 from typing import Any, NoReturn
 
@@ -7,12 +9,14 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
+from handler.embedding.deadline import Deadline
 from handler.embedding.embedder import Embedder, _micro_batches
 from handler.embedding.pooling import HiddenStates
 from handler.errors import ArtifactError, RequestError
 from handler.settings import Settings
 from tests import tiny
 
+LETTERS = list("abcdefghijklmnopqrstuvwxyz")
 TEXTS = ["the food was good", "a", "a b c d e f g h i j k l m", "the foods .", "z z"]
 
 
@@ -65,7 +69,7 @@ def test_equal_inputs_run_through_the_model_once(monkeypatch):
 
     monkeypatch.setattr(embedder._session, "run", recording_run)
     embeddings = embedder.embed(["a", "the food", "a", "A", "a"])
-    assert sorted(shapes) == [(3, 1), (4, 1)]
+    assert shapes == [(4, 1), (3, 1)]  # the longest first
     assert embeddings.tokens == 4 * 3 + 4
     np.testing.assert_array_equal(embeddings.vectors[[0, 2, 3]], embeddings.vectors[[4, 4, 4]])
 
@@ -88,6 +92,69 @@ def test_failed_inference_fails_its_request_and_not_the_next(monkeypatch, worker
     np.testing.assert_array_equal(embedder.embed(TEXTS).vectors, expected)
 
 
+def test_error_in_a_helper_thread_fails_the_request(monkeypatch):
+    monkeypatch.setattr("handler.embedding.embedder.MAX_BATCH_TOKENS", 1)  # one text in each micro-batch
+    embedder = tiny.embedder(2)
+    helper_failed = threading.Event()
+    run, runs = embedder._session.run, []
+
+    def fail_in_helper(token_ids: NDArray[np.int64]) -> HiddenStates:
+        if threading.current_thread() is not threading.main_thread():
+            helper_failed.set()
+            raise MemoryError
+        assert helper_failed.wait(10)
+        time.sleep(0.01)
+        runs.append(token_ids)
+        return run(token_ids)
+
+    monkeypatch.setattr(embedder._session, "run", fail_in_helper)
+    with pytest.raises(MemoryError):
+        embedder.embed(LETTERS)
+    assert len(runs) < len(LETTERS) - 1
+
+
+def test_failed_request_waits_for_its_helper_threads(monkeypatch):
+    embedder = tiny.embedder(2)
+    helper_started, helper_ended = threading.Event(), threading.Event()
+    run = embedder._session.run
+
+    def fail_in_caller(token_ids: NDArray[np.int64]) -> HiddenStates:
+        if threading.current_thread() is threading.main_thread():
+            assert helper_started.wait(10)
+            raise MemoryError
+        helper_started.set()
+        time.sleep(0.05)
+        helper_ended.set()
+        return run(token_ids)
+
+    monkeypatch.setattr(embedder._session, "run", fail_in_caller)
+    with pytest.raises(MemoryError):
+        embedder.embed(TEXTS)
+    assert helper_ended.is_set()
+
+
+def test_single_text_wakes_no_helper_thread(monkeypatch):
+    embedder = tiny.embedder(2)
+    monkeypatch.setattr(embedder._executor, "submit", lambda _: pytest.fail("a helper was woken"))
+    assert embedder.embed(["a"]).tokens == 3
+
+
+def test_request_that_cannot_meet_its_deadline_is_rejected(monkeypatch):
+    monkeypatch.setattr("handler.embedding.embedder.MAX_BATCH_TOKENS", 1)
+    embedder = tiny.embedder(1)
+    run, now = embedder._session.run, 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+
+    def take_a_second(token_ids: NDArray[np.int64]) -> HiddenStates:
+        nonlocal now
+        now += 1
+        return run(token_ids)
+
+    monkeypatch.setattr(embedder._session, "run", take_a_second)
+    with pytest.raises(RequestError, match=r"26 inputs of 78 tokens take longer than the 13 seconds .* about 10 of"):
+        embedder.embed(LETTERS, deadline=Deadline(now, now + 13))
+
+
 @pytest.mark.parametrize("workers", [1, 2, 6])
 def test_vector_does_not_depend_on_the_other_inputs(workers):
     alone = np.concatenate([tiny.embedder(1).embed([text]).vectors for text in TEXTS])
@@ -107,8 +174,10 @@ def test_absent_zero_and_native_dimensions_give_the_full_vector(dimensions):
     np.testing.assert_array_equal(embedder.embed(TEXTS, dimensions).vectors, embedder.embed(TEXTS).vectors)
 
 
-def test_fewer_dimensions_truncate_and_renormalize_the_vector():
-    native, short = (tiny.embedder().embed(TEXTS, dimensions).vectors for dimensions in (None, 8))
+@pytest.mark.parametrize("normalize", [True, False])
+def test_fewer_dimensions_truncate_and_renormalize_the_vector(normalize):
+    embedder = tiny.embedder(normalize=normalize)
+    native, short = (embedder.embed(TEXTS, dimensions).vectors for dimensions in (None, 8))
     expected = native[:, :8] / np.linalg.norm(native[:, :8], axis=1, keepdims=True)
     np.testing.assert_allclose(short, expected, atol=1e-6)
 
@@ -117,7 +186,7 @@ def test_fewer_dimensions_truncate_and_renormalize_the_vector():
 def test_embed_rejects_invalid_dimensions(dimensions):
     with pytest.raises(RequestError, match=f"not between 1 and {tiny.HIDDEN}") as raised:
         tiny.embedder().embed(TEXTS, dimensions)
-    assert raised.value.param == "dimensions"
+    assert (raised.value.param, raised.value.code) == ("dimensions", "invalid_value")
 
 
 def test_pooling_and_normalization_follow_the_manifest():

@@ -78,3 +78,10 @@ def test_external_data_is_refused(place: Callable[[TensorProto], bytes], locatio
     up = "../" * len(Path.cwd().parts)
     with pytest.raises(Exception, match=r"xternal data|w\.bin"):
         InferenceSession(place(external(location.format(up=up, here=tmp_path))))
+
+
+def test_session_starts_no_threads():
+    threads = Path("/proc/self/task")
+    before = set(threads.iterdir())
+    InferenceSession(tiny.artifacts().model).run(np.full((4, 2), tiny.OPENING))
+    assert set(threads.iterdir()) <= before

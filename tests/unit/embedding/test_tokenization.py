@@ -1,6 +1,7 @@
 import orjson
 import pytest
 
+from handler.embedding import cl100k
 from handler.embedding.deadline import Deadline
 from handler.embedding.tokenization import Encoding, Tokenizer
 from handler.errors import RequestError, UnavailableError
@@ -30,17 +31,17 @@ def test_id_outside_the_vocabulary_is_rejected_with_its_position(tokenizer):
     assert tokenizer.encode([[len(tiny.WORDS) - 1]])
     with pytest.raises(RequestError, match=rf"ids run from 0 to {len(tiny.WORDS) - 1}") as raised:
         tokenizer.encode([[1], [len(tiny.WORDS)]])
-    assert raised.value.param == "input.1"
+    assert (raised.value.param, raised.value.code) == ("input.1", "invalid_token_id")
 
 
-@pytest.mark.parametrize("inputs", [["a", "a b c d e f g"], [[1], [4] * 9]])
+@pytest.mark.parametrize("inputs", [["a", "a b c d e f g"], ["a", "a " * 1000], [[1], [4] * 9]])
 def test_input_over_the_context_length_is_rejected_with_its_position(tokenizer, inputs):
     assert tokenizer.encode(["a b c d e f"])
     with pytest.raises(
         RequestError, match="maximum context length is 8 tokens, however you requested at least 9 tokens"
     ) as raised:
         tokenizer.encode(inputs)
-    assert raised.value.param == "input.1"
+    assert (raised.value.param, raised.value.code) == ("input.1", "context_length_exceeded")
 
 
 def tokenizer_with(token_input: TokenInput = "decode", long_input: LongInput = "error") -> Tokenizer:
@@ -52,6 +53,13 @@ def test_openai_token_ids_are_decoded_to_text():
     assert tokenizer.encode([[15339, 1917], [64]]) == tokenizer.encode(["hello world", "a"])
 
 
+def test_decoded_text_that_is_too_long_is_rejected_with_its_position(monkeypatch):
+    monkeypatch.setattr(cl100k, "MAX_CHARACTERS", len("hell"))
+    with pytest.raises(RequestError, match="stand for 5 characters, and at most 4") as raised:
+        tokenizer_with().encode([[64], [15339]])
+    assert raised.value.param == "input.1"
+
+
 def test_id_outside_cl100k_is_rejected_with_its_position():
     with pytest.raises(RequestError, match=r"'input\.1' is not in cl100k_base: ids run from 0 to 100255") as raised:
         tokenizer_with().encode([[100_255], [64, 100_256]])
@@ -61,8 +69,9 @@ def test_id_outside_cl100k_is_rejected_with_its_position():
 def test_reject_policy_names_the_client_option_that_sends_text():
     tokenizer = tokenizer_with(token_input="reject")
     assert tokenizer.encode(["a"])
-    with pytest.raises(RequestError, match="check_embedding_ctx_length=False"):
+    with pytest.raises(RequestError, match="check_embedding_ctx_length=False") as raised:
         tokenizer.encode([[64]])
+    assert (raised.value.param, raised.value.code) == ("input", "token_input_rejected")
 
 
 LETTERS = [tiny.WORDS.index(letter) for letter in "abcdefghijklm"]
@@ -146,3 +155,13 @@ def test_unsupported_tokenizer_falls_back_to_the_tokenizers_library():
     assert tokenizer._wordpiece is None
     assert tokenizer.encode(["a b"]) == tokenizer_with().encode(["a b"])
     assert tokenizer.encode(["a b c d e f g h"]) == tokenizer_with(long_input="truncate").encode(["a b c d e f g h"])
+
+
+def test_special_tokens_without_a_template_are_those_of_tokenizers():
+    definition = orjson.loads(tiny.tokenizer_definition())
+    definition["post_processor"] = {
+        "type": "BertProcessing",
+        "cls": ["[CLS]", tiny.OPENING],
+        "sep": ["[SEP]", tiny.CLOSING],
+    }
+    assert Tokenizer(orjson.dumps(definition), 8).encode(["a b"]) == tokenizer_with().encode(["a b"])

@@ -84,6 +84,11 @@ def test_encode_recognizes_special_tokens_in_a_text(text):
     assert WORDPIECE.encode(text, NO_LIMIT) == expected(text)
 
 
+def test_encode_prefers_the_longer_special_token():
+    special = {"[MASK]": 8, "[MASK]s": 9}
+    assert CachedWordPiece({"[UNK]": 7}, "[UNK]", 100, special).encode("[MASK]s", NO_LIMIT) == [9]
+
+
 def test_encode_does_not_process_a_long_text_beyond_the_limit():
     word = "ab1" * 30
     WORDPIECE.clear()

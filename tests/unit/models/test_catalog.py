@@ -64,6 +64,38 @@ def test_names_map_ids_and_aliases_to_models_and_configured_aliases_to_the_defau
     }
 
 
+def test_loaded_models_have_a_manifest_with_their_id_and_digest():
+    embedder, started = tiny.embedder(1), int(time.time())
+    verified = Catalog.of([embedder], Settings()).manifest("tiny")
+    assert (verified.manifest, verified.digest) == (embedder.manifest, embedder.digest)
+    assert str(verified.reference) == "tiny"
+    assert started <= verified.created <= time.time()
+
+
+def test_start_loads_the_default_and_reads_only_the_manifests_of_the_others(build):
+    catalog = build("default", "b", "c")
+    catalog.start()
+    assert catalog.default
+    wait_until(lambda: all(served.manifest.result for served in catalog.names().values()))
+    assert loaded(catalog) == {"default"}
+
+
+def test_load_is_timed_by_phase(build):
+    started = time.perf_counter()
+    timings = build("default").default.load_timings
+    assert list(timings) == ["artifacts", "session", "first-run"]
+    assert all(seconds > 0 for seconds in timings.values())
+    assert sum(timings.values()) < time.perf_counter() - started
+
+
+def test_unreadable_manifest_is_reported(build, tmp_path, reports):
+    catalog = build("default", "b")
+    (tmp_path / "b/manifest.json").write_text("{")
+    with pytest.raises(UnavailableError, match="not a manifest"):
+        catalog.get("b")
+    assert [report.message.partition(":")[0] for report in reports] == ["model 'b'"]
+
+
 def test_unknown_model_error_lists_the_served_names():
     with pytest.raises(ModelNotFoundError, match=r"^model not found: 'x' .* served: tiny, someone/tiny"):
         Catalog.of([tiny.embedder(1)], Settings(aliases=())).get("x")
