@@ -45,7 +45,7 @@ def send(url: str, content: bytes | Iterable[bytes], method: str = "GET") -> Res
 
 def request(method: str, target: str, *headers: str | bytes, body: bytes = b"") -> bytes:
     """Return the bytes of a request: `host` and `content-length`, then the given headers unchanged, then the body."""
-    lines = [f"{method} {target} HTTP/1.1", "host: here", f"content-length: {len(body)}", *headers]
+    lines = [f"{method} {target} HTTP/1.1", "host: localhost", f"content-length: {len(body)}", *headers]
     return b"\r\n".join(line if isinstance(line, bytes) else line.encode() for line in lines) + b"\r\n\r\n" + body
 
 
