@@ -214,9 +214,8 @@ class Service:
 
 
 @pytest.fixture
-def start_service(relay, image, monkeypatch) -> Iterator[Callable[..., Any]]:
+def start_service(relay, image) -> Iterator[Callable[..., Any]]:
     assert relay.url
-    monkeypatch.setattr("handler.models.catalog.LOAD_TIMEOUT_SECONDS", 2)
     with ExitStack() as stack:
 
         def start(*models: str, **more: Any) -> Service:
@@ -262,7 +261,8 @@ def test_requests_get_503_while_s3_fails_and_200_afterwards(start_service, relay
     assert response.status_code == 200
 
 
-def test_slow_download_times_out(start_service, relay, pinned):
+def test_slow_download_times_out(start_service, relay, pinned, monkeypatch):
+    monkeypatch.setattr("handler.models.catalog.LOAD_TIMEOUT_SECONDS", 2)
     relay.fault = s3_server.drip
     service = start_service(pinned)
     started = time.monotonic()
@@ -341,10 +341,11 @@ def test_invalid_manifest_affects_no_other_model(start_service, s3, pinned, chan
     assert report.message.startswith(f"model 's3://{BUCKET}/models/bad': manifest.json is not a manifest: ")
 
 
-def test_manifests_that_never_end_share_one_timeout(start_service, relay, pinned):
+def test_manifests_that_never_end_share_one_timeout(start_service, relay, pinned, monkeypatch):
     relay.where, relay.fault = "stalled", s3_server.drip
     service = start_service(pinned, *(f"s3://{BUCKET}/models/stalled-{number}" for number in range(5)))
     assert service.embed().status_code == 200
+    monkeypatch.setattr("handler.models.catalog.LOAD_TIMEOUT_SECONDS", 2)
     started = time.monotonic()
     assert {each["root"] for each in service.http.get("/v1/models").json()["data"]} == {"tiny"}
     assert time.monotonic() - started < 4  # the timeout is 2 seconds here
