@@ -28,17 +28,16 @@ def test_envelope_always_has_the_same_four_keys():
 
 
 @pytest.mark.parametrize(
-    ("error", "message", "param", "code"),
+    ("kind", "arguments", "message", "param", "code"),
     [
-        (ModelNotFoundError("x", ("a", "b")), "'x' is not served here; served: a, b", "model", "model_not_found"),
-        (AuthenticationError("No API key."), "No API key.", None, "invalid_api_key"),
-        (BodyTooLargeError(1024), "more than 1,024 bytes", None, "request_too_large"),
-        (HeadersTooLargeError(1024), "more than 1,024 bytes", None, "headers_too_large"),
+        (ModelNotFoundError, ("x", ("a", "b")), "'x' is not served here; served: a, b", "model", "model_not_found"),
+        (AuthenticationError, ("No API key.",), "No API key.", None, "invalid_api_key"),
+        (BodyTooLargeError, (1024,), "more than 1,024 bytes", None, "request_too_large"),
+        (HeadersTooLargeError, (1024,), "more than 1,024 bytes", None, "headers_too_large"),
     ],
-    ids=lambda value: type(value).__name__,
 )
-def test_every_request_error_has_its_own_code(error, message, param, code):
-    body = describe(error)
+def test_every_request_error_has_its_own_code(kind, arguments, message, param, code):
+    body = describe(kind(*arguments))
     assert message in body.message
     assert (body.type, body.param, body.code) == ("invalid_request_error", param, code)
 

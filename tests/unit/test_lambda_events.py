@@ -54,7 +54,8 @@ def test_unsupported_events_get_an_error_envelope_and_one_log_line(app: FastAPI,
 
 
 def test_unsupported_event_is_logged_with_its_status_request_id_and_duration(app: FastAPI, capsys):
-    LambdaHandler(app, Telemetry("function", "7"))({}, CONTEXT)
+    response = LambdaHandler(app, Telemetry("function", "7"))({}, CONTEXT)
+    assert headers(response)["content-type"] == "application/json"
     (line,) = map(json.loads, capsys.readouterr().out.splitlines())
     assert (line["status"], line["error_code"], line["request_id"]) == (400, "invalid_event", "from-lambda")
     assert 0 <= line["duration_ms"] < 10_000

@@ -80,12 +80,12 @@ def test_request_line_has_metrics_by_the_name_of_the_key(capsys):
     record = RequestRecord(
         "id", caller="alice", model="tiny", inputs=2, tokens=9, long_inputs=1, timings={"infer": 0.012346}
     )
-    TELEMETRY.log_request(record, 200, 0.020004)
+    TELEMETRY.log_request(record, 200, 0.020126)
     (line,) = log_lines(capsys)
     assert metrics(line) == {"Requests": 1, "Inputs": 2, "Tokens": 9, "LongInputs": 1}
     assert dimensions(line) == [["service"], ["service", "key"]]
     assert (line["key"], line["request_id"], line["status"], line["model"]) == ("alice", "id", 200, "tiny")
-    assert (line["stage_ms"], line["duration_ms"]) == ({"infer": 12.35}, 20.0)
+    assert (line["stage_ms"], line["duration_ms"]) == ({"infer": 12.35}, 20.13)
 
 
 def test_error_line_has_metrics_by_error_code(capsys):
@@ -96,8 +96,9 @@ def test_error_line_has_metrics_by_error_code(capsys):
     assert line["error_code"] == "empty_input"
 
 
-def test_5xx_line_has_metrics_by_version(capsys):
-    TELEMETRY.log_request(RequestRecord("id", error="unavailable"), 503, 0.001)
+@pytest.mark.parametrize("status", [500, 503])
+def test_5xx_line_has_metrics_by_version(capsys, status):
+    TELEMETRY.log_request(RequestRecord("id", error="unavailable"), status, 0.001)
     (line,) = log_lines(capsys)
     assert metrics(line)["ServerErrors"] == 1
     assert ["service", "version"] in dimensions(line)

@@ -120,8 +120,9 @@ def test_parse_rejects_invalid_json(body):
 
 @pytest.mark.parametrize("body", [b"[]", b'"a"', b"null"])
 def test_parse_rejects_json_that_is_not_an_object(body):
-    with pytest.raises(RequestError, match="must be a JSON object"):
+    with pytest.raises(RequestError, match="must be a JSON object") as raised:
         EmbeddingRequest.parse(body)
+    assert (raised.value.param, raised.value.code) == (None, "invalid_type")
 
 
 def test_parse_accepts_null_optional_fields_and_ignores_unknown_ones():

@@ -67,6 +67,13 @@ def test_error_for_a_single_slow_input_asks_for_a_shorter_one(clock):
         clock.work(slow, (100, 0.1))
 
 
+def test_pace_is_the_median_of_the_micro_batches(clock):
+    fast, slow = [(10, 0.01)], [(10, 0.2)]
+    clock.work(progress(clock, 10, inputs=10, tokens=1000), *slow * 4, *fast * 5)
+    with pytest.raises(RequestError):
+        clock.work(progress(clock, 10, inputs=10, tokens=1000), *slow * 5, *fast * 4)
+
+
 @pytest.mark.parametrize("delayed", range(MIN_BATCHES + 3))
 def test_single_delay_does_not_fail_a_request(clock, delayed):
     batches = [(256, 0.01)] * 300

@@ -229,7 +229,8 @@ def test_stalled_manifests_share_one_timeout(build, stalled, monkeypatch):
 def test_request_waits_no_longer_than_its_deadline(build, stalled):
     catalog = build("default", *STALLED)
     works = [catalog.get, catalog.manifest, catalog.find]
-    for work, name in [*((work, "unknown") for work in works), (catalog.get, "stalled-0")]:
+    stalled_works = [(catalog.get, "stalled-0"), (catalog.manifest, "stalled-0")]
+    for work, name in [*((work, "unknown") for work in works), *stalled_works]:
         with pytest.raises(UnavailableError):  # noqa: PT012 - the time is what is tested
             started = time.monotonic()
             work(name, Deadline(started, started + 0.2))
