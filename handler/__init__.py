@@ -2,7 +2,7 @@
 
     main.py           composition root of the Lambda function: settings -> catalog -> app -> lambda_handler
     local.py          the same app on a loopback port, or one text's vector from the command line
-    connections.py    a connection of the local server, and when it is closed
+    connections.py    timeouts and limits of connections to the local server
     lambda_events.py  a Lambda event -> the ASGI app -> the response that the event's source expects
     api/              HTTP: routes, authentication, limits, error responses, the OpenAPI document
     contract/         OpenAI's embeddings contract: request schemas and response bodies
@@ -13,6 +13,6 @@
     settings.py       Settings.from_env(environ): the only reader of the environment
     errors.py         the error tree, the HTTP status of each error, the error envelope
 
-Imports point down this list; tests/unit/test_architecture.py holds the exact arrows. Only main.py has effects at
-import. Each package's docstring lists its modules in reading order.
+Modules import only what is below them in this list; tests/unit/test_architecture.py has the exact rules. Only main.py
+has effects at import. Each package's docstring lists its modules in reading order.
 """

@@ -1,4 +1,4 @@
-"""Connections to the local server; API Gateway sees to them in front of Lambda."""
+"""Timeouts and limits of connections to the local server; in front of Lambda, API Gateway has its own."""
 
 import asyncio
 
@@ -15,10 +15,10 @@ class Connection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn does
         """Close the connection that has waited the longest if there are too many."""
         super().connection_made(transport)
-        self.made = self.loop.time()
+        self.opened_at = self.loop.time()
         waiting = [each for each in self.connections if isinstance(each, Connection) and each.is_waiting]
         if len(waiting) > MAX_WAITING:
-            min(waiting, key=lambda each: each.made).transport.close()
+            min(waiting, key=lambda each: each.opened_at).transport.close()
         self._close_unless_changed(None)
 
     @property
@@ -27,7 +27,7 @@ class Connection(H11Protocol):
         return not self.transport.is_closing() and self.conn.their_state in {h11.IDLE, h11.SEND_BODY}
 
     def _close_unless_changed(self, before: object) -> None:
-        """Look again every REQUEST_SECONDS; close a connection that still waits for the same request."""
+        """Close the connection if it still waits for the same request; check again every REQUEST_SECONDS."""
         now = self.cycle, self.conn.their_state
         if now == before and self.is_waiting:
             self.transport.close()

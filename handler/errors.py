@@ -115,7 +115,7 @@ STATUS: dict[type[RequestError], HTTPStatus] = {
 
 @dataclass(frozen=True, slots=True)
 class ErrorBody:
-    """OpenAI's error object: the same four keys for every status; `plain` is the whole of ERROR_FORMAT=plain's."""
+    """OpenAI's error object: the same four keys for every status; `plain` is the message for ERROR_FORMAT=plain."""
 
     message: str
     type: str
@@ -147,7 +147,7 @@ def describe(error: RequestError) -> ErrorBody:
 
 
 def describe_http(status: int, method: str, path: str) -> ErrorBody:
-    """Return the body for an HTTP error of the framework's own, such as an unknown path."""
+    """Return the body for an HTTP error that the framework raises, such as an unknown path."""
     code = HTTPStatus(status).phrase.lower().replace(" ", "_")
     match status:
         case HTTPStatus.NOT_FOUND:

@@ -1,4 +1,4 @@
-"""Lambda events to the ASGI app and back: API Gateway's, function URLs', and an error response to any other event."""
+"""Events of API Gateway and function URLs to the ASGI app and back; any other event gets an error response."""
 
 import time
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from handler.errors import STATUS, UNEXPECTED, ErrorBody, RequestError, describe
 from handler.telemetry import RequestRecord, Telemetry, log_unexpected
 
 UNSUPPORTED = describe(
-    RequestError("Unsupported event: expected one of API Gateway or of a function URL.", code="invalid_event")
+    RequestError("Unsupported event: expected an event of API Gateway or of a function URL.", code="invalid_event")
 )
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from handler.models.catalog import Catalog
 
 HOST = "127.0.0.1"
-BACKLOG = 128  # asyncio accepts as many connections at once, before any can be closed
+BACKLOG = 128  # asyncio accepts this many connections in a row, before any can be closed
 EXAMPLE = "The food was delicious and the waiter..."
 
 
@@ -35,7 +35,7 @@ def main() -> None:
 
 
 def _catalog() -> "Catalog":
-    """Return the catalog with its default model loaded; a failure is in the log, which is on the screen here."""
+    """Return the catalog once its default model has loaded; exit if it cannot: the log says why."""
     from handler.main import catalog
 
     with suppress(UnavailableError):

@@ -1,5 +1,5 @@
 """Composition root: `lambda_handler` for Lambda, `app` for any ASGI server."""
-# ruff: noqa: E402 - the code before an import makes it faster or runs beside it; benchmarks/README.md has the figures
+# ruff: noqa: E402 - the code between imports makes them faster or runs in parallel; figures in benchmarks/README.md
 
 import gc
 import os
@@ -9,8 +9,8 @@ from concurrent.futures import Future
 from contextlib import suppress
 
 gc.disable()  # imported modules stay, so collecting garbage among them is wasted time
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # NumPy starts threads for matrix products: there are none here
-os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # it would look for plugins in every installed package
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # threads are for matrix products, and NumPy computes none here
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # pydantic would look for plugins in every package
 
 from handler.errors import ServiceError, SettingsError, UnavailableError
 from handler.models.catalog import Catalog
@@ -27,7 +27,7 @@ def report(error: ServiceError) -> None:
 catalog, settings_error = None, None
 try:
     settings = Settings.from_env(os.environ)
-    # A bundled model loads from here on, beside the imports below: ONNX Runtime does that without Python's lock.
+    # A bundled model loads from here on, in parallel with the imports below: ONNX Runtime releases the GIL meanwhile.
     catalog = Catalog(settings, report)
 except SettingsError as error:
     settings_error = error

@@ -32,17 +32,17 @@ class Settings:
 
     models        MODELS         references of the models to serve, comma-separated; the first is the default
     aliases       MODEL_ALIASES  names that clients hard-code, served by the default model; empty for none
-    token_input   TOKEN_INPUT    token ids are cl100k_base's (decode), the model's own (native), or refused (reject)
-    long_input    LONG_INPUT     too long inputs are refused (error), truncated (truncate) or read in windows (window)
+    token_input   TOKEN_INPUT    token IDs are cl100k_base's (decode), the model's own (native), or refused (reject)
+    long_input    LONG_INPUT     long inputs are refused (error), truncated (truncate) or read in windows (window)
     error_format  ERROR_FORMAT   OpenAI's envelope (openai), or a string (plain)
     cors_origins  CORS_ORIGINS   origins of web pages that may call, comma-separated, or *; none by default
     auth_mode     AUTH_MODE      callers send one of API_KEYS (api-key), API Gateway authenticates them (iam, jwt), or
-                                 nothing does (none)
+                                 they need no key (none)
     api_keys      API_KEYS       name:sha256 pairs, comma-separated; a name may occur twice while its key is replaced
-    base_path     BASE_PATH      path before /v1, as a custom domain or a proxy has it, without slashes around it
-    metrics       METRICS        log lines on Lambda are CloudWatch metrics too (emf), or lines only (none)
+    base_path     BASE_PATH      path before /v1 on a custom domain or a proxy, without slashes around it
+    metrics       METRICS        log lines on Lambda are also CloudWatch metrics (emf), or only log lines (none)
     workers                      derived: number of embedding threads, one per vCPU
-    model_memory                 derived: bytes of models that may be loaded at once, None for no limit
+    model_memory                 derived: bytes that loaded models may take together, None for no limit
     artifacts                    the folder that holds the bundled models
     """
 
@@ -124,7 +124,9 @@ def _key(pair: str) -> tuple[str, str]:
         raise SettingsError("API_KEYS must be comma-separated name:sha256 pairs: make api-key NAME=... prints one")
     name, _, digest = pair.partition(":")
     if digest == EMPTY_SHA256:
-        raise SettingsError(f"API_KEYS gives '{name}' the SHA-256 of an empty key: make api-key NAME={name} makes one")
+        raise SettingsError(
+            f"API_KEYS gives '{name}' the SHA-256 of an empty key: create a key with make api-key NAME={name}"
+        )
     return name, digest
 
 

@@ -65,12 +65,12 @@ class RequestRecord:
 class Telemetry:
     """The log and the metrics on Lambda.
 
-    Metrics are in CloudWatch's embedded metric format: a line holds the numbers, and everything else that is known as
-    properties, so a request costs one line.
+    Metrics are in CloudWatch's embedded metric format: a line holds the metrics, and everything else that is known as
+    properties, so a request needs only one line.
 
     service   the function's name, a dimension of every metric
     version   the function's version, a dimension of requests that end in a 5xx
-    metrics   whether CloudWatch shall read the lines as metrics, which it bills for
+    metrics   whether CloudWatch reads the lines as metrics, which it bills for
     """
 
     service: str

@@ -5,12 +5,13 @@
     routes.py           POST /v1/embeddings, GET /v1/models, GET /v1/models/{id}, GET /health
     paths.py            PathNormalizationMiddleware: every usual spelling of the base URL
     auth.py             AuthenticationMiddleware: API keys, or API Gateway's authorizer
-    keys.py             API keys: making one, and its SHA-256
+    keys.py             API keys: creating one, and its SHA-256
     limits.py           request size, response size and time
     cors.py             CORSMiddleware: cross-origin requests
-    loopback.py         LoopbackMiddleware: what web pages from elsewhere send to the local server
+    loopback.py         LoopbackMiddleware: refuses requests of foreign web pages to the local server
     middleware.py       RequestLogMiddleware, HeadMiddleware and ServerErrorMiddleware, the outermost
     error_responses.py  errors -> HTTP responses
 
-To add an endpoint, add a route to routes.py and its response schema to the table in openapi.py.
+To add an endpoint, add a route to routes.py, its response schema to contract/schemas.py, and both to the table SUCCESS
+in openapi.py.
 """

@@ -47,7 +47,7 @@ def create_app(
     app.add_middleware(PathNormalizationMiddleware, base_path=settings.base_path)
     app.add_middleware(RequestSizeLimitMiddleware, error_format=settings.error_format)
     if loopback:
-        from handler.api.loopback import LoopbackMiddleware  # not at the top: Lambda has no use for it
+        from handler.api.loopback import LoopbackMiddleware  # not at the top: Lambda never needs it
 
         app.add_middleware(LoopbackMiddleware, origins=settings.cors_origins, error_format=settings.error_format)
     app.add_middleware(ServerErrorMiddleware, error_format=settings.error_format)

@@ -13,7 +13,7 @@ from handler.settings import Settings
 
 PUBLIC_PATHS = ("/health",)
 UNKNOWN_KEY = "Incorrect API key: it is not one of the configured keys."
-MIN_KEY_LENGTH = 20  # make api-key makes 46; the SHA-256 of a short key, or of none at all, is easily guessed
+MIN_KEY_LENGTH = 20  # make api-key prints 46; a short or empty key is easily guessed from its SHA-256
 HTTP_WHITESPACE = " \t"  # str.strip would remove Unicode's as well
 DEPLOYMENT_HOOK = "deployment-hook"
 AUTH_HINT = "send it as the header 'Authorization: Bearer <key>'"
@@ -86,6 +86,6 @@ class AuthenticationMiddleware:
 
 
 def _authorized(scope: Scope, *, by: str) -> bool:
-    """Return whether the event carries a caller whom that authorizer has accepted."""
+    """Return whether the event names a caller whom that authorizer has accepted."""
     authorizer = gateway_context(scope).get("authorizer")
     return isinstance(authorizer, dict) and bool(authorizer.get(by))

@@ -1,6 +1,6 @@
-"""API keys: how one is made, and the SHA-256 by which the service recognizes it.
+"""API keys: creating one, and the SHA-256 by which the service recognizes it.
 
-`python -m handler.api.keys NAME` makes one.
+`python -m handler.api.keys NAME` creates one.
 """
 
 import hashlib

@@ -26,15 +26,15 @@ MAX_HEADERS_BYTES = 16 << 10
 # (docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html: 6 MB; the runtime refuses above 6,291,556 bytes).
 MAX_RESPONSE_BYTES = 6_291_556
 ENVELOPE_BYTES = 4_096  # status, headers, and what surrounds the rows in the body, such as the model's name
-ROW_BYTES = 64  # of a row beside its components, escapes included
-ROW_QUOTES = 10  # in a row at most, each of which is escaped
+ROW_BYTES = 64  # of a row without its components, escapes included
+ROW_QUOTES = 10  # at most in a row; each needs an escape
 # API Gateway ends an invocation after 30 seconds (REST APIs: 29); a function URL waits as long as the function runs.
 GATEWAY_SECONDS = 29.0
 RESPONSE_MARGIN_SECONDS = 1.0  # to encode the response and return it
 
 
 class RequestSizeLimitMiddleware:
-    """ASGI middleware: 431 for headers that are too large, 413 for a body when the application starts to read it."""
+    """ASGI middleware: responds 431 to headers that are too large, and 413 to a body once the application reads it."""
 
     def __init__(self, app: ASGIApp, error_format: ErrorFormat) -> None:
         self.app = app
@@ -91,7 +91,7 @@ def check_encoded_size(body: bytes, vectors: Vectors, encoding_format: EncodingF
     """Refuse a response that is larger than Lambda can return: floats may have more digits than estimated.
 
     Raises:
-        RequestError: the response is too large; the message says how many of these vectors fit, whichever they are.
+        RequestError: the response is too large; the message says how many fit, even of the longest of these vectors.
     """
     inputs, dimensions = vectors.shape
     if len(body) + ROW_QUOTES * inputs + ENVELOPE_BYTES > MAX_RESPONSE_BYTES:
@@ -135,7 +135,7 @@ def request_deadline(scope: Scope) -> Deadline:
 
 
 def _age(gateway: Mapping[str, Any]) -> float:
-    """Return the seconds since the gateway received the request; 0 where its clock says nothing plausible."""
+    """Return the seconds since the gateway received the request; 0 if its timestamp is implausible."""
     epoch = gateway.get("timeEpoch", gateway.get("requestTimeEpoch"))  # in milliseconds
     age = time.time() - epoch / 1000 if type(epoch) is int and 0 < epoch < 1 << 53 else 0.0
     return age if 0 < age < GATEWAY_SECONDS else 0.0

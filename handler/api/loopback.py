@@ -1,4 +1,4 @@
-"""Requests to the local server that a web page from elsewhere has sent."""
+"""Protection of the local server against requests of foreign web pages."""
 
 import re
 
@@ -13,11 +13,11 @@ LOOPBACK_ORIGIN = rf"https?://{LOOPBACK_HOST}"
 
 
 class LoopbackMiddleware:
-    """ASGI middleware: refuses requests of web pages that are not of this machine nor of an origin in CORS_ORIGINS.
+    """ASGI middleware: refuses requests of web pages, except those of this machine and of CORS_ORIGINS.
 
-    A browser sends some of them without asking first, such as a POST of text/plain, and a page can even read the
-    response once it has pointed its own host name at this machine (DNS rebinding). Headers that no page can forge tell
-    them apart: Host, Origin and Sec-Fetch-Site (www.w3.org/TR/fetch-metadata).
+    A browser sends some requests without a preflight, such as a POST of text/plain, and a page can even read the
+    response once its own host name resolves to this machine (DNS rebinding). Headers that no page can forge tell such
+    requests apart: Host, Origin and Sec-Fetch-Site (www.w3.org/TR/fetch-metadata).
     """
 
     def __init__(self, app: ASGIApp, origins: tuple[str, ...], error_format: ErrorFormat) -> None:
@@ -26,12 +26,12 @@ class LoopbackMiddleware:
         self.error_format = error_format
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Run the application, unless the request is a foreign page's."""
+        """Run the application, unless a foreign web page sent the request."""
         if scope["type"] != "http" or self._allows(Headers(scope=scope)):
             await self.app(scope, receive, send)
             return
         error = RequestError(
-            "Web pages from elsewhere may not send requests to this machine: add their origin to CORS_ORIGINS.",
+            "Web pages of other origins may not send requests to this machine: to allow one, add it to CORS_ORIGINS.",
             code="origin_not_allowed",
         )
         response = request_error_response(scope, error, self.error_format)

@@ -42,7 +42,7 @@ EMBEDDING_HEADERS = {
 
 
 def build(app: FastAPI) -> dict[str, Any]:
-    """Build the document from the application's routes, and from its authentication if that is by API key."""
+    """Build the document from the application's routes; it describes API keys if the application requires them."""
     keys = app.state.settings.auth_mode == "api-key"
     document = get_openapi(
         title=app.title,
@@ -82,7 +82,6 @@ def _errors(method: str, path: str, *, keys: bool) -> dict[str, Any]:
         errors[HTTPStatus.UNAUTHORIZED] = describe(AuthenticationError(UNKNOWN_KEY))
     if "{model}" in path or method == "post":
         errors[HTTPStatus.NOT_FOUND] = describe(ModelNotFoundError("gpt-4", ("all-MiniLM-L6-v2",)))
-    if "{model}" in path or method == "post":
         errors[HTTPStatus.SERVICE_UNAVAILABLE] = UNAVAILABLE
     if method == "post":
         empty = RequestError("Invalid 'input.3': it is an empty string.", param="input.3", code="empty_input")

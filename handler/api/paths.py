@@ -35,6 +35,6 @@ class PathNormalizationMiddleware:
 
 
 def _stage(scope: Scope) -> str:
-    """Return API Gateway's stage as it stands before the path; `$default` does not."""
+    """Return the path prefix of API Gateway's stage, which `$default` does not have."""
     stage = gateway_context(scope).get("stage", "$default")
     return f"/{stage}" if stage != "$default" else ""

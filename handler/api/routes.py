@@ -25,7 +25,7 @@ Result = TypeVar("Result")
 
 @router.post("/v1/embeddings")
 async def create_embeddings(request: Request) -> Response:
-    """Create an embedding vector for a text, or for each of up to 2048."""
+    """Create the embedding of a text, or of each of up to 2048 texts."""
     body = EmbeddingRequest.parse(await request.body())
     encoding_format = body.encoding_format or "float"
     work = partial(_embed, _catalog(request), body, encoding_format)
@@ -57,16 +57,16 @@ def _embed(
 
 @router.get("/v1/models")
 async def list_models(request: Request) -> Response:
-    """List every name that a request's `model` may carry, of the models whose manifest could be read."""
+    """List every name that a request's `model` may have, for the models whose manifest could be read."""
     deadline = request_deadline(request.scope)
     manifests = await _run_in_thread(request, partial(_catalog(request).manifests, deadline))
     return _json(ModelList(data=[_describe(name, verified) for name, verified in manifests.items()]))
 
 
-# `:path` because ids may hold a slash, as in sentence-transformers/all-MiniLM-L6-v2
-@router.get("/v1/models/{model:path}")  # noqa: FAST003 - for a function's first argument, FastAPI imports pydantic.v1
+# `:path` because aliases may contain a slash, as in sentence-transformers/all-MiniLM-L6-v2
+@router.get("/v1/models/{model:path}")  # noqa: FAST003 - for a path parameter, FastAPI would import pydantic.v1
 async def get_model(request: Request) -> Response:
-    """Describe one model, by id or alias."""
+    """Describe one model, by ID or alias."""
     model: str = request.path_params["model"]
     work = partial(_catalog(request).manifest, model, request_deadline(request.scope))
     return _json(_describe(model, await _run_in_thread(request, work)))
@@ -89,7 +89,7 @@ async def _run_in_thread(request: Request, work: Callable[[], Result]) -> Result
 
 
 async def _run_until_disconnect(request: Request, work: Callable[[Deadline], Result]) -> Result:
-    """Run the work of a request that has been read, and cancel it when the client disconnects; on Lambda, none does."""
+    """Run the work of a request that has been read; cancel it if the client disconnects, which Lambda cannot see."""
     deadline = request_deadline(request.scope)
     if "aws.event" in request.scope:
         return work(deadline)

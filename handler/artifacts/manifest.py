@@ -26,16 +26,16 @@ FIELD_TYPES: dict[str, type] = {
     "provenance": dict,
     "quality": dict,
 }
-# A request can name what these match, and no path segment is `.` or `..`; an `@` begins a digest.
+# Names that a request can contain: no path segment is `.` or `..`, and `@` begins a digest.
 NAME = r"[\w.-]*\w[\w.-]*"
 ALIAS = f"{NAME}(?:[/:]{NAME})*"
 SHA256 = "[0-9a-f]{64}"
 
 MAX_MANIFEST_BYTES = 1 << 20
-MAX_FILE_BYTES = (1 << 31) - 1  # of a message that protobuf can read
-MAX_ENTRIES = 128  # of aliases, which responses list, of prompts and of files
+MAX_FILE_BYTES = (1 << 31) - 1  # the largest message that protobuf reads
+MAX_ENTRIES = 128  # of aliases, which responses list; the same for prompts and files
 MAX_NAME = 256  # characters, as of a request's `model`
-MAX_PROMPT = 512  # characters, which every text gets: a MB for the 2048 texts of the largest request
+MAX_PROMPT = 512  # characters, before every text: 1 MB for the 2048 texts of the largest request
 MAX_DIMENSIONS = 8192  # twice those of the largest embedding models
 MIN_TOKENS, MAX_TOKENS = 3, 8192  # a token between two special ones; the positions of the longest BERT encoders
 
@@ -47,9 +47,9 @@ def sha256_of(content: bytes) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """Which model: `name`, or `s3://bucket/prefix/name`, and either with `@sha256:<digest>` for exactly one manifest.
+    """A model's `name` or `s3://bucket/prefix/name`, either with `@sha256:<digest>` for exactly one manifest.
 
-    name    the model's id, and its folder
+    name    the model's ID, and its folder
     digest  the SHA-256 that its manifest must have, in hex; None for any
     bucket  the bucket in which it is published; None for the image
     prefix  the key prefix before the name, ending in a slash, or empty
@@ -154,7 +154,7 @@ class Manifest:
 
 
 def _check_ranges(manifest: Manifest) -> None:
-    """Check what the fields' types do not say.
+    """Check the values that the fields' types do not restrict.
 
     Raises:
         ValueError: a field is out of range; the message names it.

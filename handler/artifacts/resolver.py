@@ -98,7 +98,7 @@ class ArtifactResolver:
 
 
 def load(text: str, settings: Settings) -> Artifacts:
-    """Load a model by its reference, as MODELS has it.
+    """Load a model by a reference, as in MODELS.
 
     Raises:
         ArtifactError: a file is missing, damaged or unreadable, or the manifest is not the pinned one.
@@ -120,7 +120,7 @@ def _verify(reference: Reference, content: bytes, remedy: str) -> VerifiedManife
     except ValueError as error:
         raise ArtifactError(f"model '{reference}': {MANIFEST_FILE} is not a manifest: {error}; {remedy}") from error
     if manifest.id != reference.name:
-        raise ArtifactError(f"model '{reference}': its manifest is that of '{manifest.id}'; {remedy}")
+        raise ArtifactError(f"model '{reference}': its manifest describes '{manifest.id}'; {remedy}")
     return VerifiedManifest(reference, manifest, digest, created=int(time.time()))
 
 

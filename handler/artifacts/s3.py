@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 CONNECT_SECONDS, READ_SECONDS, TRIES = 1, 2, 3
-# One connection to S3 carries some 90 MB/s, so a model comes over several
+# One connection to S3 carries about 90 MB/s, so a model is read over several
 # (docs.aws.amazon.com/whitepapers/latest/s3-optimizing-performance-best-practices).
 PART_BYTES, PARTS_AT_ONCE = 8 << 20, 4
 REPLACE = "delete it from the bucket, and publish the model again with make publish"
@@ -40,7 +40,7 @@ def blob_key(reference: Reference, sha256: str) -> str:
 
 
 class WrongSizeError(Exception):
-    """An object has another size than it must have; the message gives both."""
+    """An object does not have the expected size; the message gives both."""
 
 
 class S3Store:
@@ -98,7 +98,7 @@ class S3Store:
             if size != len(view):
                 raise WrongSizeError(f"{size:,} bytes, and its manifest says {len(view):,}")
             while start < end:
-                with view[start:end] as rest:  # a traceback that kept it would make Python 3.13 complain
+                with view[start:end] as rest:  # Python 3.13 complains if a traceback keeps it
                     count = response["Body"].readinto(rest)
                 if not count:
                     raise IncompleteReadError(actual_bytes=start, expected_bytes=end)
@@ -135,7 +135,7 @@ def _with_retries(read: Callable[[], Result]) -> Result:
         try:
             return read()
         except BotoCoreError:
-            time.sleep(random.random() * 0.1 * 2**attempt)  # noqa: S311 - so that not all come again at once
+            time.sleep(random.random() * 0.1 * 2**attempt)  # noqa: S311 - jitter, so that not all retry together
     return read()
 
 
@@ -157,7 +157,7 @@ def _describe_error(error: Exception) -> str:
         case WrongSizeError():
             return f"{error}; {REPLACE}"
         case NoCredentialsError():
-            return "there are no AWS credentials; give the function a role, or the process its credentials"
+            return "there are no AWS credentials; give the function a role, or set the process's credentials"
         case _:
             return f"S3 cannot be read ({type(error).__name__}); check the network, or wait for S3: the load is retried"
 

@@ -39,7 +39,7 @@ def parse_input(value: object) -> Texts | TokenArrays:
     if isinstance(value, str):
         return _checked_texts([value], single=True)
     if not isinstance(value, list):
-        raise _wrong_type("input", "a string, a list of strings, a list of token ids, or a list of such lists")
+        raise _wrong_type("input", "a string, a list of strings, a list of token IDs, or a list of such lists")
     if not value:
         raise RequestError(
             "Invalid 'input': it is an empty list; send at least one input.", param="input", code="empty_input"
@@ -63,7 +63,7 @@ def _checked_texts(values: list[object], *, single: bool = False) -> Texts:
         param = "input" if single else f"input.{index}"
         if not isinstance(value, str):
             raise _wrong_type(
-                param, "a string, like the inputs before it" if index else "a string or a list of token ids"
+                param, "a string, like the inputs before it" if index else "a string or a list of token IDs"
             )
         if not value:
             raise RequestError(f"Invalid '{param}': it is an empty string.", param=param, code="empty_input")
@@ -75,20 +75,20 @@ def _checked_texts(values: list[object], *, single: bool = False) -> Texts:
 
 def _checked_tokens(values: object, param: str) -> list[int]:
     if not isinstance(values, list):
-        raise _wrong_type(param, "a list of token ids, like the inputs before it")
+        raise _wrong_type(param, "a list of token IDs, like the inputs before it")
     if not values:
-        raise RequestError(f"Invalid '{param}': it is an empty list of token ids.", param=param, code="empty_input")
+        raise RequestError(f"Invalid '{param}': it is an empty list of token IDs.", param=param, code="empty_input")
     if len(values) > MAX_TOKEN_IDS:
-        raise _too_long(param, f"{len(values):,} token ids", f"{MAX_TOKEN_IDS:,}")
+        raise _too_long(param, f"{len(values):,} token IDs", f"{MAX_TOKEN_IDS:,}")
     for index, value in enumerate(values):
         if type(value) is not int or not 0 <= value <= MAX_INT32:
-            raise _wrong_type(f"{param}.{index}", f"a token id, an integer from 0 to {MAX_INT32}")
+            raise _wrong_type(f"{param}.{index}", f"a token ID, an integer from 0 to {MAX_INT32}")
     return values
 
 
-def _too_long(param: str, has: str, limit: str) -> RequestError:
+def _too_long(param: str, size: str, limit: str) -> RequestError:
     return RequestError(
-        f"Invalid '{param}': it has {has}, and at most {limit} are accepted; split it.",
+        f"Invalid '{param}': it has {size}, and at most {limit} are accepted; split it.",
         param=param,
         code="input_too_long",
     )
@@ -98,14 +98,13 @@ def _wrong_type(param: str, expected: str) -> RequestError:
     return RequestError(f"Invalid type for '{param}': expected {expected}.", param=param, code="invalid_type")
 
 
-EXAMPLE: JsonDict = {
+EXAMPLE_REQUEST: JsonDict = {
     "input": "The food was delicious and the waiter...",
     "model": "text-embedding-ada-002",
     "encoding_format": "float",
 }
 
-
-ANSWER: JsonDict = {
+EXAMPLE_RESPONSE: JsonDict = {
     "object": "list",
     "data": [{"object": "embedding", "embedding": [0.0023064255, -0.009327292, -0.0028842222], "index": 0}],
     "model": "text-embedding-ada-002",
@@ -116,14 +115,14 @@ ANSWER: JsonDict = {
 class EmbeddingRequest(BaseModel):
     """Body of POST /v1/embeddings. Fields of other servers, such as `truncate`, are ignored."""
 
-    model_config = ConfigDict(extra="ignore", strict=True, frozen=True, json_schema_extra={"example": EXAMPLE})
+    model_config = ConfigDict(extra="ignore", strict=True, frozen=True, json_schema_extra={"example": EXAMPLE_REQUEST})
 
-    model: str = Field(max_length=MAX_NAME, description="Id or alias of the model to use: see GET /v1/models.")
+    model: str = Field(max_length=MAX_NAME, description="ID or alias of the model to use: see GET /v1/models.")
     input: Annotated[
         Texts | TokenArrays,
         PlainValidator(parse_input, json_schema_input_type=str | list[str] | list[TokenId] | list[list[TokenId]]),
         Field(
-            description="A text, a list of texts, a list of token ids, or a list of such lists; at most 2048 inputs."
+            description="A text, a list of texts, a list of token IDs, or a list of such lists; at most 2048 inputs."
         ),
     ]
     dimensions: Annotated[int, Field(ge=0, le=MAX_INT32, json_schema_extra=INT32)] | None = Field(
@@ -140,10 +139,10 @@ class EmbeddingRequest(BaseModel):
 
     @classmethod
     def parse(cls, body: bytes) -> "EmbeddingRequest":
-        """Read a request body, whatever content type it came under.
+        """Parse a request body; its content type does not matter.
 
         Raises:
-            RequestError: it is not JSON or not a valid request; the message says what, where, and what would be right.
+            RequestError: it is not JSON or not a valid request; the message names the field and what is expected.
         """
         try:
             return cls.model_validate_json(body)
@@ -184,7 +183,7 @@ class Usage(BaseModel):
 class EmbeddingResponse(BaseModel):
     """Body of a successful POST /v1/embeddings."""
 
-    model_config = ConfigDict(json_schema_extra={"example": ANSWER})
+    model_config = ConfigDict(json_schema_extra={"example": EXAMPLE_RESPONSE})
 
     object: Literal["list"]
     data: list[Embedding]
@@ -193,7 +192,7 @@ class EmbeddingResponse(BaseModel):
 
 
 class Model(BaseModel):
-    """A served model; `root` is the id that an alias stands for."""
+    """A served model; `root` is the ID that an alias stands for."""
 
     id: str
     object: Literal["model"] = "model"
@@ -206,7 +205,7 @@ class Model(BaseModel):
 
 
 class ModelList(BaseModel):
-    """Every name that a request's `model` may carry."""
+    """Every name that a request's `model` may have."""
 
     object: Literal["list"] = "list"
     data: list[Model]

@@ -1,9 +1,9 @@
 """From text to unit vector, without HTTP and without Lambda.
 
 embedder.py      the pipeline: tokenize -> infer -> pool -> truncate dimensions -> normalize
-tokenization.py  texts or token ids -> token sequences; what to do with inputs that are too long
-wordpiece.py     text -> token ids, word by word, from a cache
-cl100k.py        OpenAI's cl100k_base token ids -> text
+tokenization.py  texts or token IDs -> token sequences; what to do with inputs that are too long
+wordpiece.py     text -> token IDs, word by word, from a cache
+cl100k.py        OpenAI's cl100k_base token IDs -> text
 inference.py     ONNX Runtime: token sequences of one length -> hidden states
 pooling.py       pure NumPy: mean, cls, average_windows, truncate_dimensions, l2_normalize
 deadline.py      whether a request can finish in time, judged by its own pace

@@ -1,4 +1,4 @@
-"""OpenAI's cl100k_base token ids to text, for clients that tokenize before they call (LangChain, Dify)."""
+"""OpenAI's cl100k_base token IDs to text, for clients that tokenize before they call (LangChain, Dify)."""
 
 import zlib
 from collections.abc import Sequence
@@ -10,20 +10,20 @@ from handler.errors import RequestError
 
 VOCABULARY = Path(__file__).with_name("cl100k_base.bin")  # packed by model_artifacts/recipe/cl100k.py
 MAX_CHARACTERS = 65_536  # 8 for each of the 8192 tokens that OpenAI accepts in an input
-SIZE = 100_256  # ids of text; the special tokens above them stand for no text
+SIZE = 100_256  # IDs of text; the special tokens above them stand for no text
 
 
 def decode(token_ids: Sequence[int], param: str = "input") -> str:
-    """Return the text of token ids below SIZE; a character that they split becomes U+FFFD.
+    """Return the text of token IDs below SIZE; a character that they split becomes U+FFFD.
 
     Raises:
-        RequestError: the text is too long: some ids stand for more than a hundred characters. Names `param`.
+        RequestError: the text of `param` is too long: some IDs stand for more than a hundred characters.
     """
     content, ends = _vocabulary()
     text = b"".join(content[ends[token_id] : ends[token_id + 1]] for token_id in token_ids).decode(errors="replace")
     if len(text) > MAX_CHARACTERS:
         raise RequestError(
-            f"Invalid '{param}': {len(token_ids):,} token ids stand for {len(text):,} characters, and at most "
+            f"Invalid '{param}': {len(token_ids):,} token IDs stand for {len(text):,} characters, and at most "
             f"{MAX_CHARACTERS:,} are accepted; split them.",
             param=param,
             code="input_too_long",

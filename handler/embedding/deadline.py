@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from handler.errors import CancelledRequestError, RequestError, UnavailableError
 
 # A pace is trusted after so many seconds and micro-batches, and is the median of the latest: a single delay, such as a
-# garbage collection or a busy neighbor, does not fail a request.
+# garbage collection or a busy neighbour, does not fail a request.
 MIN_SECONDS, MIN_BATCHES = 0.5, 9
 # Long sequences come first, and a token of 256 costs more than one of 8: the pace rises by up to a fifth.
 PACE_MARGIN = 0.8
@@ -65,7 +65,7 @@ class Progress:
         self._paces: deque[float] = deque(maxlen=MIN_BATCHES)  # seconds per token of a worker
 
     def update(self, tokens: int, seconds: float) -> None:
-        """Add a micro-batch: its tokens, and the seconds it took its worker.
+        """Record a micro-batch: its number of tokens, and the seconds that its worker took.
 
         Raises:
             RequestError: the rest cannot be done in time, and could not be in a new request either.
@@ -103,4 +103,4 @@ class Progress:
 
 
 def _too_late() -> UnavailableError:
-    return UnavailableError("too little time was left for this request; it may fit into the next one", retry_after=1)
+    return UnavailableError("too little time was left for this request; a retry may succeed", retry_after=1)

@@ -43,7 +43,7 @@ class Embeddings:
 class Embedder:
     """One model: tokenizer, session and the way its hidden states become a vector.
 
-    `load_timings` is what the load took, in seconds by phase, until a request has reported it.
+    `load_timings` has the seconds of each phase of the load, until a request has reported them.
 
     Texts share a micro-batch only with others of their length, unpadded, and the graph quantizes by constants: a vector
     is the same, bit for bit, whatever else is in the batch. With padding and dynamic quantization it is not
@@ -69,7 +69,7 @@ class Embedder:
         self._executor = ThreadPoolExecutor(settings.workers, thread_name_prefix="embed")
 
     def warm_up(self) -> None:
-        """Embed one text: the first request finds a warm session, and a model that cannot do it is not served.
+        """Embed one text: the first request finds a warm session, and a model that fails is not served.
 
         Raises:
             ArtifactError: the model does not run, or its vectors are not those of its manifest.
@@ -84,7 +84,7 @@ class Embedder:
         prompt_name: str | None = None,
         deadline: Deadline = NO_DEADLINE,
     ) -> Embeddings:
-        """Embed texts or token ids; `prompt_name` is the name of a prompt in the manifest, such as `query`.
+        """Embed texts or token IDs; `prompt_name` is the name of a prompt in the manifest, such as `query`.
 
         Raises:
             RequestError: an input or the number of dimensions is invalid for this model, or the deadline is too near.
@@ -146,7 +146,7 @@ class Embedder:
         return per_input
 
     def _infer(self, token_ids: NDArray[np.int64]) -> Vectors:
-        """Return the pooled hidden states, float32 (texts, hidden), of token ids, int64 (texts, tokens).
+        """Return the pooled hidden states, float32 (texts, hidden), of token IDs, int64 (texts, tokens).
 
         Raises:
             ValueError: the model's output is of another shape or type; NumPy would broadcast or convert it.
@@ -168,7 +168,7 @@ class Embedder:
         """Return the number of dimensions to serve: None, 0 and the native size all mean the native size.
 
         Raises:
-            RequestError: the model has fewer.
+            RequestError: the model has fewer, or the number is negative.
         """
         native = self.manifest.dimensions
         if dimensions is not None and not 0 <= dimensions <= native:

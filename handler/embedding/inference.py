@@ -36,8 +36,8 @@ class InferenceSession:
         # The recipe stores the graph as it is to run. ONNX Runtime would fuse Add and LayerNormalization into
         # SkipLayerNormalization, whose CPU kernel is slower: 277 against 44 us for 110 tokens.
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-        # Tensors in files beside the model have no digest, and ONNX Runtime would read them from the working directory:
-        # no file can be in a folder that is not one, and a path that leads out of it is refused.
+        # Tensors in other files have no digest, and ONNX Runtime would read them from the working directory. /dev/null
+        # is no folder, so it contains none, and paths that lead out of it are refused.
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
         self._session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         layout = self._session.get_inputs()[0].shape
@@ -45,6 +45,6 @@ class InferenceSession:
             raise ValueError(f"its input has the layout {layout}; only {LAYOUT} is supported")
 
     def run(self, token_ids: NDArray[np.int64]) -> HiddenStates:
-        """Return the hidden states, float32 (tokens, texts, hidden), of token ids, int64 (tokens, texts)."""
+        """Return the hidden states, float32 (tokens, texts, hidden), of token IDs, int64 (tokens, texts)."""
         hidden_states: HiddenStates = self._session.run(["last_hidden_state"], {"input_ids": token_ids})[0]
         return hidden_states

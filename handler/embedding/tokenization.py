@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 TokenIds = list[int]
 
-# Of all inputs of a request together. Texts never reach the first, since a request's body is as large: it is for token
-# IDs, of which some stand for a hundred characters. The second is 2048 inputs of 256 tokens.
+# For all inputs of a request together. Only decoded token IDs can exceed the first, because some stand for a hundred
+# characters: the size of a body limits texts to as many. The second is 2048 inputs of 256 tokens.
 MAX_REQUEST_CHARACTERS = 1 << 22
 MAX_REQUEST_TOKENS = 1 << 19
 
@@ -56,7 +56,7 @@ class Tokenizer:
         self._max_tokens = max_tokens
         self._token_input = token_input
         self._long_input = long_input
-        # As many tokens of a text as matter: one more and it is too long.
+        # A text is tokenized until it has more tokens than this, and then it is too long.
         self._limit = MAX_REQUEST_TOKENS if long_input == "window" else max_tokens - 2
 
     @cached_property
@@ -72,7 +72,7 @@ class Tokenizer:
     def encode(
         self, inputs: Sequence[str | TokenIds], prompt: str = "", deadline: Deadline = NO_DEADLINE
     ) -> list[Encoding]:
-        """Encode each input, one after the other; the first that is invalid ends it.
+        """Encode the inputs in order, up to the first invalid one.
 
         Inputs are all texts or all token IDs: cl100k_base's (`decode`), or the model's own, special tokens included
         (`native`). The prompt goes before every text.
@@ -111,7 +111,7 @@ class Tokenizer:
     def _decode(self, token_ids: TokenIds, index: int) -> str:
         if self._token_input == "reject":
             raise RequestError(
-                "Token ids are not accepted as 'input' here: send text. "
+                "Token IDs are not accepted as 'input' here: send text. "
                 "With LangChain, set check_embedding_ctx_length=False.",
                 param="input",
                 code="token_input_rejected",
@@ -162,7 +162,7 @@ def _check_vocabulary(token_ids: TokenIds, index: int, size: int, vocabulary: st
     largest = max(token_ids)
     if largest >= size:
         raise RequestError(
-            f"Token id {largest} in 'input.{index}' is not in {vocabulary}: ids run from 0 to {size - 1}.",
+            f"Token ID {largest} in 'input.{index}' is not in {vocabulary}: IDs run from 0 to {size - 1}.",
             param=f"input.{index}",
             code="invalid_token_id",
         )

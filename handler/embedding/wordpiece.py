@@ -19,15 +19,15 @@ ASCII_TEXT = re.compile(r"[\t\n\r -~]*")
 ASCII_WORD = re.compile(r"[A-Za-z0-9]+|[!-/:-@\[-`{-~]")
 # Tokens that are found in a text by their characters alone.
 PLAIN_TOKEN = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
-# Longer entries and words are rare. At these limits the cache takes at most 35 MB: for a character 4 bytes in the key
-# and 8 for a token ID, and for a word 252 for headers and a slot of a hash table that has just grown.
+# Longer entries and words are rare. At these limits the cache takes at most 35 MB: per character 4 bytes in the key
+# and 8 for a token ID, and per word 252 for object headers and a slot of a hash table that has just grown.
 MAX_CACHED_WORDS, MAX_CACHED_CHARACTERS = 1 << 16, 24
 
 
 class CachedWordPiece(dict[str, tuple[int, ...]]):
     """A cache from words, and single punctuation characters, to their token IDs.
 
-    Longer words than MAX_CACHED_CHARACTERS are not cached, and a cache of MAX_CACHED_WORDS is cleared.
+    Words longer than MAX_CACHED_CHARACTERS are not cached, and the cache is cleared when it has MAX_CACHED_WORDS.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class CachedWordPiece(dict[str, tuple[int, ...]]):
                 return None
 
     def encode(self, text: str, limit: int) -> list[int]:
-        """Return a text's IDs, or more than `limit` of its first ones if it has more than `limit`."""
+        """Return a text's token IDs; stop when there are more than `limit`."""
         if self._special_tokens.search(text) is None:
             return self._encode_words(text, limit)
         token_ids: list[int] = []
@@ -102,7 +102,7 @@ class CachedWordPiece(dict[str, tuple[int, ...]]):
 
     @cached_property
     def _bert_normalizer(self) -> "BertNormalizer":
-        from tokenizers.normalizers import BertNormalizer  # not at the top: it is a sixtieth of a cold start
+        from tokenizers.normalizers import BertNormalizer  # not at the top: its import takes a sixtieth of a cold start
 
         return BertNormalizer(**self._normalizer)
 
@@ -129,7 +129,7 @@ class CachedWordPiece(dict[str, tuple[int, ...]]):
         No piece is longer than `max_piece`, so the search for one takes a bounded time.
         """
         if not word.isascii() and not self._characters.issuperset(word):
-            return self._unknown  # a hundred characters that end with a foreign one would cost as many searches
+            return self._unknown  # otherwise a hundred characters before the unknown one would cost as many searches
         pieces: list[int] = []
         start, prefix = 0, ""
         while start < len(word):

@@ -18,8 +18,8 @@ from handler.errors import ArtifactError, ModelNotFoundError, ServiceError, Sett
 from handler.models.loader import BackgroundLoader
 from handler.settings import Settings
 
-# An initialization may take 10 seconds on Lambda, and a request 30 seconds at API Gateway. A request waits for all that
-# it needs no longer than this, and no longer than it has left.
+# An initialization may take 10 seconds on Lambda, and a request 30 seconds at API Gateway. A request waits no
+# longer than this for everything that it loads, and no longer than its deadline.
 LOAD_TIMEOUT_SECONDS = 7.0
 
 
@@ -42,8 +42,8 @@ class Catalog:
     def __init__(self, settings: Settings, report: Callable[[ServiceError], None]) -> None:
         """Take the configured models; `report` is called for every failure, now and later.
 
-        A default model from the image starts to load here. One from S3 does not yet: boto3's import and others would
-        compete for Python's lock, and both be late (benchmarks/README.md).
+        A default model from the image starts to load here. One from S3 does not yet: importing boto3 would compete with
+        other imports for the GIL, and both would take longer (benchmarks/README.md).
 
         Raises:
             SettingsError: a reference is malformed, or two have one name.
@@ -184,7 +184,7 @@ class Catalog:
             raise
 
     def _evict(self, verified: VerifiedManifest) -> None:
-        """Evict the least recently used models for another, but never the default, and none if it would not fit then.
+        """Evict the least recently used models until another fits, never the default, and none if that is not enough.
 
         Running requests keep theirs until they end.
 
@@ -200,7 +200,7 @@ class Catalog:
             evicted.append(evictable.pop(0))
             free += self._memory[evicted[-1]]
         if free < size and len(loaded) < len(self._memory):
-            raise UnavailableError("the memory for models is taken by one that is loading", retry_after=1)
+            raise UnavailableError("another model is loading and has reserved the memory", retry_after=1)
         if free < size:
             raise ArtifactError(
                 f"model '{verified.reference}': its {size:,} bytes and those of the default exceed the {limit:,} "

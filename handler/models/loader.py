@@ -1,4 +1,4 @@
-"""Background loading: one attempt at a time, a timeout for those who wait, exponential backoff after a failure."""
+"""Background loading: one attempt at a time, a timeout for callers, exponential backoff after a failure."""
 
 import logging
 import time
@@ -32,7 +32,7 @@ class BackgroundLoader(Generic[Result]):
 
     @classmethod
     def completed(cls, result: Result) -> "BackgroundLoader[Result]":
-        """Return a loader whose result is there already."""
+        """Return a loader whose result is already available."""
         loader = cls(lambda: result, lambda _: None)
         loader._attempt = Future()
         loader._attempt.set_result(result)
@@ -73,14 +73,14 @@ class BackgroundLoader(Generic[Result]):
             failure = attempt.exception(timeout)
         except TimeoutError:
             raise UnavailableError(f"still loading after {timeout:g} seconds", retry_after=1) from None
-        if failure:  # a new error: raised again and again, one would keep the frames of every request, and its texts
+        if failure:  # a new error each time: a shared one would keep the frames of every request, and its texts
             raise UnavailableError(str(failure), retry_after=max(1.0, self._retry_at - time.monotonic()))
         return attempt.result()
 
     def _run(self, attempt: "Future[Result]") -> None:
         try:
             result = self._load()
-        except BaseException as error:  # noqa: BLE001 - a panic in Rust is no Exception; `get` raises what it says
+        except BaseException as error:  # noqa: BLE001 - a panic in Rust is no Exception; `get` raises its message
             self._fail(attempt, error)
         else:
             self._failures = 0

@@ -147,7 +147,7 @@ Fields = Callable[[int], dict[str, Any]]
         "characters",
         "characters beyond 16 bits",
         "tokens",
-        "native token ids",
+        "native token IDs",
         "dimensions",
     ],
 )

@@ -184,7 +184,7 @@ def test_manifest_with_another_digest_or_a_newer_schema_is_rejected(relay, pinne
 def test_manifest_of_another_model_is_rejected(image, s3):
     content = s3.client.get_object(Bucket=BUCKET, Key="models/tiny/manifest.json")["Body"].read()
     s3.client.put_object(Bucket=BUCKET, Key="models/impostor/manifest.json", Body=content)
-    with pytest.raises(ArtifactError, match="its manifest is that of 'tiny'"):
+    with pytest.raises(ArtifactError, match="its manifest describes 'tiny'"):
         load_tiny(image, f"s3://{BUCKET}/models/impostor")
 
 

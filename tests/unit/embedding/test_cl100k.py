@@ -14,7 +14,7 @@ def test_decode_inverts_openais_tokenizer():
 def test_decode_rejects_ids_of_too_many_characters(monkeypatch):
     monkeypatch.setattr(cl100k, "MAX_CHARACTERS", len("hello world"))
     assert cl100k.decode([15339, 1917])
-    with pytest.raises(RequestError, match="4 token ids stand for 22 characters, and at most 11") as raised:
+    with pytest.raises(RequestError, match="4 token IDs stand for 22 characters, and at most 11") as raised:
         cl100k.decode([15339, 1917] * 2, "input.3")
     assert (raised.value.param, raised.value.code) == ("input.3", "input_too_long")
 

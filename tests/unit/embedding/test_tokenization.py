@@ -29,7 +29,7 @@ def test_native_token_ids_are_used_unchanged(tokenizer):
 
 def test_id_outside_the_vocabulary_is_rejected_with_its_position(tokenizer):
     assert tokenizer.encode([[len(tiny.WORDS) - 1]])
-    with pytest.raises(RequestError, match=rf"ids run from 0 to {len(tiny.WORDS) - 1}") as raised:
+    with pytest.raises(RequestError, match=rf"IDs run from 0 to {len(tiny.WORDS) - 1}") as raised:
         tokenizer.encode([[1], [len(tiny.WORDS)]])
     assert (raised.value.param, raised.value.code) == ("input.1", "invalid_token_id")
 
@@ -61,7 +61,7 @@ def test_decoded_text_that_is_too_long_is_rejected_with_its_position(monkeypatch
 
 
 def test_id_outside_cl100k_is_rejected_with_its_position():
-    with pytest.raises(RequestError, match=r"'input\.1' is not in cl100k_base: ids run from 0 to 100255") as raised:
+    with pytest.raises(RequestError, match=r"'input\.1' is not in cl100k_base: IDs run from 0 to 100255") as raised:
         tokenizer_with().encode([[100_255], [64, 100_256]])
     assert raised.value.param == "input.1"
 

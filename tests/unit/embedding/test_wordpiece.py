@@ -1,4 +1,4 @@
-"""CachedWordPiece gives the same token ids as the `tokenizers` library."""
+"""CachedWordPiece gives the same token IDs as the `tokenizers` library."""
 
 import tracemalloc
 from pathlib import Path

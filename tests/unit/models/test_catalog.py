@@ -154,7 +154,7 @@ def test_concurrent_load_does_not_claim_reserved_memory(build, reports, monkeypa
     monkeypatch.setattr(Embedder, "embed", embed)
     first = catalog.find("b").embedder.start()
     assert running.wait(5)
-    with pytest.raises(UnavailableError, match="taken by one that is loading"):
+    with pytest.raises(UnavailableError, match="another model is loading and has reserved the memory"):
         catalog.get("c")
     gate.set()
     assert first.result(5)
