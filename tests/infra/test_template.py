@@ -365,11 +365,11 @@ def test_function_url_is_optional_and_never_bypasses_an_authorizer(overrides, au
 @pytest.mark.parametrize(
     ("parameters", "objection"),
     [
-        ({**JWT, "JwtIssuer": ""}, "AuthMode is jwt, so JwtIssuer has to name who issues the tokens."),
+        ({**JWT, "JwtIssuer": ""}, "AuthMode is jwt, so JwtIssuer has to name the issuer of the tokens."),
         ({**JWT, "JwtAudience": ""}, "AuthMode is jwt, so JwtAudience has to name the audience of the tokens."),
         (
             {**JWT, **FUNCTION_URL},
-            "A function URL cannot check JWTs; choose another AuthMode, or do without FunctionUrl.",
+            "A function URL cannot check JWTs; choose another AuthMode, or set FunctionUrl to false.",
         ),
     ],
 )
@@ -428,7 +428,7 @@ def test_rules_accept_every_variant(variant):
 )
 def test_function_url_requires_reserved_concurrency(overrides, refused):
     found = violations(FunctionUrl="true", **overrides)
-    assert [each.startswith("Nothing throttles a function URL") for each in found] == [True] * refused
+    assert [each.startswith("Only ReservedConcurrency throttles a function URL") for each in found] == [True] * refused
     assert refused == ("ReservedConcurrentExecutions" not in translate(FunctionUrl="true", **overrides)["Function"])
 
 
@@ -520,7 +520,7 @@ def test_every_parameter_has_a_description_group_and_label():
     interface = template["Metadata"]["AWS::CloudFormation::Interface"]
     grouped = [name for group in interface["ParameterGroups"] for name in group["Parameters"]]
     assert grouped == list(template["Parameters"]) == list(interface["ParameterLabels"])
-    assert all(parameter["Description"].endswith((".", "once")) for parameter in template["Parameters"].values())
+    assert all(parameter["Description"].endswith(".") for parameter in template["Parameters"].values())
 
 
 def test_longest_parameter_values_fit_the_functions_environment():
