@@ -4,7 +4,7 @@ make bench-lambda URL=https://.../v1 KEY=sk-... STACK=embeddings
 
 With STACK and credentials for its account, phases of cold starts and prices are read from the function's log, and the
 README's table is written. Without, the part that shows over HTTP is printed. Nothing of the deployment is changed: cold
-starts happen because more requests arrive at once than environments are warm.
+starts happen because more requests arrive together than environments are warm.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from benchmarks.report.deployment import DeploymentResults, FunctionConfiguratio
 from benchmarks.texts import Texts
 from tests.deploy.client import Deployment, connect, explain
 
-BURST = 10  # requests at once, as many as a new account may run
+BURST = 10  # concurrent requests, the limit of a new account
 WARM_REQUESTS = 200
 CONCURRENCIES = (1, 4, BURST)
 CONCURRENCY_SECONDS = 10.0
@@ -38,7 +38,7 @@ class Sample:
 
     request_id  as in the function's log
     texts       number of texts in the request
-    tokens      number of tokens that the model read; 0 if the request was refused, such as for too many at once
+    tokens      number of tokens that the model read; 0 if the request was refused, for example by throttling
     seconds     from the request to the end of the response
     cold        whether the response reports a load of the model
     """
@@ -54,7 +54,7 @@ class Sample:
 class Samples:
     """The requests of a run.
 
-    burst        BURST requests with one text, at once
+    burst        BURST concurrent requests with one text
     warm         requests with one text, one after the other
     batches      requests with BATCH texts
     throughputs  of the batches, by concurrency
@@ -85,7 +85,7 @@ class Subject:
         return Sample(response.headers.get("x-request-id", ""), texts, tokens, seconds, cold)
 
     def burst(self) -> list[Sample]:
-        """Send BURST requests at once."""
+        """Send BURST concurrent requests."""
         with ThreadPoolExecutor(BURST) as executor:
             return list(executor.map(self.send, range(BURST)))
 
@@ -152,12 +152,12 @@ def measure(deployment: Deployment, stack: str | None, since: float) -> Deployme
 
 
 def _send_all(subject: Subject) -> Samples:
-    _progress(f"{BURST} requests at once")
+    _progress(f"{BURST} concurrent requests")
     burst = subject.burst()
     _progress(f"{WARM_REQUESTS} requests one after the other")
     samples = Samples(burst, [subject.send(index) for index in range(WARM_REQUESTS)], [], [])
     for concurrency in CONCURRENCIES:
-        _progress(f"{CONCURRENCY_SECONDS:g} seconds of {concurrency} requests at once with {BATCH} texts")
+        _progress(f"{CONCURRENCY_SECONDS:g} seconds of {concurrency} concurrent requests with {BATCH} texts")
         started = time.perf_counter()
         batches = subject.load(concurrency)
         served = sum(sample.texts for sample in batches if sample.tokens)

@@ -73,7 +73,7 @@ class Candidate:
     word         characters per word
     distinct     the number of different words before they repeat
     inputs       inputs per request
-    length       characters, or token ids, per input
+    length       characters, or token IDs, per input
     """
 
     shape: str = "text"

@@ -17,7 +17,7 @@ from typing import Any
 import httpx2
 
 ROOT = Path(__file__).parents[1]
-ARCHITECTURE = {"aarch64": "arm64"}.get(platform.machine(), platform.machine())  # of this machine, in AWS's words
+ARCHITECTURE = {"aarch64": "arm64"}.get(platform.machine(), platform.machine())  # of this machine, as AWS names it
 FUNCTION = "embeddings-under-test"
 ENVIRONMENT = {"AWS_LAMBDA_FUNCTION_NAME": FUNCTION, "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "1769"}
 # Like Lambda: a read-only file system except for /tmp, and an unprivileged user.

@@ -37,7 +37,7 @@ def start(setup: str = "", **environment: str) -> Iterator["subprocess.Popen[str
         try:
             yield process
         finally:
-            process.terminate()  # first, since coverage saves what it measured when the process ends by itself
+            process.terminate()  # not kill: coverage saves its data when the process ends itself
             with suppress(subprocess.TimeoutExpired):
                 process.wait(3)
             process.kill()

@@ -82,7 +82,7 @@ class DeploymentResults:
 
     def _throughput_table(self) -> str:
         columns = [
-            (f"requests at once, {self.batch} texts each", "texts per second", "requests refused"),
+            (f"concurrent requests, {self.batch} texts each", "texts per second", "requests refused"),
             *((str(each.concurrency), f"{each.texts_per_second:.0f}", str(each.refused)) for each in self.throughputs),
         ]
         head, *rows = ("| " + " | ".join(row) + " |" for row in zip(*columns, strict=True))

@@ -66,8 +66,8 @@ class AuthenticationMiddleware:
     def _key_name(self, headers: list[str]) -> str:
         if not self.settings.api_keys:
             raise AuthenticationError(
-                "No API key is configured, so every request is refused: make one with 'make api-key NAME=...', and "
-                "deploy the pair it prints as API_KEYS (the template's parameter ApiKeys)."
+                "No API key is configured, so every request is refused: create one with 'make api-key NAME=...', and "
+                "deploy the pair that it prints as API_KEYS (the template's parameter ApiKeys)."
             )
         if not headers:
             raise AuthenticationError(f"No API key: {AUTH_HINT}.")

@@ -170,7 +170,7 @@ def _check_vocabulary(token_ids: TokenIds, index: int, size: int, vocabulary: st
 
 def _too_large(index: int, limit: str) -> RequestError:
     return RequestError(
-        f"The inputs up to 'input.{index}' have more than {limit} in all; send several requests.",
+        f"The inputs up to 'input.{index}' have more than {limit} in total; send several requests.",
         param="input",
         code="request_too_large",
     )

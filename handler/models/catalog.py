@@ -171,7 +171,7 @@ class Catalog:
 
         Raises:
             ArtifactError: the model does not fit.
-            UnavailableError: it does not fit beside a model that is loading now.
+            UnavailableError: it does not fit together with a model that is loading now.
         """
         with self._memory_lock:
             self._evict(verified)

@@ -38,7 +38,7 @@ def observe(
 
 
 def random_texts(texts: int, longest: int, vocabulary: int, special: tuple[int, int]) -> Iterator[NDArray[np.int64]]:
-    """Yield token ids, int64 (tokens, 1); the logarithm of the length is uniformly distributed."""
+    """Yield token IDs, int64 (tokens, 1); the logarithm of the length is uniformly distributed."""
     random = np.random.default_rng(0)
     for _ in range(texts):
         tokens = random.integers(vocabulary // 30, vocabulary, int((longest + 1) ** random.random()))

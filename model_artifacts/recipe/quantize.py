@@ -9,10 +9,10 @@ all texts of a batch, so each text would have to run alone to keep its vector. W
 batch, and a pass over every tensor is saved. Values outside the represented range saturate; the range is chosen for
 the smallest error.
 
-With one scale per tensor, outlier channels cost the others precision: beside a channel of magnitude 28, channels of
+With one scale per tensor, outlier channels cost the others precision: next to a channel of magnitude 28, channels of
 magnitude 2 keep four bits. Outlier channels are handled in one of two ways:
 
-    equalised  The channel is divided by a power of two (exact in float32) before the product, and its row of the weight
+    equalized  The channel is divided by a power of two (exact in float32) before the product, and its row of the weight
                is multiplied by it, as in SmoothQuant (Xiao et al. 2022, arxiv.org/abs/2211.10438). SmoothQuant folds
                the division into the preceding LayerNorm; in BERT its output is also the residual, so the division is
                a separate Mul node.
@@ -42,7 +42,7 @@ WEIGHT_MAX = 63  # seven bits including the sign, see above
 WORD_MAX = 127  # the vocabulary is looked up and not multiplied, so nothing can overflow
 LEVELS = 255  # steps between the smallest and the largest uint8 activation
 THRESHOLDS = 2.0 ** np.arange(-0.5, 4.6, 0.5)  # magnitudes from which a channel counts as an outlier
-MAX_ERROR_RATIO = 0.9  # equalise only if it reduces the squared error of the product to less than this share
+MAX_ERROR_RATIO = 0.9  # equalize only if it reduces the squared error of the product to less than this share
 MAX_COPIES = 48  # of a product's channels: 3 % more work at a width of 1536
 GELU_MIN = -0.17  # GELU(-0.75)
 SAMPLE = 1000  # the number of tokens on which errors are measured
@@ -91,7 +91,7 @@ def quantize(model: onnx.ModelProto, special: tuple[int, int], texts: int = CALI
             before = products[gelus[value].removesuffix(".biased")]
             inputs[value] = _split_outliers(products[names[0]], observed[value], before, observed[gelus[value]])
         else:
-            inputs[value] = _equalise_outliers([products[name] for name in names], observed[value])
+            inputs[value] = _equalize_outliers([products[name] for name in names], observed[value])
 
     graph = Graph()
     for node in model.graph.node:
@@ -113,7 +113,7 @@ def round_to_int8(value: Array, axis: int, largest: int) -> tuple[NDArray[np.int
     return np.rint(value / scale).astype(np.int8), scale
 
 
-def _equalise_outliers(products: list[Product], values: Array) -> Input:
+def _equalize_outliers(products: list[Product], values: Array) -> Input:
     """Choose the scale of the input of some products, and factors for its channels if they reduce the error enough."""
     weight = np.concatenate([product.weight for product in products], axis=1)
     sample = _sample(values)
@@ -124,9 +124,9 @@ def _equalise_outliers(products: list[Product], values: Array) -> Input:
         factors = np.exp2(np.rint(np.log2(np.maximum(1, magnitude / threshold)))).astype(np.float32)
         if factors.max() == 1:
             break  # no channel exceeds the higher thresholds either
-        error, equalised = _best_scale(values, sample, weight, factors)
+        error, equalized = _best_scale(values, sample, weight, factors)
         if error < smallest:
-            smallest, chosen = error, equalised
+            smallest, chosen = error, equalized
     if chosen.factors is not None:
         for product in products:
             product.weight = product.weight * chosen.factors[:, None]
@@ -200,7 +200,7 @@ def _quantized_product(graph: Graph, node: onnx.NodeProto, product: Product, qua
     if scale not in graph.initializers:
         if quantization.factors is not None:
             factors = graph.constant(f"{value}.factors", 1 / quantization.factors)
-            value = graph.node("Mul", f"{value}.equalised", [value, factors])
+            value = graph.node("Mul", f"{value}.equalised", [value, factors])  # the name is part of the model's digest
         constants = [
             graph.constant(scale, np.array(quantization.scale)),
             graph.constant(zero, np.array(quantization.zero)),

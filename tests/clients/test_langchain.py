@@ -1,4 +1,4 @@
-"""LangChain, which by default sends cl100k_base token ids instead of text."""
+"""LangChain, which by default sends cl100k_base token IDs instead of text."""
 
 from collections.abc import Iterator
 

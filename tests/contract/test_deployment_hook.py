@@ -1,4 +1,4 @@
-"""The template's DeploymentHook: what CodeDeploy hears of a good version, and of a bad one."""
+"""The template's DeploymentHook: what it reports to CodeDeploy about a good version, and about a bad one."""
 
 import json
 from dataclasses import replace
@@ -78,28 +78,28 @@ def run(invoke):
 
 @pytest.mark.parametrize("mode", ["api-key", "iam", "jwt", "none"])
 @pytest.mark.parametrize("models", ["tiny", " s3://bucket/models/tiny@sha256:0 , other"])
-def test_a_good_version_is_let_through_whoever_checks_the_caller(run, mode, models):
+def test_good_version_gets_traffic_with_every_auth_mode(run, mode, models):
     aws = Aws(Settings(auth_mode=mode, api_keys=(("alice", digest_of("sk")),)))
     assert run(aws, models) == "Succeeded"
 
 
 @pytest.mark.parametrize(("status", "times"), [(503, 4), (409, 4), (503, 5), (409, 5)])
-def test_a_version_that_is_not_ready_yet_is_asked_again(run, status, times):
+def test_version_that_is_not_ready_yet_is_retried(run, status, times):
     aws = Aws(Settings(auth_mode="none"), *[status] * times)
     assert run(aws) == ("Succeeded" if times < 5 else "Failed")
 
 
 @pytest.mark.parametrize("status", [400, 401, 500, None])
-def test_a_version_that_responds_with_an_error_gets_no_traffic(run, capsys, status):
+def test_version_that_responds_with_an_error_gets_no_traffic(run, capsys, status):
     assert run(Aws(Settings(auth_mode="none"), status)) == "Failed"
     assert "the new version gets no traffic" in json.loads(capsys.readouterr().out)["message"]
 
 
-def test_a_version_that_does_not_know_its_model_gets_no_traffic(run):
+def test_version_that_does_not_serve_its_model_gets_no_traffic(run):
     assert run(Aws(Settings(auth_mode="none")), "another") == "Failed"
 
 
-def test_a_version_with_wrong_vectors_gets_no_traffic(run):
+def test_version_with_wrong_vectors_gets_no_traffic(run):
     aws = Aws(Settings(auth_mode="none", models=("all-MiniLM-L6-v2",), aliases=("all-MiniLM-L6-v2",)))
     assert run(aws, "all-MiniLM-L6-v2") == "Failed"  # tiny's vectors, of length 1
 
@@ -127,7 +127,7 @@ class CloudFormation(BaseHTTPRequestHandler):
         ("Delete", [500], "SUCCESS"),
     ],
 )
-def test_a_stack_is_made_only_if_its_first_version_embeds(invoke, request_type, statuses, expected):
+def test_stack_is_created_only_if_its_first_version_embeds(invoke, request_type, statuses, expected):
     with HTTPServer(("127.0.0.1", 0), CloudFormation) as server:
         Thread(target=server.handle_request).start()
         url = f"http://127.0.0.1:{server.server_port}/?Signature=x"

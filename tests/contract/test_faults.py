@@ -57,7 +57,7 @@ def relay(s3) -> Iterator[Relay]:
 
 @pytest.fixture
 def record_result(record_property) -> Callable[[str, str], None]:
-    """Return a function that records a fault and the caller's view of it, for `make report`."""
+    """Return a function that records a fault and its effect on the caller, for `make report`."""
     return lambda fault, result: record_property("fault", f"{fault}|{result}")
 
 

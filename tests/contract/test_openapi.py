@@ -79,7 +79,7 @@ def test_example_request_works(document, client):
 
 @pytest.fixture
 def operations(document) -> dict[str, dict[str, Any]]:
-    """Return the operation of each path, which has one."""
+    """Return the only operation of each path."""
     return {path: operation for path, by_method in document["paths"].items() for operation in by_method.values()}
 
 

@@ -31,7 +31,7 @@ UNKNOWN_ORIGIN = "https://example.org"
 
 
 class CheckFailed(Exception):  # noqa: N818 - the result of a check, not an error of this program
-    """The deployment does not do what is expected."""
+    """The deployment does not behave as expected."""
 
 
 class CheckSkipped(Exception):  # noqa: N818 - as above
@@ -220,7 +220,7 @@ CHECKS: dict[str, Callable[[Subject], str]] = {
     "model digest": check_digest,
     "golden vectors": check_golden,
     "error envelope": check_error_envelope,
-    "request ids": check_request_ids,
+    "request IDs": check_request_ids,
     "body over 4 MiB": check_body_limit,
     "headers over 16 KiB": check_headers_limit,
     "response over 6 MB": check_response_limit,

@@ -1,4 +1,4 @@
-"""Arbitrary texts and token ids become unit vectors; arbitrary vectors survive encoding unchanged."""
+"""Arbitrary texts and token IDs become unit vectors; arbitrary vectors survive encoding unchanged."""
 
 import base64
 import json

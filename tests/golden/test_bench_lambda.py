@@ -36,7 +36,7 @@ ARM = FunctionConfiguration("arm64", 2048)
 
 @pytest.fixture(scope="module")
 def aws() -> Iterator[str]:
-    """Run a local AWS with a function's configuration; yield its URL."""
+    """Run a local emulation of AWS with a function's configuration; yield its URL."""
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -64,7 +64,7 @@ def client(service: str, url: str) -> Any:
 
 @pytest.fixture
 def url(aws, monkeypatch) -> Iterator[str]:
-    """Serve the app of the Lambda function, which logs as it does there, and forward its log to CloudWatch."""
+    """Serve the app of the Lambda function, with its log, and forward the log to CloudWatch."""
     for name, value in {**CREDENTIALS, "AWS_ENDPOINT_URL": aws}.items():
         monkeypatch.setenv(name, value)
     logs = client("logs", aws)
@@ -86,7 +86,7 @@ def url(aws, monkeypatch) -> Iterator[str]:
 
 
 def forward(lines: IO[str], logs: Any) -> None:
-    """Send lines to CloudWatch, after two that are not the function's."""
+    """Send lines to CloudWatch, after two that the function did not write."""
     for line in chain(("START RequestId: 1", "[]"), lines):
         event = {"timestamp": int(time.time() * 1000), "message": line}
         logs.put_log_events(logGroupName=GROUP, logStreamName="environment", logEvents=[event])
@@ -118,7 +118,7 @@ def test_function_is_measured_over_http_and_from_its_log(url):
     assert results.prices.function == ARM
     one = results.prices.dollars[1]
     least, most = (cost.request("arm64", 2, milliseconds) / 16 * 1_000_000 for milliseconds in (1, 200))
-    assert least / 2 < one < most * 2  # of texts of about 16 tokens
+    assert least / 2 < one < most * 2  # for texts of about 16 tokens
 
 
 def test_command_writes_the_table_to_the_readme_only_with_a_stack(url, monkeypatch, tmp_path, capsys):
@@ -135,13 +135,13 @@ def test_command_writes_the_table_to_the_readme_only_with_a_stack(url, monkeypat
     deployment.main()
     table, printed = readme.written(readme.BEGIN_LAMBDA), capsys.readouterr()
     assert f"{table}\n" == printed.out
-    assert "no cold start: every environment was warm" in printed.err  # as the first run had met it
+    assert "no cold start: every environment was warm" in printed.err  # because of the first run
     assert "on Lambda with 2048 MB, arm64." in table
     assert readme.written() == rest
 
 
 def test_refused_requests_are_counted(app):
-    with serve(app) as address, connect(f"{address}/v1", None) as connected:  # its model reads 16 tokens at most
+    with serve(app) as address, connect(f"{address}/v1", None) as connected:  # its model accepts at most 16 tokens
         results = deployment.measure(connected, None, since=0)
     (warm,) = results.latencies
     assert 0 < warm.count < deployment.WARM_REQUESTS

@@ -232,7 +232,7 @@ def test_build_and_deploy_read_the_same_parameters(environment):
     assert [each["parameter_overrides"] for each in read] == [[f"Environment={environment}"]] * 2
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # by SAM, of SAM
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # SAM warns of its own code
 @pytest.mark.parametrize("architecture", ["x86_64", "arm64"])
 def test_image_is_built_for_the_architecture_of_the_function(architecture):
     overrides = {"Architecture": architecture}
@@ -387,7 +387,7 @@ def test_tracing_is_off_by_default():
     assert "EphemeralStorage" not in translate()["Function"]
 
 
-# Values that hold no quote: numbers, addresses, times and words of API Gateway's own.
+# Values without quotes: numbers, addresses, times and API Gateway's own constants.
 QUOTELESS = {
     f"$context.{name}"
     for name in (
@@ -472,7 +472,7 @@ def test_only_a_change_of_the_functions_metrics_creates_a_new_version():
     assert numbered["full"] != numbered["basic"] == numbered["none"]
 
 
-def test_logs_are_kept_for_as_long_as_asked():
+def test_log_retention_follows_the_parameter():
     groups = translate(LogRetentionDays="365").of("AWS::Logs::LogGroup")
     assert {name: group["RetentionInDays"] for name, group in groups.items()} == {
         "FunctionLog": "365",
@@ -480,7 +480,7 @@ def test_logs_are_kept_for_as_long_as_asked():
     }
 
 
-def test_the_dashboard_is_json_and_shows_what_the_function_emits():
+def test_dashboard_is_json_and_shows_what_the_function_emits():
     stack = translate()
     body = stack.only("AWS::CloudWatch::Dashboard")["DashboardBody"]["Fn::Sub"][0]
     dashboard, telemetry = json.dumps(json.loads(body)), (ROOT / "handler/telemetry.py").read_text()
@@ -524,7 +524,7 @@ def test_every_parameter_has_a_description_group_and_label():
 
 
 def test_longest_parameter_values_fit_the_functions_environment():
-    """CloudFormation refuses longer ones at once; Lambda would in the middle of an update."""
+    """CloudFormation refuses longer ones before an update begins; Lambda would refuse them in the middle of it."""
     template = yaml_parse(TEMPLATE)
     variables = template["Resources"]["Function"]["Properties"]["Environment"]["Variables"]
     assert sum(len(name) + longest(value, template["Parameters"]) for name, value in variables.items()) <= 4000
@@ -542,7 +542,7 @@ def test_names_with_short_limits_do_not_contain_the_stack_name(stack):
     for kind in ("AWS::AppConfig::Application", "AWS::AppConfig::ConfigurationProfile"):
         assert "AWS::StackName" not in references(stack.only(kind)["Name"])
     for properties in (*stack.of("AWS::Lambda::Function").values(), *stack.of("AWS::IAM::Role").values()):
-        assert not {"FunctionName", "RoleName"} & set(properties)  # CloudFormation shortens those that it makes
+        assert not {"FunctionName", "RoleName"} & set(properties)  # CloudFormation shortens those that it generates
 
 
 def test_defaults_are_those_of_the_service():

@@ -38,7 +38,7 @@ def function(tmp_path_factory) -> Iterator[Function]:
 def embed(function: Function, model: str, texts: list[str]) -> tuple[NDArray[np.float64], dict[str, str]]:
     body = {"model": model, "input": texts, "encoding_format": "float"}
     deadline = time.monotonic() + 90
-    # Retry like a client: a 503 says when, and this S3 server needs several seconds for 90 MB.
+    # Retry after a 503 like a client: this S3 server needs several seconds for 90 MB.
     while (response := function.invoke(event("http-api-2.0", json.dumps(body))))["statusCode"] == 503:
         assert time.monotonic() < deadline, function.log_lines()
         time.sleep(int(headers(response)["retry-after"]))

@@ -1,4 +1,4 @@
-"""Every package that the code imports is declared where that code runs, not only brought along by another package."""
+"""Every imported package is declared where the code runs, and not only a dependency of another package."""
 
 import ast
 import re

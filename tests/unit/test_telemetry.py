@@ -61,7 +61,7 @@ def test_process_age_increases():
 
 
 def test_process_age_is_counted_from_the_start_of_the_process():
-    rename = "from pathlib import Path; Path('/proc/self/comm').write_text('a) b')"  # a name that needs care to skip
+    rename = "from pathlib import Path; Path('/proc/self/comm').write_text('a) b')"  # a name that is hard to skip
     script = f"{rename}; from handler.telemetry import process_age; print(process_age())"
     started = time.monotonic()
     age = float(subprocess.run([sys.executable, "-c", script], check=True, capture_output=True).stdout)

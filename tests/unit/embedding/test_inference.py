@@ -70,7 +70,7 @@ def test_tensors_in_the_model_are_read(place: Callable[[TensorProto], bytes]):
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("location", ["w.bin", "./w.bin", "models/w.bin", "{up}{here}/w.bin", "{here}/w.bin"])
 def test_external_data_is_refused(place: Callable[[TensorProto], bytes], location, tmp_path, monkeypatch):
-    """They would have no digest; ONNX Runtime reads them from the working directory."""
+    """External tensors have no digest; ONNX Runtime would read them from the working directory."""
     (tmp_path / "models").mkdir()
     for path in (tmp_path / "w.bin", tmp_path / "models/w.bin"):
         WEIGHTS.tofile(path)

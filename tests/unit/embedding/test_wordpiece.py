@@ -104,9 +104,7 @@ def test_cache_is_limited_in_bytes(monkeypatch):
     wordpiece.encode("\u00e9", NO_LIMIT)  # loads the normalizer
     tracemalloc.start()
     before, _ = tracemalloc.get_traced_memory()
-    for number in range(
-        2 * words
-    ):  # as long as cached words can be, one token for each character, four bytes in the key
+    for number in range(2 * words):  # the longest cached words: one token and four bytes in the key per character
         wordpiece.encode("\U00010300" * (MAX_CACHED_CHARACTERS - 8) + f"q{number:07}", NO_LIMIT)
         wordpiece.encode("qz" * (MAX_CACHED_CHARACTERS // 2 - 4) + f"q{number:07}", NO_LIMIT)
     _, peak = tracemalloc.get_traced_memory()

@@ -140,7 +140,7 @@ def test_model_that_cannot_fit_evicts_no_other_and_is_not_read(build, tmp_path, 
 
 
 def test_concurrent_load_does_not_claim_reserved_memory(build, reports, monkeypatch):
-    """The second is loaded while the first, whose files are in memory, is being run for the first time."""
+    """The second is loaded during the first run of the first, whose files are already in memory."""
     catalog = build("default", "b", "c", fitting=2)
     catalog.get("default")
     running, gate, run = threading.Event(), threading.Event(), Embedder.embed

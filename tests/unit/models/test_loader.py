@@ -99,7 +99,7 @@ def test_failure_of_an_inner_loader_is_not_reported_again():
 
 
 def panic() -> NoReturn:
-    """Panic, as Rust does: what is raised is a BaseException."""
+    """Panic like Rust code, which raises a BaseException."""
     Tokenizer.from_buffer(tiny.panicking("load"))
     raise AssertionError
 
@@ -181,7 +181,7 @@ def test_backoff_starts_again_after_success_and_after_invalidate(monkeypatch):
 
 def test_failure_keeps_no_frames_of_the_load_or_of_requests():
     class Kept:
-        """What a frame may hold, such as a model's bytes or a request's texts."""
+        """An object that a frame may keep alive, such as a model's bytes or a request's texts."""
 
     kept: list[weakref.ref[Kept]] = []
 

@@ -12,7 +12,7 @@ from model_artifacts.recipe.quantize import (
     LEVELS,
     WEIGHT_MAX,
     Product,
-    _equalise_outliers,
+    _equalize_outliers,
     _split_outliers,
     quantize,
     round_to_int8,
@@ -81,32 +81,32 @@ def test_outlier_channel_after_gelu_is_split_without_changing_the_result():
     assert min_cosine(small, full) > 0.99
 
 
-def test_equalisation_preserves_the_product():
+def test_equalization_preserves_the_product():
     random = np.random.default_rng(1)
     value = random.normal(size=(50, 8)).astype(np.float32)
     value[:, 3] *= 40
     weight = random.normal(size=(8, 6)).astype(np.float32)
     product = Product(weight, np.zeros(6, np.float32))
-    activation = _equalise_outliers([product], value)
+    activation = _equalize_outliers([product], value)
     assert activation.factors is not None
     assert activation.factors[3] > 1
     np.testing.assert_array_equal(np.exp2(np.rint(np.log2(activation.factors))), activation.factors)
     np.testing.assert_allclose((value / activation.factors) @ product.weight, value @ weight, rtol=1e-4, atol=1e-4)
 
 
-def test_product_without_outliers_is_not_equalised():
+def test_product_without_outliers_is_not_equalized():
     random = np.random.default_rng(2)
     product = Product(random.normal(size=(8, 6)).astype(np.float32), np.zeros(6, np.float32))
-    assert _equalise_outliers([product], random.uniform(-1, 1, size=(50, 8)).astype(np.float32)).factors is None
+    assert _equalize_outliers([product], random.uniform(-1, 1, size=(50, 8)).astype(np.float32)).factors is None
 
 
-def test_products_of_one_input_share_their_equalisation_factors():
+def test_products_of_one_input_share_their_equalization_factors():
     random = np.random.default_rng(3)
     value = random.normal(size=(50, 8)).astype(np.float32)
     value[:, 3] *= 40
     products = [Product(random.normal(size=(8, 6)).astype(np.float32), np.zeros(6, np.float32)) for _ in range(3)]
     before = [product.weight for product in products]
-    activation = _equalise_outliers(products, value)
+    activation = _equalize_outliers(products, value)
     assert activation.factors is not None
     for product, weight in zip(products, before, strict=True):
         np.testing.assert_array_equal(product.weight, weight * activation.factors[:, None])
