@@ -86,9 +86,7 @@ def test_named_paths_exist(page):
 
 @each_page
 def test_named_alarms_exist(page):
-    text = re.sub(
-        r"^\| alarms \|.*$", "", page.read_text(), flags=re.MULTILINE
-    )  # the changelog's table of renamed alarms
+    text = re.sub(r"^\| alarms \|.*$", "", page.read_text(), flags=re.MULTILINE)  # the changelog's renamed alarms
     assert set(re.findall(r"\b\w+Alarm\b", text)) <= template_names("Resources")
 
 

@@ -120,9 +120,8 @@ def test_api_keys_are_pairs_and_a_name_may_have_several():
 
 def test_digest_of_an_empty_key_is_rejected():
     pair = f"ci:{hashlib.sha256(b'').hexdigest()}"
-    with pytest.raises(
-        SettingsError, match="API_KEYS gives 'ci' the SHA-256 of an empty key: create a key with make api-key NAME=ci"
-    ):
+    message = "API_KEYS gives 'ci' the SHA-256 of an empty key: create a key with make api-key NAME=ci"
+    with pytest.raises(SettingsError, match=message):
         Settings.from_env({"API_KEYS": f"alice:{'0' * 64},{pair}"})
 
 
