@@ -19,7 +19,7 @@ from moto.server import ThreadedMotoServer
 from handler.artifacts.manifest import MODEL_FILE, TOKENIZER_FILE, Reference
 from handler.artifacts.resolver import Artifacts
 from model_artifacts.recipe.publish import publish
-from model_artifacts.recipe.seal import describe, seal
+from model_artifacts.recipe.save import describe, save
 
 Fault = Callable[["Exchange"], None]
 BUCKET = "artifacts"
@@ -38,12 +38,12 @@ class S3:
         return {**CREDENTIALS, "AWS_ENDPOINT_URL": url or self.url}
 
     def publish(self, folder: Path, artifacts: Artifacts, **changes: Any) -> Reference:
-        """Seal a model in `folder`, with changes to its manifest, and publish it; return its pinned reference."""
+        """Save a model in `folder`, with changes to its manifest, and publish it; return its pinned reference."""
         manifest = replace(artifacts.manifest, **changes)
         files = {MODEL_FILE: artifacts.model, TOKENIZER_FILE: artifacts.tokenizer}
         described = {name: describe(content) for name, content in files.items()}
         (folder / manifest.id).mkdir(exist_ok=True)
-        seal(folder / manifest.id, replace(manifest, files=described), files, {})
+        save(folder / manifest.id, replace(manifest, files=described), files, {})
         return publish(self.client, folder / manifest.id, BUCKET)
 
 

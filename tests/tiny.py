@@ -20,7 +20,7 @@ from handler.embedding.embedder import Embedder
 from handler.settings import Settings
 from model_artifacts.recipe.export import export
 from model_artifacts.recipe.quantize import quantize
-from model_artifacts.recipe.seal import describe
+from model_artifacts.recipe.save import describe
 from model_artifacts.recipe.source import Source
 
 HIDDEN, HEADS, LAYERS, MAX_TOKENS = 32, 4, 2, 16

@@ -7,6 +7,6 @@ export.py     Source -> float32 ONNX graph, in the layout that is fastest for ON
 calibrate.py  float32 graph -> the values of its tensors for random texts
 quantize.py   float32 graph -> int8 graph with constant scales, outlier channels split or equalized
 verify.py     compares the int8 graph, run by handler.embedding.embedder, with full precision
-seal.py       verified files -> model_artifacts/<id>/, the manifest last
+save.py       verified files -> model_artifacts/<id>/, the manifest last
 publish.py    (make publish, make models) uploads a model to a bucket; lists the models of a bucket
 """

@@ -1,4 +1,4 @@
-"""`python -m model_artifacts.recipe` (make model): builds a sealed model from source weights, step by step."""
+"""`python -m model_artifacts.recipe` (make model): builds a verified model from source weights, step by step."""
 
 import argparse
 import os
@@ -14,7 +14,7 @@ from model_artifacts.recipe import golden as reference
 from model_artifacts.recipe import source as sources
 from model_artifacts.recipe.export import export
 from model_artifacts.recipe.quantize import quantize
-from model_artifacts.recipe.seal import describe, seal
+from model_artifacts.recipe.save import describe, save
 from model_artifacts.recipe.verify import VerificationError, verify
 
 GOLDEN_FILE = "golden.json"
@@ -23,7 +23,7 @@ TOOLS = ("numpy", "onnx", "onnxruntime", "tokenizers")
 
 
 def main() -> None:
-    """Build, verify and seal one model."""
+    """Build, verify and save one model."""
     parser = argparse.ArgumentParser(description="Rebuild a served model from its source weights.")
     parser.add_argument(
         "--source",
@@ -96,8 +96,8 @@ def build(directory: Path | None, sts: Path | None, *, full_precision: bool = Fa
     for data, figures in quality.items():
         print(f"  {data}: " + ", ".join(f"{name} {figure}" for name, figure in figures.items() if name != "sha256"))
 
-    print("seal")
-    digest = seal(folder, draft, files, quality)
+    print("save")
+    digest = save(folder, draft, files, quality)
     print(f"  {source.id}@sha256:{digest}, {len(files[MODEL_FILE]) / 1e6:.1f} MB")
 
 

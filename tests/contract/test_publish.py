@@ -17,7 +17,7 @@ from handler.artifacts.resolver import load
 from handler.errors import ArtifactError
 from handler.settings import Settings
 from model_artifacts.recipe.publish import PREFIX, PublishError, publish, published
-from model_artifacts.recipe.seal import seal
+from model_artifacts.recipe.save import save
 from tests import s3 as s3_server
 from tests import tiny
 from tests.emulator import ROOT, clean_environment
@@ -37,7 +37,7 @@ def folder(tmp_path) -> Path:
     model_folder: Path = tmp_path / "tiny"
     model_folder.mkdir()
     artifacts = tiny.artifacts()
-    seal(model_folder, artifacts.manifest, {"model.onnx": artifacts.model, "tokenizer.json": artifacts.tokenizer}, {})
+    save(model_folder, artifacts.manifest, {"model.onnx": artifacts.model, "tokenizer.json": artifacts.tokenizer}, {})
     return model_folder
 
 

@@ -19,9 +19,9 @@ def test_api_documents_example_has_the_vector_of_sentence_transformers(embedder,
 
 def test_golden_texts_reach_the_quality_in_the_manifest(embedder, golden, artifacts):
     cosines = (embedder(2).embed(golden.texts).vectors * golden.vectors).sum(axis=1)
-    sealed = artifacts.manifest.quality["golden"]
-    assert len(golden.texts) == sealed["texts"]
-    assert cosines.mean() == pytest.approx(sealed["cosine_mean"], abs=1e-3)
+    recorded = artifacts.manifest.quality["golden"]
+    assert len(golden.texts) == recorded["texts"]
+    assert cosines.mean() == pytest.approx(recorded["cosine_mean"], abs=1e-3)
     assert cosines.mean() >= MIN_MEAN_COSINE
     assert np.percentile(cosines, 1) >= MIN_P1_COSINE
 

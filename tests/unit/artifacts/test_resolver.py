@@ -9,20 +9,20 @@ from handler.artifacts.resolver import ArtifactResolver, VerifiedManifest, load
 from handler.artifacts.s3 import S3Store
 from handler.errors import ArtifactError
 from handler.settings import Settings
-from model_artifacts.recipe.seal import seal
+from model_artifacts.recipe.save import save
 from tests import tiny
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Seal the tiny model; return the folder that contains it."""
+    """Save the tiny model; return the folder that contains it."""
     artifacts = tiny.artifacts()
     (tmp_path / "tiny").mkdir()
-    seal(tmp_path / "tiny", artifacts.manifest, {MODEL_FILE: artifacts.model, TOKENIZER_FILE: artifacts.tokenizer}, {})
+    save(tmp_path / "tiny", artifacts.manifest, {MODEL_FILE: artifacts.model, TOKENIZER_FILE: artifacts.tokenizer}, {})
     return tmp_path
 
 
-def test_load_returns_the_sealed_model(folder):
+def test_load_returns_the_saved_model(folder):
     loaded = load("tiny", Settings(artifacts=folder))
     assert loaded.manifest == tiny.artifacts().manifest
     assert loaded.model == tiny.artifacts().model

@@ -14,7 +14,7 @@ from handler.embedding.embedder import Embedder
 from handler.errors import ModelNotFoundError, ServiceError, SettingsError, UnavailableError
 from handler.models.catalog import Catalog
 from handler.settings import Settings
-from model_artifacts.recipe.seal import seal
+from model_artifacts.recipe.save import save
 from tests import tiny
 from tests.process import wait_until
 
@@ -37,7 +37,7 @@ def build(tmp_path: Path, reports: list[ServiceError]) -> Build:
         for name in names:
             (tmp_path / name).mkdir()
             manifest = replace(tiny.artifacts().manifest, **{"id": name, "aliases": (), **changes.get(name, {})})
-            seal(tmp_path / name, manifest, FILES, {})
+            save(tmp_path / name, manifest, FILES, {})
         memory = None if fitting is None else int(fitting * SIZE)
         return Catalog(Settings(models=names, artifacts=tmp_path, model_memory=memory), reports.append)
 
@@ -132,7 +132,7 @@ def test_model_that_cannot_fit_evicts_no_other_and_is_not_read(build, tmp_path, 
     for name in ("default", "b"):
         catalog.get(name)
     manifest = replace(tiny.artifacts().manifest, id="large", aliases=())
-    seal(tmp_path / "large", replace(manifest, files={**manifest.files, **large}), {}, {})
+    save(tmp_path / "large", replace(manifest, files={**manifest.files, **large}), {}, {})
     monkeypatch.setattr(ArtifactResolver, "load", lambda *_: pytest.fail("its files are read"))
     with pytest.raises(UnavailableError, match="raise the function's memory"):
         catalog.get("large")

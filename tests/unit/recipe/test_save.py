@@ -6,7 +6,7 @@ import pytest
 from handler.artifacts.manifest import MODEL_FILE, TOKENIZER_FILE
 from handler.artifacts.resolver import load
 from handler.settings import Settings
-from model_artifacts.recipe.seal import describe, seal
+from model_artifacts.recipe.save import describe, save
 from model_artifacts.recipe.verify import Figures
 from tests import tiny
 
@@ -21,17 +21,17 @@ def folder(tmp_path):
     return tmp_path / "tiny"
 
 
-def test_seal_returns_the_manifests_digest_and_is_idempotent(folder):
-    digest = seal(folder, tiny.artifacts().manifest, FILES, GOLDEN)
+def test_save_returns_the_manifests_digest_and_is_idempotent(folder):
+    digest = save(folder, tiny.artifacts().manifest, FILES, GOLDEN)
     assert load("tiny", Settings(artifacts=folder.parent)).digest == digest
-    assert seal(folder, tiny.artifacts().manifest, FILES, GOLDEN) == digest
+    assert save(folder, tiny.artifacts().manifest, FILES, GOLDEN) == digest
 
 
-def test_seal_keeps_earlier_figures_only_while_the_files_are_unchanged(folder):
+def test_save_keeps_earlier_figures_only_while_the_files_are_unchanged(folder):
     manifest = tiny.artifacts().manifest
-    digest = seal(folder, manifest, FILES, GOLDEN | STS)
-    assert seal(folder, manifest, FILES, GOLDEN) == digest
+    digest = save(folder, manifest, FILES, GOLDEN | STS)
+    assert save(folder, manifest, FILES, GOLDEN) == digest
     other = {**FILES, MODEL_FILE: b"other"}
     files = {**manifest.files, MODEL_FILE: describe(b"other")}
-    seal(folder, replace(manifest, files=files), other, GOLDEN)
+    save(folder, replace(manifest, files=files), other, GOLDEN)
     assert json.loads((folder / "manifest.json").read_text())["quality"] == GOLDEN

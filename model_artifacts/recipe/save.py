@@ -14,7 +14,7 @@ def describe(content: bytes) -> File:
     return File(size=len(content), sha256=sha256_of(content))
 
 
-def seal(folder: Path, draft: Manifest, files: Mapping[str, bytes], quality: Mapping[str, Figures]) -> str:
+def save(folder: Path, draft: Manifest, files: Mapping[str, bytes], quality: Mapping[str, Figures]) -> str:
     """Write the files and then the manifest; return the model's digest.
 
     The existing manifest may have figures for a data set that was not measured this time. They are kept if the model
