@@ -44,7 +44,7 @@ def pinned(s3, tmp_path_factory) -> str:
 def relay(s3, monkeypatch, tmp_path) -> Iterator[Relay]:
     """Route the store through the relay, with small parts and short timeouts; check that /tmp stays empty."""
     monkeypatch.setattr("handler.artifacts.s3.PART_BYTES", 2_048)
-    monkeypatch.setattr("handler.artifacts.s3.READ_SECONDS", 0.5)
+    monkeypatch.setattr("handler.artifacts.s3.READ_SECONDS", 1)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with s3_server.relay(s3) as running:
         for name, value in s3.environment(running.url).items():
