@@ -60,7 +60,7 @@ ALPHABETS = {
     "symbol": "\u20bf",
 }
 SEPARATORS = (" ", "", "-", "\n", "[MASK]", "\u2014", "\u00a0")
-SHAPES = ("text", "ids", "ids of the longest tokens", "unused field")
+SHAPES = ("text", "ids", "ids of the longest tokens", "unused field", "nested lists")
 SEED = 13
 
 
@@ -100,7 +100,7 @@ class Candidate:
     def drawn(cls, chance: random.Random) -> "Candidate":
         """Return a random candidate; the logarithms of its sizes are uniformly distributed."""
         return cls(
-            shape=chance.choices(SHAPES, (6, 2, 2, 1))[0],
+            shape=chance.choices(SHAPES, (6, 2, 2, 1, 1))[0],
             alphabet=chance.choice(list(ALPHABETS)),
             ending=chance.choice(list(ALPHABETS)),
             separator=chance.choice(SEPARATORS),
@@ -118,6 +118,11 @@ class Candidate:
         if self.shape == "unused field":
             filler = json.dumps({**fixed, "input": "a", "unused": [self._text(0, 0)] * self.inputs}, ensure_ascii=False)
             return filler if len(filler.encode()) <= MAX_BODY_BYTES else json.dumps({**fixed, "input": "a"})
+        if self.shape == "nested lists":
+            depth = min(self.word, 190)  # the JSON parser accepts 200
+            nested = "[" * depth + "]" * depth
+            count = min(self.inputs * self.length, MAX_BODY_BYTES - 200) // (len(nested) + 1)
+            return f'{{"input": "a", "model": [{",".join([nested] * max(1, count))}]}}'
         inputs, room = [], MAX_BODY_BYTES - 200
         for index in range(min(self.inputs, MAX_INPUTS)):
             given = self._text(index, first_word) if self.shape == "text" else self._ids(index)
@@ -164,6 +169,8 @@ KNOWN = (
     Candidate(alphabet="cjk", ending="cjk", word=1, separator="", length=250, inputs=2048),
     Candidate(alphabet="cyrillic", ending="cyrillic", length=1_500, inputs=2048, distinct=1 << 20),
     Candidate(alphabet="punctuation", ending="punctuation", word=1, separator="", length=254, inputs=2048),
+    Candidate(alphabet="hangul", ending="hangul", word=65_000, length=65_000, inputs=64),
+    Candidate(shape="nested lists", word=190, inputs=2048, length=65_000),
 )
 
 

@@ -1,5 +1,7 @@
 """The OpenAI embeddings contract and its limits."""
 
+import re
+from itertools import islice
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError
@@ -14,6 +16,12 @@ MAX_INPUTS = 2048
 # of 6 MB became 1.4 GB of tokens, only to be refused.
 MAX_TOKEN_IDS = 8192
 MAX_NAME = 256
+# Lists and objects in a body; 2048 token arrays make 2050. Two bytes of JSON are one of them, and up to 280 bytes of
+# memory: a body of 4 MB that was nothing but brackets took 640 MB.
+MAX_CONTAINERS = 1 << 14
+# A string, or the bracket that opens a list or an object. The string may lack its end: the search would otherwise start
+# again at every quote in it.
+STRING_OR_BRACKET = rb'(?s)"(?:[^"\\]++|\\.)*+(?:"|\Z)|([\[{])'
 MAX_INT32 = 2**31 - 1  # the API document's int32
 
 PROMPT_NAMES = {
@@ -86,6 +94,18 @@ def _checked_tokens(values: object, param: str) -> list[int]:
     return values
 
 
+def _check_containers(body: bytes) -> None:
+    """Count lists and objects before they are parsed; brackets in strings do not count."""
+    if body.count(b"[") + body.count(b"{") <= MAX_CONTAINERS:
+        return
+    brackets = (found for found in re.finditer(STRING_OR_BRACKET, body) if found[1])
+    if any(islice(brackets, MAX_CONTAINERS, None)):
+        raise RequestError(
+            f"The request's body has more than {MAX_CONTAINERS:,} lists and objects; send several requests.",
+            code="request_too_large",
+        )
+
+
 def _too_long(param: str, size: str, limit: str) -> RequestError:
     return RequestError(
         f"Invalid '{param}': it has {size}, and at most {limit} are accepted; split it.",
@@ -144,6 +164,7 @@ class EmbeddingRequest(BaseModel):
         Raises:
             RequestError: it is not JSON or not a valid request; the message names the field and what is expected.
         """
+        _check_containers(body)
         try:
             return cls.model_validate_json(body)
         except ValidationError as error:

@@ -88,10 +88,12 @@ class BackgroundLoader(Generic[Result]):
 
     def _fail(self, attempt: "Future[Result]", error: BaseException) -> None:
         failure = error if isinstance(error, ServiceError) else ServiceError(f"{type(error).__name__}: {error}")
-        self._failures += 1
-        self._retry_at = time.monotonic() + min(MAX_BACKOFF_SECONDS, 2.0 ** min(self._failures, 10))
         try:
-            if not isinstance(failure, UnavailableError):  # the attempt that it comes from has reported it
+            if isinstance(failure, UnavailableError):  # what it waits for has reported it, and says when to retry
+                self._retry_at = time.monotonic() + failure.retry_after
+            else:
+                self._failures += 1
+                self._retry_at = time.monotonic() + min(MAX_BACKOFF_SECONDS, 2.0 ** min(self._failures, 10))
                 self._report(failure)
         except Exception:
             logger.exception("the failure could not be reported: %s", failure)

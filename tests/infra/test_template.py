@@ -214,6 +214,11 @@ def test_first_deployment_must_name_its_environment():
     assert without_default == ["Environment"]
 
 
+def test_timeout_leaves_time_to_embed():
+    timeout = translate().translated["Parameters"]["Timeout"]
+    assert timeout["MinValue"] == 5  # a second of it is for the response: of one second, none would be left
+
+
 def test_parameters_configure_the_function():
     function = translate(**VARIANTS["large"])["Function"]
     assert function["Architectures"] == ["arm64"]

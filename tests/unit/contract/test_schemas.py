@@ -1,8 +1,12 @@
 import json
+import time
+import tracemalloc
+from contextlib import nullcontext
 
 import pytest
 
-from handler.contract.schemas import MAX_INPUTS, MAX_INT32, MAX_TOKEN_IDS, EmbeddingRequest
+from handler.api.limits import MAX_BODY_BYTES
+from handler.contract.schemas import MAX_CONTAINERS, MAX_INPUTS, MAX_INT32, MAX_TOKEN_IDS, EmbeddingRequest
 from handler.embedding.cl100k import MAX_CHARACTERS
 from handler.errors import RequestError
 
@@ -112,7 +116,7 @@ def test_unknown_encoding_format_error_lists_the_valid_ones():
         parse(encoding_format="hex")
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"\xff", b'{"input": "\\ud800", "model": "m"}', b"[" * 100_000])
+@pytest.mark.parametrize("body", [b"", b"{", b"\xff", b'{"input": "\\ud800", "model": "m"}', b"[" * MAX_CONTAINERS])
 def test_parse_rejects_invalid_json(body):
     with pytest.raises(RequestError, match="could not parse the JSON body"):
         EmbeddingRequest.parse(body)
@@ -143,3 +147,32 @@ def test_parse_accepts_null_optional_fields_and_ignores_unknown_ones():
 def test_input_type_maps_to_a_prompt_name(input_type, prompt_name):
     assert parse(input_type=input_type).prompt_name == prompt_name
     assert parse().prompt_name is None
+
+
+@pytest.mark.parametrize("offset", [-1, 0, 1])
+@pytest.mark.parametrize("nested", ["[]", "{}"])
+def test_lists_and_objects_are_limited(nested, offset):
+    containers = MAX_CONTAINERS + offset - 2  # beside the body and the list itself
+    body = f'{{"model": "m", "input": "a", "other": [{",".join([nested] * containers)}]}}'.encode()
+    with pytest.raises(RequestError, match="more than 16,384 lists") if offset > 0 else nullcontext():
+        EmbeddingRequest.parse(body)
+
+
+@pytest.mark.parametrize("text", ["[" * MAX_CHARACTERS, '\\{"' * 20_000, '{\\\\"[' * 12_000])
+def test_brackets_in_a_text_are_not_counted(text):
+    assert parse(input=[text, text]).input == [text, text]
+
+
+@pytest.mark.parametrize(
+    "strings", [b'"', b'"",', b'"ab', b'\\"', b'"\\\\",'], ids=["quotes", "empty", "unpaired", "escaped", "backslashes"]
+)
+def test_counting_lists_takes_little_memory_and_time(strings):
+    body = b"[" * (MAX_CONTAINERS - 1) + b'["[",' + strings * (MAX_BODY_BYTES // len(strings) // 2)
+    tracemalloc.start()
+    started = time.process_time()
+    with pytest.raises(RequestError, match="could not parse the JSON body"):
+        EmbeddingRequest.parse(body)
+    seconds = time.process_time() - started
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (seconds < 3, peak < 1 << 20) == (True, True), (seconds, peak)

@@ -98,6 +98,16 @@ def test_failure_of_an_inner_loader_is_not_reported_again():
     assert reports == []
 
 
+def test_waiting_for_an_inner_loader_does_not_prolong_the_backoff():
+    loader = BackgroundLoader(FlakyLoad(*[UnavailableError("inner", 0)] * 5, ArtifactError("own")), lambda _: None)
+    for _ in range(5):
+        with pytest.raises(UnavailableError, match="inner"):
+            loader.get(5)
+    with pytest.raises(UnavailableError, match="own") as raised:
+        loader.get(5)
+    assert raised.value.retry_after <= 2
+
+
 def panic() -> NoReturn:
     """Panic like Rust code, which raises a BaseException."""
     Tokenizer.from_buffer(tiny.panicking("load"))
