@@ -183,11 +183,18 @@ def test_preflight_for_another_method_is_rejected(cors_client):
     assert (response.status_code, response.json()["error"]["code"]) == (400, "origin_not_allowed")
 
 
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_preflight_for_an_endpoints_method_is_allowed(cors_client, method):
+    headers = {"origin": ORIGIN, "access-control-request-method": method}
+    assert cors_client.options("/v1/models", headers=headers).status_code == 200
+
+
 def test_rejected_preflight_has_the_plain_format():
     settings = Settings(cors_origins=(ORIGIN,), error_format="plain")
     headers = {"origin": "https://elsewhere.example", "access-control-request-method": "POST"}
     with serve(create_app(settings, Catalog.of([], settings))) as url:
         response = httpx2.options(f"{url}/v1/embeddings", headers=headers)
+    assert response.headers["vary"] == "Origin"
     assert response.json() == {"error": "Web pages of this origin may not send such requests here."}
 
 

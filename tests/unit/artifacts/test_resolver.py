@@ -1,5 +1,6 @@
 import hashlib
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,11 @@ def test_load_returns_the_saved_model(folder):
     assert loaded.manifest == tiny.artifacts().manifest
     assert loaded.model == tiny.artifacts().model
     assert loaded.digest == hashlib.sha256((folder / "tiny/manifest.json").read_bytes()).hexdigest()
+
+
+def test_open_notes_when_the_manifest_was_read(folder):
+    started = int(time.time())
+    assert started <= ArtifactResolver(folder, S3Store()).open(Reference("tiny")).created <= time.time()
 
 
 def test_pinned_reference_loads_only_the_manifest_with_its_digest(folder):

@@ -80,6 +80,11 @@ def test_parse_rejects_inputs_over_a_limit_with_their_position(value, param, cod
     assert (raised.value.param, raised.value.code) == (param, code)
 
 
+def test_error_for_a_long_text_has_its_length_and_the_limit():
+    with pytest.raises(RequestError, match=r"has 65,537 characters, and at most 65,536 are accepted"):
+        parse(input="a" * (MAX_CHARACTERS + 1))
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [

@@ -124,3 +124,10 @@ def test_check_rejects_a_passed_deadline(clock):
     clock.now += 2
     with pytest.raises(UnavailableError, match="too little time"):
         deadline.check()
+
+
+@pytest.mark.parametrize(("seconds", "ends"), [(3, 1003), (30, 1010)])
+def test_earlier_deadline_is_of_the_same_request(clock, seconds, ends):
+    deadline = Deadline(clock.now - 1, clock.now + 10, lambda: True)
+    earlier = deadline.within(seconds)
+    assert (earlier.arrived, earlier.ends, earlier.is_cancelled()) == (clock.now - 1, ends, True)

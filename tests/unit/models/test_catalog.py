@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from handler.artifacts.manifest import MODEL_FILE, TOKENIZER_FILE, File, Reference
+from handler.artifacts.manifest import MODEL_FILE, TOKENIZER_FILE, File, Reference, sha256_of
 from handler.artifacts.resolver import ArtifactResolver, VerifiedManifest
 from handler.embedding.deadline import Deadline
 from handler.embedding.embedder import Embedder
@@ -116,6 +116,18 @@ def test_least_recently_used_model_is_evicted_but_never_the_default(build):
     assert loaded(catalog) == {"default", "b", "d"}
     catalog.get("c")
     assert loaded(catalog) == {"default", "c", "d"}
+
+
+def test_as_many_models_are_evicted_as_a_larger_one_needs(build, tmp_path):
+    catalog = build("default", "b", "c", "large", fitting=3)
+    for name in ("default", "b", "c"):
+        catalog.get(name)
+    manifest = replace(tiny.artifacts().manifest, id="large", aliases=())
+    padded = {**FILES, TOKENIZER_FILE: FILES[TOKENIZER_FILE].ljust(2 * SIZE - len(FILES[MODEL_FILE]))}
+    files = {name: File(len(content), sha256_of(content)) for name, content in padded.items()}
+    seal(tmp_path / "large", replace(manifest, files=files), padded, {})
+    catalog.get("large")
+    assert loaded(catalog) == {"default", "large"}
 
 
 def test_tokenizer_counts_as_memory(build, reports):

@@ -216,3 +216,7 @@ def test_failure_keeps_no_frames_of_the_load_or_of_requests():
     wait_until(lambda: threading.active_count() <= before)
     gc.collect()
     assert [reference() for reference in kept] == [None, None, None]
+
+
+def test_load_does_not_keep_the_process_alive():
+    assert BackgroundLoader(lambda: threading.current_thread().daemon, lambda _: None).get(5)
