@@ -11,7 +11,7 @@ from botocore.credentials import Credentials
 from tests.deploy.aws import REGION, Aws
 
 MODEL = "all-MiniLM-L6-v2"
-BODY = {"model": MODEL, "input": "hello"}
+BODY = json.dumps({"model": MODEL, "input": "hello"})
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Key:
 
 @dataclass(frozen=True)
 class Stack:
-    """A deployed stack: its name, its outputs and its AWS; `key` is the API key that it was deployed with."""
+    """A deployed stack: its name, its AWS, an HTTP client that trusts it, and the API key that it was deployed with."""
 
     name: str
     aws: Aws
@@ -32,7 +32,7 @@ class Stack:
     key: Key
 
     def outputs(self) -> dict[str, str]:
-        """Return the stack's outputs, as of now."""
+        """Return the stack's outputs."""
         (stack,) = self.aws.client("cloudformation").describe_stacks(StackName=self.name)["Stacks"]
         return {each["OutputKey"]: each["OutputValue"] for each in stack["Outputs"]}
 
@@ -41,28 +41,47 @@ class Stack:
         """The base URL for OpenAI clients."""
         return self.outputs()["BaseUrl"]
 
+    @property
+    def function(self) -> str:
+        """The function's name."""
+        return self.outputs()["FunctionName"]
+
     def embed(self, url: str = "", **headers: str) -> httpx2.Response:
-        """Request the embedding of a text from one of the stack's base URLs."""
-        body = {"model": MODEL, "input": "hello"}
-        return self.http.post(f"{url or self.url}/embeddings", json=body, headers=headers)
+        """Request the embedding of a text, from `BaseUrl` or another base URL."""
+        return self.http.post(f"{url or self.url}/embeddings", content=BODY, headers=headers)
 
     def embed_with_key(self, url: str = "") -> httpx2.Response:
         """Request the embedding of a text with the API key."""
         return self.embed(url, authorization=f"Bearer {self.key.secret}")
 
-    @property
-    def resources(self) -> dict[str, str]:
-        """The physical IDs of the stack's resources, by logical ID."""
-        found = self.aws.client("cloudformation").describe_stack_resources(StackName=self.name)["StackResources"]
-        return {each["LogicalResourceId"]: each["PhysicalResourceId"] for each in found}
+    def embed_signed(self) -> httpx2.Response:
+        """Request the embedding of a text with a signature by the account's credentials."""
+        request = AWSRequest("POST", f"{self.url}/embeddings", data=BODY)
+        environment = self.aws.environment
+        credentials = Credentials(environment["AWS_ACCESS_KEY_ID"], environment["AWS_SECRET_ACCESS_KEY"])
+        SigV4Auth(credentials, "execute-api", REGION).add_auth(request)
+        return self.embed(**dict(request.headers.items()))
+
+    def models(self) -> list[str]:
+        """Return the names that the service lists."""
+        listed = self.http.get(f"{self.url}/models", headers={"authorization": f"Bearer {self.key.secret}"})
+        return [each["id"] for each in listed.json()["data"]]
+
+    def versions(self) -> list[str]:
+        """Return the function's published versions, oldest first."""
+        listed = self.aws.client("lambda").list_versions_by_function(FunctionName=self.function)["Versions"]
+        return [each["Version"] for each in listed if each["Version"] != "$LATEST"]
 
     @property
     def live_version(self) -> str:
         """The version that the alias leads to."""
-        alias = self.aws.client("lambda").get_alias(FunctionName=self.outputs()["FunctionName"], Name="live")
-        return str(alias["FunctionVersion"])
+        return str(self.aws.client("lambda").get_alias(FunctionName=self.function, Name="live")["FunctionVersion"])
 
-    def versions(self) -> list[str]:
-        """Return the published versions, oldest first."""
-        listed = self.aws.client("lambda").list_versions_by_function(FunctionName=self.outputs()["FunctionName"])
-        return [each["Version"] for each in listed["Versions"] if each["Version"] != "$LATEST"]
+    def point_alias_to(self, version: str) -> None:
+        """Lead the alias to another version, as docs/operations.md says."""
+        self.aws.client("lambda").update_alias(FunctionName=self.function, Name="live", FunctionVersion=version)
+
+    def image_of(self, version: str) -> str:
+        """Return the image of a version."""
+        found = self.aws.client("lambda").get_function(FunctionName=self.function, Qualifier=version)
+        return str(found["Code"]["ImageUri"])
