@@ -10,6 +10,7 @@ import os
 import sys
 from typing import Any
 
+import emulated_codedeploy
 import samtranslator.translator.transform as sam
 from hypercorn.asyncio import serve
 from hypercorn.config import Config
@@ -47,21 +48,6 @@ changesets._apply_transforms = handlers._apply_transforms = apply_transforms_wit
 # transform may differ. SAM relies on it for the stack of its image repositories; ministack refuses it.
 
 handlers._stack_has_no_updates = lambda *_, **__: False
-
-
-# CodeDeploy: its resources exist, so that references to them resolve. An alias moves to its new version at once.
-
-
-def create_codedeploy_resource(logical_id: str, properties: Properties, stack_name: str) -> Created:
-    return properties.get("ApplicationName") or f"{stack_name}-{logical_id}", {}
-
-
-for kind in ("AWS::CodeDeploy::Application", "AWS::CodeDeploy::DeploymentGroup"):
-    RESOURCES[kind] = {
-        "create": create_codedeploy_resource,
-        "update": lambda physical_id, *_: (physical_id, {}),
-        "delete": lambda *_: None,
-    }
 
 
 # CloudWatch: an alarm on an expression exists, as an alarm on the expression's first metric.
@@ -185,6 +171,9 @@ apigateway._invoke_lambda_proxy = invoke_with_method
 
 emulator_health = app._handle_health_request
 app._handle_health_request = lambda path, request_id: None if path == "/health" else emulator_health(path, request_id)
+
+
+emulated_codedeploy.install()
 
 
 def main() -> None:
