@@ -106,7 +106,7 @@ def bridge_address() -> str:
 
     It is read from the interface, because not every engine lists the gateway of the network.
     """
-    options = "{{index .Options \"com.docker.network.bridge.name\"}}"
+    options = '{{index .Options "com.docker.network.bridge.name"}}'
     bridge = subprocess.check_output(["docker", "network", "inspect", "bridge", "--format", options], text=True).strip()
     interfaces = json.loads(subprocess.check_output(["ip", "-json", "-4", "address", "show", bridge], text=True))
     return str(interfaces[0]["addr_info"][0]["local"])

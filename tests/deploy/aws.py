@@ -1,6 +1,5 @@
 """The emulated AWS as a process, for as long as a block: TLS, names that lead to it, and nothing left behind."""
 
-import json
 import os
 import socket
 import subprocess
@@ -50,7 +49,6 @@ class Aws:
             aws_secret_access_key=self.environment["AWS_SECRET_ACCESS_KEY"],
             verify=str(self.authority),
         )
-
 
     def name_host(self, url: str) -> None:
         """Make the host of a URL lead here, on this machine."""

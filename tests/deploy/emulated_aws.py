@@ -1,7 +1,7 @@
 """An emulated AWS for the deployment tests: ministack, and what it lacks for this template.
 
-`python emulated_aws.py ADDRESS...` serves every service by TLS on port 443 of these addresses. Each section below says
-what it stands in for; README.md says what that leaves unproven. The patches are made for the pinned version of ministack.
+`python emulated_aws.py ADDRESS...` serves every service over TLS on port 443 of these addresses. Each section says what
+it stands in for; README.md says what remains unproven. The patches fit the pinned version of ministack.
 """
 
 import asyncio
@@ -17,15 +17,15 @@ from hypercorn.config import Config
 from ministack import app
 from ministack.core import tls
 from ministack.services import apigateway
-from ministack.services.cloudformation import changesets, engine, handlers, provisioners
+from ministack.services.cloudformation import changesets, custom_resource, engine, handlers, provisioners
 
 Properties = dict[str, Any]
 Created = tuple[str, dict[str, Any]]  # a resource's physical ID and its attributes
 RESOURCES = provisioners._RESOURCE_HANDLERS
 
 
-# CloudFormation passes the parameters to the SAM transform, which resolves DeploymentPreference.Enabled and Fn::FindInMap
-# in it; ministack passes none.
+# CloudFormation passes the parameters to the SAM transform, which resolves DeploymentPreference with them;
+# ministack passes none.
 
 parameters: contextvars.ContextVar[dict[str, str]] = contextvars.ContextVar("parameters")
 sam_transform, apply_transforms = sam.transform, engine._apply_transforms
@@ -165,6 +165,11 @@ async def invoke_with_method(
 apigateway._handle_execute_in_scope = handle_preflights_by_route
 apigateway._match_route = lambda api_id, method, path: match_route(api_id, method.upper(), path)
 apigateway._invoke_lambda_proxy = invoke_with_method
+
+
+# A custom resource's function responds to CloudFormation under a name that leads from its container to the emulator.
+
+custom_resource._HOST = "host.docker.internal"
 
 
 # An API's /health is its own, not ministack's.
