@@ -95,7 +95,7 @@ def _process(folder: Path, log_path: Path) -> Iterator[None]:
             _wait_for(process, log_path)
             yield
         finally:
-            process.terminate()
+            process.kill()  # a graceful stop waits half a minute for idle connections
 
 
 def _wait_for(process: "subprocess.Popen[bytes]", log_path: Path, seconds: float = 30) -> None:
@@ -155,7 +155,7 @@ def remove_containers() -> None:
     """Remove the containers of the emulator that it left itself."""
     owner = f"label=ministack.instance={OWNER}:443"
     if containers := docker("ps", "--all", "--quiet", "--filter", owner).split():
-        docker("rm", "--force", *containers)
+        docker("rm", "--force", "--volumes", *containers)
 
 
 def remove_images() -> None:

@@ -16,7 +16,7 @@ from hypercorn.asyncio import serve
 from hypercorn.config import Config
 from ministack import app
 from ministack.core import tls
-from ministack.services import apigateway
+from ministack.services import apigateway, lambda_svc
 from ministack.services.cloudformation import changesets, custom_resource, engine, handlers, provisioners
 
 Properties = dict[str, Any]
@@ -165,6 +165,12 @@ async def invoke_with_method(
 apigateway._handle_execute_in_scope = handle_preflights_by_route
 apigateway._match_route = lambda api_id, method, path: match_route(api_id, method.upper(), path)
 apigateway._invoke_lambda_proxy = invoke_with_method
+
+
+# An execution environment of Lambda belongs to one version of a function; those of ministack to all that share an image.
+
+pool_key = lambda_svc._warm_pool_key
+lambda_svc._warm_pool_key = lambda function, config: f"{pool_key(function, config)}:{config.get('Version')}"
 
 
 # A custom resource's function responds to CloudFormation under a name that leads from its container to the emulator.
