@@ -116,8 +116,9 @@ def test_deleted_stack_leaves_the_bucket_of_models(sam, stack, aws):
 def dev(sam, aws, http, key) -> Stack:
     shutil.copy(OLD_TEMPLATE, sam.folder)
     sam.build("--template", OLD_TEMPLATE.name, "--build-dir", "build-0.1")
-    old = ["--template", "build-0.1/template.yaml"]
-    sam.deploy("dev", *old, ApiKeys=key.pair, GradualDeployment="false", LogRetentionDays="3", ReservedConcurrency="10")
+    old = ["--template", "build-0.1/template.yaml", "--config-file", f"{sam.folder}/samconfig.toml"]
+    settings = {"GradualDeployment": "false", "LogRetentionDays": "3", "ReservedConcurrency": "10"}
+    sam.deploy("dev", *old, ApiKeys=key.pair, **settings)
     deployed = Stack("embeddings-dev", aws, http, key)
     aws.name_host(deployed.url)
     return deployed
