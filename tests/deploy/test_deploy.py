@@ -148,7 +148,7 @@ def test_function_url_and_cors_are_added(sam, dev, aws):
 
 def test_iam_admits_signed_requests(sam, dev):
     sam.deploy("dev", AuthMode="iam", FunctionUrl="false")
-    assert dev.embed_with_key().status_code == 403
+    assert dev.embed().status_code == 403
     assert dev.embed_signed().status_code == 200
 
 
