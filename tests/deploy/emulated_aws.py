@@ -167,7 +167,35 @@ apigateway._match_route = lambda api_id, method, path: match_route(api_id, metho
 apigateway._invoke_lambda_proxy = invoke_with_method
 
 
-# An execution environment of Lambda belongs to one version of a function; those of ministack to all that share an image.
+# CloudFormation sets a function's reserved concurrency; ministack takes it only from Lambda's own operation.
+
+function = dict(RESOURCES["AWS::Lambda::Function"])
+
+
+def create_function(logical_id: str, properties: Properties, stack_name: str) -> Created:
+    name, attributes = function["create"](logical_id, properties, stack_name)
+    reserve_concurrency(name, properties)
+    return name, attributes
+
+
+def update_function(name: str, old: Properties, new: Properties, *rest: str) -> Created:
+    result: Created = function["update"](name, old, new, *rest)
+    reserve_concurrency(name, new)
+    return result
+
+
+def reserve_concurrency(name: str, properties: Properties) -> None:
+    if "ReservedConcurrentExecutions" in properties:
+        reserved = {"ReservedConcurrentExecutions": int(properties["ReservedConcurrentExecutions"])}
+        lambda_svc._put_function_concurrency(name, reserved)
+    else:
+        lambda_svc._delete_function_concurrency(name)
+
+
+RESOURCES["AWS::Lambda::Function"] |= {"create": create_function, "update": update_function}
+
+
+# Lambda has execution environments for each version of a function; ministack shares them between versions of one image.
 
 pool_key = lambda_svc._warm_pool_key
 lambda_svc._warm_pool_key = lambda function, config: f"{pool_key(function, config)}:{config.get('Version')}"
