@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import boto3
 import trustme
 
-from tests.emulator import bridge_address
+from tests.emulator import ROOT, bridge_address
 
 ADDRESS = "127.0.0.2"  # loopback, so Docker pushes to it; and not the address of a web server on this machine
 ACCOUNT, REGION = "123456789012", "eu-central-1"
@@ -74,7 +74,7 @@ def run(folder: Path) -> Iterator[Aws]:
 
 @contextmanager
 def _process(folder: Path, log_path: Path) -> Iterator[None]:
-    command = [sys.executable, Path(__file__).with_name("emulated_aws.py"), ADDRESS, bridge_address()]
+    command = [sys.executable, "-m", "tests.deploy.emulated_aws", ADDRESS, bridge_address()]
     settings = {
         "AUTH": "true",  # the function's role may do only what its policies say
         "GATEWAY_PORT": "443",
@@ -90,7 +90,10 @@ def _process(folder: Path, log_path: Path) -> Iterator[None]:
         "TMPDIR": str(folder),
         "USE_SSL": "1",
     }
-    with log_path.open("wb") as log, subprocess.Popen(command, env=settings, stdout=log, stderr=log) as process:
+    with (
+        log_path.open("wb") as log,
+        subprocess.Popen(command, cwd=ROOT, env=settings, stdout=log, stderr=log) as process,
+    ):
         try:
             _wait_for(process, log_path)
             yield

@@ -1,7 +1,7 @@
 """An emulated AWS for the deployment tests: ministack, and what it lacks for this template.
 
-`python emulated_aws.py ADDRESS...` serves every service over TLS on port 443 of these addresses. Each section says what
-it stands in for; README.md says what remains unproven. The patches fit the pinned version of ministack.
+`python -m tests.deploy.emulated_aws ADDRESS...` serves every service over TLS on port 443 of these addresses. Each
+section says what it stands in for; README.md says what remains unproven. The patches fit the pinned version of ministack.
 """
 
 import asyncio
@@ -10,7 +10,6 @@ import os
 import sys
 from typing import Any
 
-import emulated_codedeploy
 import samtranslator.translator.transform as sam
 from hypercorn.asyncio import serve
 from hypercorn.config import Config
@@ -18,6 +17,8 @@ from ministack import app
 from ministack.core import tls
 from ministack.services import apigateway, lambda_svc
 from ministack.services.cloudformation import changesets, custom_resource, engine, handlers, provisioners
+
+from tests.deploy import emulated_codedeploy
 
 Properties = dict[str, Any]
 Created = tuple[str, dict[str, Any]]  # a resource's physical ID and its attributes

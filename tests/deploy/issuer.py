@@ -25,7 +25,7 @@ class Issuer:
         """Return a token for an audience, valid for an hour."""
         now = int(time.time())
         claims = {"iss": self.url, "aud": audience, "sub": "alice", "iat": now, "nbf": now, "exp": now + 3600}
-        return jwt.encode(claims, self.key, algorithm="RS256", headers={"kid": "1"})
+        return str(jwt.encode(claims, self.key, algorithm="RS256", headers={"kid": "1"}))
 
     def documents(self) -> dict[str, Any]:
         """Return what it publishes, by path."""
@@ -37,16 +37,27 @@ class Issuer:
 @contextmanager
 def run() -> Iterator[Issuer]:
     """Run an issuer on a free port."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), Documents) as server:
-        issuer = Issuer(f"http://127.0.0.1:{server.server_port}", rsa.generate_private_key(65537, 2048))
-        server.documents = issuer.documents()
+    with Server() as server:
         threading.Thread(target=server.serve_forever, args=(0.01,)).start()
-        yield issuer
-        server.shutdown()
+        try:
+            yield server.issuer
+        finally:
+            server.shutdown()
+
+
+class Server(ThreadingHTTPServer):
+    """Serves an issuer's documents on a free port of loopback."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Documents)
+        self.issuer = Issuer(f"http://127.0.0.1:{self.server_port}", rsa.generate_private_key(65537, 2048))
+        self.documents = self.issuer.documents()
 
 
 class Documents(BaseHTTPRequestHandler):
     """Responds with one of the server's documents."""
+
+    server: Server
 
     def do_GET(self) -> None:
         body = json.dumps(self.server.documents.get(self.path)).encode()

@@ -50,10 +50,18 @@ class Sam:
 
     def deploy_guided(self, replies: dict[str, str]) -> str:
         """Deploy with `--guided`: reply to each prompt by its name, or accept its default; return what SAM printed."""
-        command = [SAM, "deploy", "--guided"]
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
         printed = ""
-        with subprocess.Popen(command, cwd=self.folder, env=self.aws.environment, bufsize=0, **pipes) as process:
+        with subprocess.Popen(
+            [SAM, "deploy", "--guided"],
+            cwd=self.folder,
+            env=self.aws.environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            bufsize=0,
+        ) as process:
+            assert process.stdin
+            assert process.stdout
             while some := process.stdout.read(4096):
                 printed += some.decode(errors="replace")
                 if prompt := PROMPT.search(printed):

@@ -44,8 +44,7 @@ def test_guided_deployment_serves_those_who_have_the_key(stack):
     assert math.hypot(*embedding.embedding) == pytest.approx(1)
 
 
-@pytest.mark.skipif("verify-deployment:" not in (ROOT / "Makefile").read_text(), reason="no such target yet")
-def test_verify_deployment_finds_nothing_to_object(stack, aws):
+def test_verify_deployment_finds_no_failure(stack, aws):
     command = ["make", "--silent", "verify-deployment", f"URL={stack.url}", f"KEY={stack.key.secret}"]
     trusting = aws.environment | {"SSL_CERT_FILE": str(aws.authority)}
     done = subprocess.run(command, cwd=ROOT, env=trusting, capture_output=True, text=True, check=False)
