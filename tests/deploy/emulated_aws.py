@@ -1,7 +1,7 @@
 """An emulated AWS for the deployment tests: ministack, and what it lacks for this template.
 
 `python -m tests.deploy.emulated_aws ADDRESS...` serves every service over TLS on port 443 of these addresses. Each
-section says what it stands in for; README.md says what remains unproven. The patches fit the pinned version of ministack.
+section says what it stands in for; README.md says what remains unproven. The patches fit the pinned ministack.
 """
 
 import asyncio
