@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup run embed test coverage test-clients test-infra test-image test-models check api-key layers publish models sbom audit release-notes report verify-deployment test-processors fuzz mutants soak worst model golden vocabulary bench bench-cold bench-lambda bench-instructions
+.PHONY: help setup run embed test coverage test-clients test-infra test-image test-deploy test-models check api-key layers publish models sbom audit release-notes report verify-deployment test-processors fuzz mutants soak worst model golden vocabulary bench bench-cold bench-lambda bench-instructions
 SHELL := bash
 export UV_PYTHON_DOWNLOADS := never
 # handler/ turns ONNX Runtime's telemetry off itself; this is for the other commands.
@@ -57,6 +57,12 @@ test-image: setup ## build the image and test it under Lambda's emulator and sam
 	tests/image/engine.sh
 	tests/infra/.venv/bin/sam build --parameter-overrides Architecture=$(subst aarch64,arm64,$(shell uname -m))
 	$(python) -m pytest --image function:latest --soak 3000 tests/image tests/contract/test_emulator.py tests/contract/test_emulator_s3.py tests/soak/test_soak.py::test_memory_stays_flat_under_lambdas_emulator
+
+test-deploy: setup ## deploy to an emulated AWS with the SAM command line and call what was deployed (needs root on Linux, Docker or Debian)
+	$(uv) sync --project tests/infra --frozen --quiet
+	$(uv) sync --project tests/deploy --frozen --quiet
+	tests/image/engine.sh
+	tests/deploy/.venv/bin/python -m pytest tests/deploy
 
 test-models: setup ## build the full-precision model, publish it to a local S3 server and serve it with the bundled one
 	$(uv) run --frozen --group recipe python -m model_artifacts.recipe --full-precision

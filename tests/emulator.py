@@ -101,6 +101,17 @@ def clean_environment(**settings: str) -> dict[str, str]:
     return kept | settings
 
 
+def bridge_address() -> str:
+    """Return the host's address on Docker's bridge network, by which containers reach the host.
+
+    It is read from the interface, because not every engine lists the gateway of the network.
+    """
+    options = '{{index .Options "com.docker.network.bridge.name"}}'
+    bridge = subprocess.check_output(["docker", "network", "inspect", "bridge", "--format", options], text=True).strip()
+    interfaces = json.loads(subprocess.check_output(["ip", "-json", "-4", "address", "show", bridge], text=True))
+    return str(interfaces[0]["addr_info"][0]["local"])
+
+
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]

@@ -1,7 +1,6 @@
 """Models from S3 under Lambda's Runtime Interface Emulator: the working copy or, with --image, the image."""
 
 import json
-import subprocess
 from collections.abc import Iterator
 from functools import partial
 
@@ -10,7 +9,7 @@ import pytest
 
 from tests import s3 as s3_server
 from tests import tiny
-from tests.emulator import run
+from tests.emulator import bridge_address, run
 from tests.events import content, event, headers
 from tests.s3 import BUCKET, S3
 
@@ -19,11 +18,8 @@ BUNDLED = "all-MiniLM-L6-v2"
 
 @pytest.fixture(scope="module")
 def s3(request) -> Iterator[S3]:
-    """Serve S3 on an address that the function can reach: loopback, or the gateway of Docker's bridge network."""
-    host = "127.0.0.1"
-    if request.config.getoption("--image"):
-        gateway = ["docker", "network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}"]
-        host = subprocess.check_output(gateway, text=True).strip()
+    """Serve S3 on an address that the function can reach: loopback, or the host's on Docker's bridge network."""
+    host = bridge_address() if request.config.getoption("--image") else "127.0.0.1"
     with s3_server.serve(host) as server:
         yield server
 
