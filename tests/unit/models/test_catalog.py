@@ -125,7 +125,7 @@ def test_as_many_models_are_evicted_as_a_larger_one_needs(build, tmp_path):
     manifest = replace(tiny.artifacts().manifest, id="large", aliases=())
     padded = {**FILES, TOKENIZER_FILE: FILES[TOKENIZER_FILE].ljust(2 * SIZE - len(FILES[MODEL_FILE]))}
     files = {name: File(len(content), sha256_of(content)) for name, content in padded.items()}
-    seal(tmp_path / "large", replace(manifest, files=files), padded, {})
+    save(tmp_path / "large", replace(manifest, files=files), padded, {})
     catalog.get("large")
     assert loaded(catalog) == {"default", "large"}
 
