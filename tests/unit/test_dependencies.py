@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[2]
 # Packages whose modules have another name.
 PACKAGES = {
     "haystack": "haystack-ai",
+    "jwt": "pyjwt",
     "llama_index": "llama-index-embeddings-openai-like",
     "samcli": "aws-sam-cli",
     "samtranslator": "aws-sam-translator",
@@ -56,6 +57,7 @@ DECLARED = {
     "layers": set(),
     "tests": DEVELOPED,
     "tests/clients": groups("tests/clients"),
+    "tests/deploy": groups("tests/deploy") | DEVELOPED,  # verify.py runs with the project's own packages
     "tests/infra": groups("tests/infra", "sam"),
     "benchmarks": DEVELOPED | RECIPE | ADDED,
     "benchmarks/peers": DEVELOPED | RECIPE | ADDED | files("benchmarks/peers/*.txt"),
