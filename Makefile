@@ -8,7 +8,7 @@ export ORT_DISABLE_TELEMETRY := 1
 PORT ?= 3000
 uv := .venv/bin/uv
 python := .venv/bin/python
-schema := .venv/bin/check-jsonschema --quiet --builtin-schema vendor.
+schema := .venv/bin/check-jsonschema --builtin-schema vendor.
 export = $(uv) export --frozen --quiet --no-annotate --no-header
 mutmut = $(uv) run --frozen --with mutmut==3.8.1 mutmut
 LAYERS ?= layers
