@@ -10,8 +10,8 @@ from handler.artifacts.manifest import sha256_of
 from model_artifacts.recipe.verify import MIN_MEAN_COSINE, MIN_P1_COSINE
 from tests.hook import deployment_hook
 
-# Of the float32 vectors of all golden texts, in order, recorded on an AMD EPYC with AVX-512 and VNNI; they are the same on
-# every x86 processor with AVX2.
+# Of the float32 vectors of all golden texts, in order, recorded on an AMD EPYC with AVX-512 and VNNI; any x86 processor
+# with AVX2 gives the same.
 RECORDED_SHA256 = "3af73dea4832dbd69455009b6c141d277a4d76e42192743c61d521a2fa1a2d67"
 EXAMPLE = "The food was delicious and the waiter..."
 
