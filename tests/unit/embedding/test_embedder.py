@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 from handler.embedding.deadline import Deadline
 from handler.embedding.embedder import Embedder, _micro_batches
 from handler.embedding.pooling import HiddenStates
-from handler.errors import ArtifactError, RequestError
+from handler.errors import ArtifactError, RequestError, UnavailableError
 from handler.settings import Settings
 from tests import tiny
 
@@ -21,11 +21,14 @@ TEXTS = ["the food was good", "a", "a b c d e f g h i j k l m", "the foods .", "
 
 
 def test_embed_returns_one_unit_float32_vector_per_input():
-    embeddings = tiny.embedder().embed(TEXTS)
+    embedder, started = tiny.embedder(), time.perf_counter()
+    embeddings = embedder.embed(TEXTS)
+    elapsed = time.perf_counter() - started
     assert embeddings.vectors.shape == (len(TEXTS), tiny.HIDDEN)
     assert embeddings.vectors.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(embeddings.vectors, axis=1), 1, atol=1e-6)
     assert list(embeddings.timings) == ["tokenize", "infer"]
+    assert all(0 < seconds < elapsed for seconds in embeddings.timings.values())
 
 
 def test_token_count_includes_special_tokens():
@@ -137,6 +140,11 @@ def test_single_text_wakes_no_helper_thread(monkeypatch):
     embedder = tiny.embedder(2)
     monkeypatch.setattr(embedder._executor, "submit", lambda _: pytest.fail("a helper was woken"))
     assert embedder.embed(["a"]).tokens == 3
+
+
+def test_no_text_is_embedded_after_the_deadline():
+    with pytest.raises(UnavailableError):
+        tiny.embedder(1).embed(["a"], deadline=Deadline(0, 0))
 
 
 def test_request_that_cannot_meet_its_deadline_is_rejected(monkeypatch):

@@ -165,3 +165,9 @@ def test_special_tokens_without_a_template_are_those_of_tokenizers():
         "sep": ["[SEP]", tiny.CLOSING],
     }
     assert Tokenizer(orjson.dumps(definition), 8).encode(["a b"]) == tokenizer_with().encode(["a b"])
+
+
+def test_bert_tokenizer_is_read_without_tokenizers_own():
+    tokenizer = tokenizer_with()
+    assert tokenizer.encode(["a", "\u00e9"])
+    assert "_tokenizer" not in vars(tokenizer)
