@@ -51,7 +51,7 @@ def test_invalid_request_gets_a_400_that_names_the_parameter(client, body, param
     assert error["param"] == param
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"\xff\xfe", b"[" * 100_000, b"1" * 10_000])
+@pytest.mark.parametrize("body", [b"", b"{", b"\xff\xfe", b"[" * 10_000, b"1" * 10_000])
 def test_invalid_json_gets_a_400(client, body):
     response = client.post("/v1/embeddings", content=body)
     assert response.status_code == 400

@@ -57,7 +57,7 @@ DECLARED = {
     "layers": set(),
     "tests": DEVELOPED,
     "tests/clients": groups("tests/clients"),
-    "tests/deploy": groups("tests/deploy") | DEVELOPED,  # verify.py runs with the project's own packages
+    "tests/deploy": groups("tests/deploy") | DEVELOPED,  # tests/deploy/verify.py runs with the project's own packages
     "tests/infra": groups("tests/infra", "sam"),
     "benchmarks": DEVELOPED | RECIPE | ADDED,
     "benchmarks/peers": DEVELOPED | RECIPE | ADDED | files("benchmarks/peers/*.txt"),
