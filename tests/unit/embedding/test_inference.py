@@ -81,8 +81,8 @@ def test_external_data_is_refused(place: Callable[[TensorProto], bytes], locatio
 
 
 def test_session_starts_no_threads():
-    threads = Path("/proc/self/task")
+    model, threads = tiny.artifacts().model, Path("/proc/self/task")
     before = set(threads.iterdir())
-    session = InferenceSession(tiny.artifacts().model)
+    session = InferenceSession(model)
     session.run(np.full((4, 2), tiny.OPENING))
     assert set(threads.iterdir()) <= before
