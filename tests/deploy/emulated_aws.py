@@ -67,6 +67,33 @@ def record_alarm_on_expression(name: str, properties: Properties) -> Any:
 provisioners._cw_metric_alarm_record = record_alarm_on_expression
 
 
+# CloudFormation deletes stacks in the background. SAM looks at once, then every 30 seconds; to save them, DeleteStack
+# responds when the stack is gone.
+
+deletions: list[asyncio.Event] = []
+handle_cloudformation, delete_stack = app.SERVICE_HANDLERS["cloudformation"], handlers._delete_stack_async
+
+
+async def handle_until_deleted(method: str, path: str, headers: Any, body: bytes, query: Any) -> Any:
+    response = await handle_cloudformation(method, path, headers, body, query)
+    while deletions:
+        await deletions.pop().wait()
+    return response
+
+
+def start_deletion(*arguments: Any, **named: Any) -> Any:
+    deletions.append(finished := asyncio.Event())
+    return delete(finished, *arguments, **named)
+
+
+async def delete(finished: asyncio.Event, *arguments: Any, **named: Any) -> None:
+    await delete_stack(*arguments, **named)
+    finished.set()
+
+
+app.SERVICE_HANDLERS["cloudformation"], handlers._delete_stack_async = handle_until_deleted, start_deletion
+
+
 # API Gateway imports the routes, integrations and authorizers of an HTTP API from its OpenAPI document.
 
 METHODS = {"get": "GET", "post": "POST", "x-amazon-apigateway-any-method": "ANY"}

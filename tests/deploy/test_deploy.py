@@ -14,6 +14,7 @@ from tests.deploy.stack import MODEL, Stack
 from tests.emulator import ROOT
 
 OLD_TEMPLATE = ROOT / "tests/deploy/template-0.1.yaml"
+ORIGIN = "https://app.example"
 
 
 # What CloudFormation refuses
@@ -133,20 +134,8 @@ def test_stack_of_version_0_1_is_updated_in_place(sam, dev):
     assert dev.embed_with_key().status_code == 200
 
 
-def test_function_url_and_cors_are_added(sam, dev, aws):
-    origin = "https://app.example"
-    sam.deploy("dev", FunctionUrl="true", CorsOrigins=origin)
-    url = dev.outputs()["FunctionUrlBaseUrl"]
-    aws.name_host(url)
-    assert dev.embed(url).status_code == 401
-    assert dev.embed_with_key(url).status_code == 200
-    asked = {"origin": origin, "access-control-request-method": "POST"}
-    preflight = dev.http.options(f"{dev.url}/embeddings", headers=asked)
-    assert (preflight.status_code, preflight.headers["access-control-allow-origin"]) == (200, origin)
-
-
 def test_iam_admits_signed_requests(sam, dev):
-    sam.deploy("dev", AuthMode="iam", FunctionUrl="false")
+    sam.deploy("dev", AuthMode="iam")
     assert dev.embed().status_code == 403
     assert dev.embed_signed().status_code == 200
 
@@ -159,15 +148,35 @@ def test_jwt_admits_the_issuers_tokens(sam, dev):
         assert dev.embed(authorization=f"Bearer {issued.token('embeddings')}").status_code == 200
 
 
-# prod
+# prod, with a function URL and CORS
 
 
-def test_prod_has_what_its_environment_decides(sam, aws, http, key):
-    sam.deploy("prod", "--no-confirm-changeset", Environment="prod", ApiKeys=key.pair)
-    prod = Stack("embeddings-prod", aws, http, key)
-    function, client = prod.outputs()["FunctionName"], aws.client("lambda")
-    assert client.get_function_concurrency(FunctionName=function)["ReservedConcurrentExecutions"] == 50
-    provisioned = client.get_provisioned_concurrency_config(FunctionName=function, Qualifier="live")
+@pytest.fixture(scope="module")
+def prod(sam, aws, http, key) -> Stack:
+    parameters = {"Environment": "prod", "ApiKeys": key.pair, "FunctionUrl": "true", "CorsOrigins": ORIGIN}
+    sam.deploy("prod", "--no-confirm-changeset", **parameters)
+    deployed = Stack("embeddings-prod", aws, http, key)
+    aws.name_host(deployed.url)
+    aws.name_host(deployed.outputs()["FunctionUrlBaseUrl"])
+    return deployed
+
+
+def test_prod_has_what_its_environment_decides(prod, aws):
+    client = aws.client("lambda")
+    assert client.get_function_concurrency(FunctionName=prod.function)["ReservedConcurrentExecutions"] == 50
+    provisioned = client.get_provisioned_concurrency_config(FunctionName=prod.function, Qualifier="live")
     assert provisioned["RequestedProvisionedConcurrentExecutions"] == 1
     groups = aws.client("logs").describe_log_groups(logGroupNamePrefix="/serverless-embeddings/embeddings-prod/")
     assert [each["retentionInDays"] for each in groups["logGroups"]] == [365]
+
+
+def test_function_url_serves_those_who_have_the_key(prod):
+    url = prod.outputs()["FunctionUrlBaseUrl"]
+    assert prod.embed(url).status_code == 401
+    assert prod.embed_with_key(url).status_code == 200
+
+
+def test_preflight_of_a_known_origin_is_allowed(prod):
+    asked = {"origin": ORIGIN, "access-control-request-method": "POST"}
+    preflight = prod.http.options(f"{prod.url}/embeddings", headers=asked)
+    assert (preflight.status_code, preflight.headers["access-control-allow-origin"]) == (200, ORIGIN)
