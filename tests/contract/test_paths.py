@@ -41,6 +41,11 @@ def test_other_paths_are_not_found(client, path):
     assert client.post(path, content=BODY).status_code in {404, 405}
 
 
+@pytest.mark.parametrize("path", ["/docs", "/redoc"])
+def test_there_is_no_page_of_the_framework(client, path):
+    assert client.get(path).status_code == 404
+
+
 HEADS = [("/health", 200), ("/models/", 200), ("/v1/models/tiny", 200), ("/openapi.json", 200)]
 HEADS += [("/v1/embeddings", 405), ("/v1/models/nope", 404), ("/nope", 404)]
 

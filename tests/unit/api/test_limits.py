@@ -151,3 +151,11 @@ def test_envelope_is_no_larger_than_assumed(kind, letter):
     assert {"x-long-inputs", "x-model-digest", "access-control-allow-origin"} <= set(headers(response))
     assert len(headers(response)["x-request-id"]) == 128
     assert len(json.dumps(response)) <= len(response["body"].encode()) + ROW_QUOTES * MAX_INPUTS + ENVELOPE_BYTES
+
+
+def test_encoded_size_counts_every_row_and_the_envelope():
+    vectors = np.zeros((3, 2), np.float32)
+    body = b"[%s]" % (b"0" * (MAX_RESPONSE_BYTES - ENVELOPE_BYTES - 3 * ROW_QUOTES - 2))
+    check_encoded_size(body, vectors, "float")
+    with pytest.raises(RequestError, match="3 vectors of 2 dimensions as float are too many"):
+        check_encoded_size(body + b" ", vectors, "float")
