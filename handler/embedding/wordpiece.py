@@ -35,8 +35,8 @@ class CachedWordPiece(dict[str, tuple[int, ...]]):
         vocabulary: dict[str, int],
         unknown: str,
         max_word: int,
-        special: dict[str, int] | None = None,
-        normalizer: dict[str, Any] | None = None,
+        special: dict[str, int],
+        normalizer: dict[str, Any],
     ) -> None:
         """Take a vocabulary, in which pieces within a word begin with ##.
 
@@ -47,11 +47,11 @@ class CachedWordPiece(dict[str, tuple[int, ...]]):
         self._vocabulary = vocabulary
         self._unknown = (vocabulary[unknown],)
         self._max_word = max_word
-        self._special = special or {}
-        longest_first = sorted(self._special, key=len, reverse=True)
+        self._special = special
+        longest_first = sorted(special, key=len, reverse=True)
         self._special_tokens = re.compile(f"({'|'.join(map(re.escape, longest_first)) or '(?!)'})")
-        self._normalizer = normalizer or {"lowercase": True}
-        self._lowercase: bool = self._normalizer["lowercase"]
+        self._normalizer = normalizer
+        self._lowercase: bool = normalizer["lowercase"]
 
     @classmethod
     def from_definition(cls, definition: dict[str, Any]) -> "CachedWordPiece | None":
@@ -82,6 +82,8 @@ class CachedWordPiece(dict[str, tuple[int, ...]]):
         token_ids: list[int] = []
         for position, part in enumerate(self._special_tokens.split(text)):  # special tokens are at the odd positions
             token_ids += [self._special[part]] if position % 2 else self._encode_words(part, limit)
+            if len(token_ids) > limit:
+                break
         return token_ids
 
     def _encode_words(self, text: str, limit: int) -> list[int]:

@@ -27,6 +27,7 @@ def load_wordpiece() -> CachedWordPiece:
 
 WORDPIECE = load_wordpiece()
 NO_LIMIT = 1 << 30
+LOWERCASE = {"lowercase": True}
 
 SEPARATORS = st.sampled_from([" ", "\t", "\n", "\r\n", "", "-", "...", "'", "_", "\\", "^", "`", "~", "@", "[", "]"])
 PIECES = st.sampled_from(
@@ -86,7 +87,7 @@ def test_encode_recognizes_special_tokens_in_a_text(text):
 
 def test_encode_prefers_the_longer_special_token():
     special = {"[MASK]": 8, "[MASK]s": 9}
-    assert CachedWordPiece({"[UNK]": 7}, "[UNK]", 100, special).encode("[MASK]s", NO_LIMIT) == [9]
+    assert CachedWordPiece({"[UNK]": 7}, "[UNK]", 100, special, LOWERCASE).encode("[MASK]s", NO_LIMIT) == [9]
 
 
 def test_encode_does_not_process_a_long_text_beyond_the_limit():
@@ -95,6 +96,7 @@ def test_encode_does_not_process_a_long_text_beyond_the_limit():
     assert len(WORDPIECE.encode(" ".join(f"{number}z" for number in range(10_000)), 100)) < 110
     assert len(WORDPIECE) < 110
     assert len(WORDPIECE.encode(f"{word} " * 700, 254)) < 400
+    assert len(WORDPIECE.encode("[MASK]" * 700, 254)) == 255
 
 
 def test_cache_is_limited_in_bytes(monkeypatch):
@@ -120,9 +122,14 @@ def test_cache_skips_long_words():
 
 
 def test_word_without_pieces_becomes_the_unknown_token():
-    assert CachedWordPiece({"[UNK]": 7, "a": 1}, "[UNK]", 100).encode("x" * 101, 9) == [7]
-    assert CachedWordPiece({"[UNK]": 7, "a": 1}, "[UNK]", 100).encode("a" * 99 + " \u00e9", 9) == [7, 7]
-    assert CachedWordPiece({"[UNK]": 7, "a": 1, "##a": 2}, "[UNK]", 100).encode("aaa b", 9) == [1, 2, 2, 7]
+    assert CachedWordPiece({"[UNK]": 7, "a": 1}, "[UNK]", 100, {}, LOWERCASE).encode("x" * 101, 9) == [7]
+    assert CachedWordPiece({"[UNK]": 7, "a": 1}, "[UNK]", 100, {}, LOWERCASE).encode("a" * 99 + " \u00e9", 9) == [7, 7]
+    assert CachedWordPiece({"[UNK]": 7, "a": 1, "##a": 2}, "[UNK]", 100, {}, LOWERCASE).encode("aaa b", 9) == [
+        1,
+        2,
+        2,
+        7,
+    ]
 
 
 def test_cased_tokenizer_preserves_upper_case():
