@@ -1,9 +1,10 @@
-"""The code that runs on Lambda and locally. Two entry points, one path from text to vector.
+"""The code that runs on Lambda and locally. Three entry points, one path from text to vector.
 
     main.py           composition root of the Lambda function: settings -> catalog -> app -> lambda_handler
     local.py          the same app on a loopback port, or one text's vector from the command line
     connections.py    timeouts and limits of connections to the local server
     lambda_events.py  a Lambda event -> the ASGI app -> the response that the event's source expects
+    bulk/             whole data sets -> vectors in Parquet, on this machine's cores or on AWS Step Functions
     api/              HTTP: routes, authentication, limits, error responses, the OpenAPI document
     contract/         OpenAI's embeddings contract: request schemas and response bodies
     models/           model names -> loaded models

@@ -4,6 +4,7 @@ ServiceError                  base: a message for the person who can act on it
 ├── SettingsError             a setting is invalid: the service does not start
 ├── ArtifactError             a model's files are unavailable, or are not what its manifest says
 ├── UnavailableError          what a request needs is unavailable now; says when to retry
+├── BulkError                 a bulk job cannot start or go on: what, where, and the remedy, in one line
 ├── CancelledRequestError     the client has disconnected: the response is no longer needed
 └── RequestError              the request cannot be served as it is; names the parameter
     ├── ModelNotFoundError    the request names a model that is not served
@@ -47,6 +48,10 @@ class UnavailableError(ServiceError):
     def __init__(self, message: str, retry_after: float) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class BulkError(ServiceError):
+    """A bulk job cannot start or go on; what it has written so far remains."""
 
 
 class CancelledRequestError(ServiceError):

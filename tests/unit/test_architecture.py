@@ -20,6 +20,7 @@ ALLOWED_IMPORTS = {
     "local": {"main", "api", "models", "connections"},
     "main": {"api", "models", "lambda_events"},
     "api": {"lambda_events", "contract", "models", "embedding", "artifacts"},
+    "bulk": {"contract", "models", "embedding", "artifacts"},
     "connections": set(),
     "lambda_events": set(),
     "contract": {"embedding"},

@@ -43,7 +43,7 @@ def files(pattern: str) -> set[str]:
 
 
 SHIPPED = groups(".", "native", "service")
-DEVELOPED = SHIPPED | groups(".", "dev")
+DEVELOPED = SHIPPED | groups(".", "bulk", "dev")
 RECIPE = SHIPPED | groups(".", "recipe")
 ADDED = names(re.findall(r"--with (\S+)", (ROOT / "Makefile").read_text()))
 # Modules that stay out of the image.
@@ -51,6 +51,7 @@ LOCAL = re.findall(r"^handler/.+\.py$", (ROOT / ".dockerignore").read_text(), re
 # A folder or file to the packages of the environments that it runs in; the longest one that fits counts.
 DECLARED = {
     "handler": SHIPPED,
+    "handler/bulk": SHIPPED | groups(".", "bulk"),
     **dict.fromkeys(LOCAL, DEVELOPED),
     "model_artifacts/recipe": RECIPE,
     "model_artifacts/recipe/golden.py": RECIPE | files("model_artifacts/recipe/golden-requirements.txt"),
