@@ -1,4 +1,16 @@
 """Whole data sets to vectors: plan -> shards -> parts -> manifest, with nothing lost and nothing embedded twice.
 
-plan.py  what a job computes: options, input files, and shards, each a range of a file
+output.py           rows with their vectors, in one of two layouts, as Parquet
+plan.py             what a job computes: options, input files, and shards, each a range of a file
+formats.py          the schema of an input, ranges of its files, and the rows of a range
+formats_parquet.py  of Parquet
+formats_jsonl.py    of JSON Lines
+formats_csv.py      of CSV and TSV
+lines.py            lines of plain and compressed files, from any byte on
+rows.py             rows as all readers yield them, and rejects
+storage.py          opens a folder or a prefix of a bucket, or one file of it as input
+folder.py           a folder as storage
+s3.py               a prefix of a bucket as storage
+s3_client.py        its client, objects as files, and errors
+entries.py          files, and the interface of storage
 """

@@ -1,0 +1,133 @@
+"""What is written: rows with their vectors in one of two layouts, as Parquet whose bytes depend on the rows alone."""
+
+import base64
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from handler.bulk.folder import from_os_error
+from handler.bulk.plan import Layout
+from handler.errors import BulkError
+
+VECTOR = {"columns": "embedding", "vectors": "values"}  # the column of vectors in each layout
+GROUP_ROWS, GROUP_BYTES = 8192, 64 << 20  # of a row group; it ends with the write that reaches the bytes
+
+
+def output_schema(schema: pa.Schema, layout: Layout, dimensions: int) -> pa.Schema:
+    """Return the schema of what is written for an input.
+
+    `columns` are those of the input and `embedding`, a fixed-size list of float32. `vectors` are what vector stores
+    import: `id` (string), `values` (list of float32) and `metadata` (JSON text), as in
+    docs.pinecone.io/guides/index-data/import-data.
+
+    Raises:
+        BulkError: the input already has a column `embedding`.
+    """
+    if layout == "vectors":
+        return pa.schema([("id", pa.string()), ("values", pa.list_(pa.float32())), ("metadata", pa.string())])
+    if "embedding" in schema.names:
+        raise BulkError("the input has a column 'embedding' already; rename or drop it, or write LAYOUT=vectors")
+    return schema.append(pa.field("embedding", pa.list_(pa.float32(), dimensions)))
+
+
+def output_batch(
+    batch: pa.RecordBatch, vectors: npt.NDArray[np.float32], ids: Sequence[str], id_column: str, schema: pa.Schema
+) -> pa.RecordBatch:
+    """Return rows of the input with their vectors, in the layout of `schema`.
+
+    Args:
+        batch: n rows of the input.
+        vectors: their vectors, (n, dimensions).
+        ids: their IDs, which only the layout `vectors` has; `id_column` is not repeated in its metadata.
+        id_column: the name of the column that the IDs are from, or an empty string.
+        schema: of the output.
+    """
+    flat = pa.array(vectors.reshape(-1), pa.float32())
+    if "embedding" in schema.names:
+        return pa.record_batch([*batch.columns, pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])], schema)
+    offsets = pa.array(np.arange(0, vectors.size + 1, vectors.shape[1], dtype=np.int32))
+    others = batch.select([name for name in batch.schema.names if name != id_column])
+    metadata = [orjson.dumps(_flat(row), default=_text).decode() for row in others.to_pylist()]
+    columns = [pa.array(ids, pa.string()), pa.ListArray.from_arrays(offsets, flat), pa.array(metadata, pa.string())]
+    return pa.record_batch(columns, schema)
+
+
+def _flat(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row as the metadata of a vector: strings, numbers, booleans and lists of strings, but no null."""
+    return {name: _scalar(value) for name, value in row.items() if value is not None and _is_number_or_other(value)}
+
+
+def _is_number_or_other(value: Any) -> bool:  # noqa: ANN401 - any value of Arrow
+    return not isinstance(value, float) or math.isfinite(value)
+
+
+def _scalar(value: Any) -> Any:  # noqa: ANN401 - as above
+    if isinstance(value, dict) or (isinstance(value, list) and not all(isinstance(each, str) for each in value)):
+        return orjson.dumps(value, default=_text).decode()
+    return value
+
+
+def _text(value: Any) -> str:  # noqa: ANN401 - as above
+    """Return what JSON has no type for as text."""
+    return base64.b64encode(value).decode() if isinstance(value, bytes) else str(value)
+
+
+class ParquetWriter:
+    """Writes batches to a file in row groups of GROUP_ROWS rows, compressed with zstd.
+
+    Raises:
+        BulkError: the disk is full, or refuses the file.
+    """
+
+    def __init__(self, path: Path, schema: pa.Schema, metadata: Mapping[str, str]) -> None:
+        self.rows = 0
+        self._path, self._schema = path, schema.with_metadata(metadata)
+        self._buffered: list[pa.RecordBatch] = []
+
+    def __enter__(self) -> Self:
+        """Open the file."""
+        plain = [column for column in self._schema.names if column not in VECTOR.values()]
+        self._writer = pq.ParquetWriter(
+            self._path,
+            self._schema,
+            compression="zstd",
+            compression_level=1,
+            use_dictionary=plain,
+            write_statistics=plain,
+        )
+        return self
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Append a batch."""
+        while batch.num_rows:
+            room = GROUP_ROWS - sum(each.num_rows for each in self._buffered)
+            self._buffered.append(batch.slice(0, room))
+            batch = batch.slice(room)
+            full = sum(each.num_rows for each in self._buffered) == GROUP_ROWS
+            if full or sum(each.nbytes for each in self._buffered) >= GROUP_BYTES:
+                self._flush()
+
+    def _flush(self) -> None:
+        table = pa.Table.from_batches(self._buffered, self._schema).combine_chunks()
+        self._buffered = []
+        self.rows += table.num_rows
+        try:
+            self._writer.write_table(table, row_group_size=GROUP_ROWS)
+        except OSError as error:
+            raise from_os_error(str(self._path), error) from error
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Write the last row group and the footer, unless there was an error."""
+        if not kind and self._buffered:
+            self._flush()
+        self._writer.close()
