@@ -23,7 +23,7 @@ _lock = threading.Lock()  # boto3's default session is not safe to share while i
 
 
 @cache
-def _client(connect: float, read: float, tries: int) -> Any:  # noqa: ANN401 - boto3 makes its clients at run time
+def make_client(connect: float, read: float, tries: int) -> Any:  # noqa: ANN401 - boto3 makes its clients at run time
     import boto3.session  # not at the top: a job on folders needs no S3
     from botocore.config import Config
 
@@ -36,7 +36,7 @@ def _client(connect: float, read: float, tries: int) -> Any:  # noqa: ANN401 - b
 def client() -> Any:  # noqa: ANN401 - as above
     """Return the client, which threads share. Credentials, region and endpoint are those of the environment."""
     with _lock:
-        return _client(CONNECT_SECONDS, READ_SECONDS, REQUEST_TRIES)
+        return make_client(CONNECT_SECONDS, READ_SECONDS, REQUEST_TRIES)
 
 
 class S3File(io.RawIOBase):
@@ -68,6 +68,12 @@ class S3File(io.RawIOBase):
         base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
         self._position = base + offset
         return self._position
+
+    def readall(self) -> bytes:
+        """Return the rest of the object; Python's own method would read 8 KiB a request."""
+        content = bytearray(max(0, self._size - self._position))
+        self.readinto(content)
+        return bytes(content)
 
     def readinto(self, buffer: Any) -> int:  # noqa: ANN401 - typeshed's Buffer
         """Fill the buffer, except at the end of the object."""
