@@ -13,4 +13,5 @@ folder.py           a folder as storage
 s3.py               a prefix of a bucket as storage
 s3_client.py        its client, objects as files, and errors
 entries.py          files, and the interface of storage
+prices.py           what a job uses on AWS, and what that costs
 """
