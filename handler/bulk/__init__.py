@@ -1,5 +1,8 @@
 """Whole data sets to vectors: plan -> shards -> parts -> manifest, with nothing lost and nothing embedded twice.
 
+load.py             an output into a vector store
+s3_vectors.py       an index of S3 Vectors, within the limits of its API
+previous.py         vectors of an earlier output, by the SHA-256 of the text
 output.py           rows with their vectors, in one of two layouts, as Parquet
 plan.py             what a job computes: options, input files, and shards, each a range of a file
 formats.py          the schema of an input, ranges of its files, and the rows of a range
@@ -13,4 +16,5 @@ folder.py           a folder as storage
 s3.py               a prefix of a bucket as storage
 s3_client.py        its client, objects as files, and errors
 entries.py          files, and the interface of storage
+prices.py           what a job uses on AWS, and what that costs
 """

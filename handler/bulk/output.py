@@ -55,9 +55,14 @@ def output_batch(
         return pa.record_batch([*batch.columns, pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])], schema)
     offsets = pa.array(np.arange(0, vectors.size + 1, vectors.shape[1], dtype=np.int32))
     others = batch.select([name for name in batch.schema.names if name != id_column])
-    metadata = [orjson.dumps(_flat(row), default=_text).decode() for row in others.to_pylist()]
+    metadata = [metadata_json(row).decode() for row in others.to_pylist()]
     columns = [pa.array(ids, pa.string()), pa.ListArray.from_arrays(offsets, flat), pa.array(metadata, pa.string())]
     return pa.record_batch(columns, schema)
+
+
+def metadata_json(row: dict[str, Any]) -> bytes:
+    """Return a row as the JSON of a vector's metadata."""
+    return orjson.dumps(_flat(row), default=_text)
 
 
 def _flat(row: dict[str, Any]) -> dict[str, Any]:

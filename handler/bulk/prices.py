@@ -1,0 +1,74 @@
+"""What a job uses on AWS, and what that costs at the list prices of us-east-1, as known in November 2026."""
+
+from dataclasses import dataclass
+
+# aws.amazon.com/lambda/pricing
+GB_SECOND = {"x86_64": 0.0000166667, "arm64": 0.0000133334}
+REQUEST = 0.20 / 1_000_000
+# aws.amazon.com/step-functions/pricing: STANDARD per state transition; EXPRESS per execution and, for the first 1,000
+# GB-hours of a month, per GB-second, of which an execution takes at least 64 MB.
+TRANSITION = 0.025 / 1000
+EXPRESS_REQUEST = 1.00 / 1_000_000
+EXPRESS_SECOND = 0.06 / 3600 * 64 / 1024
+# aws.amazon.com/s3/pricing: S3 Standard. PUT stands for COPY, POST, LIST and each request of a multipart upload, too;
+# deleting costs nothing.
+S3_PUT = 0.005 / 1000
+S3_GET = 0.0004 / 1000
+# The memory of one vCPU (docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html), in the GB that are billed.
+VCPU_GB = 1769 / 1024
+
+CHILD_TRANSITIONS = 2  # of a child with one task: into the task, and to the end
+PARENT_TRANSITIONS = 6  # plan, shards, group, parts, finish, and the end
+# Seconds of a shard besides embedding: a cold start with pyarrow, the first read and the last write.
+SHARD_SECONDS = 2.0
+# Seconds of a part of 128 MB: read and written at 90 MB/s, and packed again in between.
+PART_SECONDS = 6.0
+STEP_SECONDS = 10.0  # of planning, grouping and finishing
+SHARD_GETS, SHARD_PUTS = 6, 3  # the plan, the receipt, the input in a few reads; texts, Parquet and receipt
+PART_GETS, PART_PUTS = 3, 20  # the same, and 128 MB in parts of 8 MB
+MERGE_GETS = 3  # of each shard while it is merged
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A line of the bill."""
+
+    name: str
+    quantity: float
+    unit: str
+    dollars: float
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a job uses.
+
+    shards   number of shards, each a child of the first Map Run
+    parts    number of parts, each a child of the second
+    seconds  of one vCPU, to embed
+    """
+
+    shards: int
+    parts: int
+    seconds: float
+
+    def bill(self, architecture: str = "x86_64") -> tuple[Item, ...]:
+        """Return the items of the bill."""
+        seconds = self.seconds + self.shards * SHARD_SECONDS + self.parts * PART_SECONDS + STEP_SECONDS
+        invocations = self.shards + self.parts + 3
+        transitions = PARENT_TRANSITIONS + self.shards * CHILD_TRANSITIONS
+        gets = self.shards * (SHARD_GETS + MERGE_GETS) + self.parts * PART_GETS
+        puts = self.shards * SHARD_PUTS + self.parts * PART_PUTS
+        express = self.parts * (EXPRESS_REQUEST + PART_SECONDS * EXPRESS_SECOND)
+        return (
+            Item("Lambda", seconds * VCPU_GB, "GB-seconds", seconds * VCPU_GB * GB_SECOND[architecture]),
+            Item("Lambda", invocations, "invocations", invocations * REQUEST),
+            Item("Step Functions", transitions, "state transitions", transitions * TRANSITION),
+            Item("Step Functions", self.parts, "express executions", express),
+            Item("S3", puts, "PUT requests", puts * S3_PUT),
+            Item("S3", gets, "GET requests", gets * S3_GET),
+        )
+
+    def dollars(self, architecture: str = "x86_64") -> float:
+        """Return the sum of the bill."""
+        return sum(item.dollars for item in self.bill(architecture))
