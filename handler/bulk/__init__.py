@@ -1,7 +1,16 @@
 """Whole data sets to vectors: plan -> shards -> parts -> manifest, with nothing lost and nothing embedded twice.
 
+__main__.py         the command line: make bulk, bulk-status, bulk-cancel, bulk-resume, load
+desk.py             the executor on this machine's cores
+progress.py         what it prints about its progress
 load.py             an output into a vector store
 s3_vectors.py       an index of S3 Vectors, within the limits of its API
+jobs.py             a job's folder: what it is, its plan, how far it is
+merge.py            shards -> parts of 128 MB and more -> the manifest, which says that nothing was lost
+shard.py            a range of the input -> a Parquet file, rejects and a receipt; start reading here
+chunk.py            some rows of a shard: read and checked, then embedded
+background.py       the threads in which reading, inference and writing overlap
+receipts.py         what is done
 previous.py         vectors of an earlier output, by the SHA-256 of the text
 output.py           rows with their vectors, in one of two layouts, as Parquet
 plan.py             what a job computes: options, input files, and shards, each a range of a file

@@ -24,7 +24,7 @@ def read_schema(storage: Storage, entries: Sequence[Entry], text: str) -> pa.Sch
 
 
 def _read_one_schema(storage: Storage, entry: Entry) -> pa.Schema:
-    with _open(storage, entry, 1) as file:
+    with open_parquet(storage, entry, 1) as file:
         return file.schema_arrow
 
 
@@ -40,7 +40,7 @@ def split(storage: Storage, entry: Entry, text: str, rows: int, size: int) -> li
     """Return ranges of at most `rows` rows, and about `size` bytes of the column `text`."""
     ranges, start, row = [], 0, 0
     filled = 0.0  # the share of a range that the rows since `start` fill
-    with _open(storage, entry, 1) as file:
+    with open_parquet(storage, entry, 1) as file:
         metadata = file.metadata
         column = next(i for i in range(metadata.num_columns) if metadata.schema.column(i).path == text)
         for group in map(metadata.row_group, range(metadata.num_row_groups)):
@@ -60,7 +60,7 @@ def split(storage: Storage, entry: Entry, text: str, rows: int, size: int) -> li
 
 def read_range(storage: Storage, entry: Entry, start: int, end: int, schema: pa.Schema) -> Iterator[Rows]:
     """Yield rows [start, end)."""
-    with _open(storage, entry, len(schema)) as file:
+    with open_parquet(storage, entry, len(schema)) as file:
         row = 0
         for index in range(file.metadata.num_row_groups):
             group = file.metadata.row_group(index)
@@ -102,7 +102,7 @@ def _valid(batch: pa.RecordBatch, position: int) -> Iterator[Rows]:
 
 
 @contextmanager
-def _open(storage: Storage, entry: Entry, columns: int) -> Iterator[pq.ParquetFile]:
+def open_parquet(storage: Storage, entry: Entry, columns: int) -> Iterator[pq.ParquetFile]:
     """Open a file, which is read through a buffer for each of its columns."""
     buffer = max(64 << 10, min(4 << 20, BUFFER_BYTES // columns))
     try:

@@ -7,13 +7,22 @@ same plan, a shard's output is a pure function of the plan and the shard's numbe
 import base64
 import hashlib
 import json
-from dataclasses import asdict, dataclass
-from functools import cached_property
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property, partial
 from typing import Any, Literal
 
+import pyarrow as pa
+
+from handler.bulk.entries import Entry, Storage
+from handler.bulk.formats import read_schema, split
+from handler.errors import BulkError
 from handler.settings import LongInput
 
 Layout = Literal["columns", "vectors"]
+DEFAULT_ID = "id"  # need not exist, unlike a column of another name
+SPLITTERS = 16  # files that are split at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +33,7 @@ class Options:
     digest      the SHA-256 of its manifest, in hex
     dimensions  components of a vector
     text        the column to embed
-    id          the column that identifies a row; empty for the row's file and position
+    id          the column that identifies a row; empty, or `id` where there is none, for the row's file and position
     input_type  `query` or `passage` for models with prompts, as in a request; empty for none
     long_input  as the setting LONG_INPUT
     layout      all columns of the input and `embedding` (columns), or id, values and metadata (vectors)
@@ -81,6 +90,21 @@ class Plan:
         """Return the name of a part's files, without suffix."""
         return f"part-{self.digest[:8]}-{number:05d}-{self.options.digest[:8]}"
 
+    @cached_property
+    def input_schema(self) -> pa.Schema:
+        """The schema of the input."""
+        return pa.ipc.read_schema(pa.py_buffer(self.schema))
+
+    def metadata(self, shards: Sequence[Shard]) -> dict[str, str]:
+        """Return what a file that holds some shards says about them."""
+        return {
+            "model": self.options.model,
+            "digest": self.options.digest,
+            "dimensions": str(self.options.dimensions),
+            "options": canonical_json(asdict(self.options)).decode(),
+            "source": canonical_json(list(dict.fromkeys(shard.file for shard in shards))).decode(),
+        }
+
     def to_json(self) -> bytes:
         """Return the plan as it is stored."""
         return canonical_json(_fields(self, versions=True))
@@ -95,6 +119,28 @@ class Plan:
             files=tuple(InputFile(**file) for file in fields["files"]),
             shards=tuple(Shard(**shard) for shard in fields["shards"]),
         )
+
+
+def make_plan(source: Storage, entries: Sequence[Entry], options: Options) -> Plan:
+    """Plan a job: read the schema of its files, and split them into shards.
+
+    Raises:
+        BulkError: a file cannot be read, or has another schema, or a column is missing.
+    """
+    schema = read_schema(source, entries, options.text)
+    if options.id == DEFAULT_ID and DEFAULT_ID not in schema.names:
+        options = replace(options, id="")
+    if options.id and options.id not in schema.names:
+        raise BulkError(f"{source.uri}: there is no column '{options.id}'; ID names one of: {', '.join(schema.names)}")
+    with ThreadPoolExecutor(SPLITTERS) as pool:
+        ranges = list(pool.map(partial(split, source, text=options.text), entries))
+    shards = [(entry.name, *each) for entry, own in zip(entries, ranges, strict=True) for each in own]
+    return Plan(
+        options=options,
+        schema=schema.serialize().to_pybytes(),
+        files=tuple(InputFile(entry.name, entry.size, entry.version) for entry in entries),
+        shards=tuple(Shard(number, *shard) for number, shard in enumerate(shards)),
+    )
 
 
 def canonical_json(content: object) -> bytes:
