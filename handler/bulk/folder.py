@@ -150,5 +150,7 @@ def from_os_error(where: str, error: OSError) -> BulkError:
             return BulkError(f"{where}: permission denied; check who may read and write there")
         case errno.ENOENT:
             return BulkError(f"{where}: the file does not exist")
+        case errno.EEXIST | errno.ENOTDIR:
+            return BulkError(f"{where}: there is a file where a folder must be")
         case _:
             return BulkError(f"{where}: {os.strerror(error.errno) if error.errno else str(error).splitlines()[0]}")

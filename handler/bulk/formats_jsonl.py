@@ -14,6 +14,7 @@ from handler.bulk.rows import Parsed, Reject, Rows, group, invalid_utf8, too_lar
 from handler.errors import BulkError
 
 SAMPLE_BYTES = 1 << 20  # at the start, in the middle and at the end of a file
+MAX_REJECTED = 0.9  # of the sampled rows; with more, the file has another format
 JSON_TEXT = {b"json": b"true"}  # the metadata of a column whose values are JSON texts
 MAX_INT64 = 2**63 - 1  # orjson reads integers up to 2**64 - 1, and larger ones as float
 TYPES: dict[frozenset[type], pa.DataType] = {
@@ -59,22 +60,25 @@ def _sample(storage: Storage, entry: Entry) -> dict[str, set[type]]:
     """Return the types of each key's values at a file's start, middle and end; of a compressed file, at its start."""
     ranges = [(0, 3 * SAMPLE_BYTES)]
     if entry.size > ranges[0][1] and not is_compressed(entry):
-        ranges = [(start, start + SAMPLE_BYTES) for start in (0, entry.size // 2, entry.size - SAMPLE_BYTES)]
+        ranges = [
+            (start, start + SAMPLE_BYTES) for start in (0, (entry.size - SAMPLE_BYTES) // 2, entry.size - SAMPLE_BYTES)
+        ]
     kinds: dict[str, set[type]] = {}
-    rejected, accepted = None, 0
+    rejects: list[Reject] = []
+    accepted = 0
     for _, _, row in chain.from_iterable(_parse(storage, entry, start, end) for start, end in ranges):
         if isinstance(row, Reject):
-            rejected = rejected or row
+            rejects.append(row)
             continue
         accepted += 1
         for name, value in row.items():
             found = kinds.setdefault(name, set())
             if value is not None:
                 found.add(_kind(value))
-    if rejected and not accepted:
+    if len(rejects) > MAX_REJECTED * (accepted + len(rejects)):
         raise BulkError(
-            f"{storage.uri}/{entry.name}: none of the sampled rows is a JSON object in a line of its own: "
-            f"{rejected.message} (byte {rejected.position})"
+            f"{storage.uri}/{entry.name}: this is not JSON Lines, where each line is a JSON object; the line at byte "
+            f"{rejects[0].position}: {rejects[0].message}"
         )
     return kinds
 

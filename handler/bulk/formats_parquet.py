@@ -30,10 +30,15 @@ def _read_one_schema(storage: Storage, entry: Entry) -> pa.Schema:
 
 def _difference(schema: pa.Schema, first: pa.Schema) -> str:
     for name in dict.fromkeys([*first.names, *schema.names]):
-        here, there = ([str(s.field(i)) for i in s.get_all_field_indices(name)] for s in (schema, first))
+        here, there = _described(schema, name), _described(first, name)
         if here != there:
-            return f"the column {name!r} is {', '.join(here) or 'missing'}, but {', '.join(there) or 'missing'}"
+            return f"the column {name!r} is {here}, but {there}"
     return "its columns are in another order than"
+
+
+def _described(schema: pa.Schema, name: str) -> str:
+    fields = [schema.field(index) for index in schema.get_all_field_indices(name)]
+    return ", ".join(f"{field.type}{'' if field.nullable else ' not null'}" for field in fields) or "missing"
 
 
 def split(storage: Storage, entry: Entry, text: str, rows: int, size: int) -> list[tuple[int, int]]:
@@ -65,20 +70,20 @@ def read_range(storage: Storage, entry: Entry, start: int, end: int, schema: pa.
         for index in range(file.metadata.num_row_groups):
             group = file.metadata.row_group(index)
             first, row = row, row + group.num_rows
-            if first < end and start < row:
-                mean = max(1, group.total_byte_size // group.num_rows)
-                batches = file.iter_batches(max(1, min(MAX_ROWS, MAX_BYTES // mean)), [index], use_threads=False)
-                yield from _cut(batches, first, start, end)
-
-
-def _cut(batches: Iterator[pa.RecordBatch], position: int, start: int, end: int) -> Iterator[Rows]:
-    """Yield what of the batches, of which the first starts at `position`, is in [start, end)."""
-    for batch in batches:
-        if position >= end:
-            return
-        skipped = max(0, start - position)
-        yield from _valid(batch.slice(skipped, max(0, end - position - skipped)), position + skipped)
-        position += batch.num_rows
+            if first >= end or start >= row:
+                continue
+            mean = max(1, group.total_byte_size // group.num_rows)
+            position = first
+            for batch in file.iter_batches(max(1, min(MAX_ROWS, MAX_BYTES // mean)), [index], use_threads=False):
+                skipped = max(0, start - position)
+                yield from _valid(batch.slice(skipped, max(0, end - position - skipped)), position + skipped)
+                position += batch.num_rows
+                if position >= end:
+                    return
+            if position < row:
+                raise pa.ArrowInvalid(
+                    f"row group {index} has {position - first} rows, and its footer says {row - first}"
+                )
 
 
 def _valid(batch: pa.RecordBatch, position: int) -> Iterator[Rows]:

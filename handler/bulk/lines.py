@@ -2,12 +2,13 @@
 
 import io
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import BinaryIO, cast
 
 import pyarrow as pa
 
 from handler.bulk.entries import Entry, Storage
+from handler.bulk.folder import from_os_error
 from handler.bulk.rows import MAX_ROW_BYTES
 from handler.errors import BulkError
 
@@ -29,18 +30,21 @@ def open_text(storage: Storage, entry: Entry, start: int) -> Iterator[BinaryIO]:
         BulkError: the compressed content is damaged or cut off.
     """
     codec = next((codec for suffix, codec in CODECS.items() if entry.name.lower().endswith(suffix)), None)
-    if not codec:
-        with storage.stream(entry, start) as plain:
-            yield plain
-        return
+    where = f"{storage.uri}/{entry.name}"
     try:
-        with storage.stream(entry) as stream, pa.CompressedInputStream(stream, codec) as content:
+        with ExitStack() as stack:
+            if not codec:
+                yield stack.enter_context(storage.stream(entry, start))
+                return
+            stream = stack.enter_context(storage.stream(entry))
+            content = stack.enter_context(pa.CompressedInputStream(stream, codec))
             unpacked = cast("BinaryIO", io.BufferedReader(content, BLOCK_BYTES))
             while start and (skipped := len(unpacked.read(min(start, BLOCK_BYTES)))):
                 start -= skipped
             yield unpacked
     except OSError as error:
-        raise BulkError(f"{storage.uri}/{entry.name}: its {codec} content is damaged or cut off ({error})") from error
+        problem = f"its {codec} content is damaged or cut off ({error})"
+        raise (BulkError(f"{where}: {problem}") if codec else from_os_error(where, error)) from error
 
 
 def read_lines(file: BinaryIO, position: int, end: int) -> Iterator[tuple[int, bytes | None]]:

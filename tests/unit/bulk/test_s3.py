@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -46,7 +47,7 @@ def relay(s3, monkeypatch) -> Iterator[Relay]:
 
 
 @pytest.fixture
-def prefix(relay, s3) -> S3Prefix:
+def prefix(relay) -> S3Prefix:
     storage = S3Prefix(BUCKET, "job")
     storage.delete(entry.name for entry in storage.list())
     storage.write("a b/é.bin", CONTENT)
@@ -137,7 +138,11 @@ def test_body_that_breaks_off_again_and_again_is_read_as_long_as_it_goes_on(pref
         (s3_server.error(403, "ExpiredToken"), BulkError, "S3 refuses access .ExpiredToken."),
         (s3_server.error(404, "NoSuchKey"), BulkError, "the object does not exist"),
         (s3_server.error(404, "NoSuchBucket"), BulkError, "the bucket does not exist; correct its name"),
-        (s3_server.error(400, "AuthorizationHeaderMalformed", Region="x"), BulkError, "the bucket is in another region"),
+        (
+            s3_server.error(400, "AuthorizationHeaderMalformed", Region="x"),
+            BulkError,
+            "the bucket is in another region",
+        ),
         (s3_server.error(301, "PermanentRedirect"), BulkError, "the bucket is in another region .PermanentRedirect."),
         (s3_server.error(416, "InvalidRange"), BulkError, "the file has changed since the job was planned"),
         (s3_server.error(405, "MethodNotAllowed"), BulkError, "S3 responds MethodNotAllowed: injected"),
@@ -160,7 +165,7 @@ def test_permanent_fault_is_an_error_of_one_line(prefix, relay, fault, kind, mes
 def test_every_step_says_that_access_is_denied(prefix, relay, tmp_path, step):
     (tmp_path / "file").write_bytes(b"x")
     relay.where, relay.fault = "", s3_server.error(403, "AccessDenied")
-    arguments = {
+    arguments: dict[str, list[Any]] = {
         "entry": ["x"],
         "exists": ["x"],
         "read": ["x"],
