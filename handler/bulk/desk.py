@@ -15,7 +15,7 @@ from itertools import count, takewhile
 from typing import TextIO
 
 from handler.bulk.entries import Storage
-from handler.bulk.folder import Folder, from_os_error
+from handler.bulk.folder import TEMPORARY, Folder, from_os_error
 from handler.bulk.merge import Manifest, check_rejects, finish, group, write_part
 from handler.bulk.plan import Plan
 from handler.bulk.progress import Progress
@@ -74,6 +74,7 @@ def locked(target: Storage) -> Iterator[None]:
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()
+        target.delete(entry.name for entry in target.list(f"{TEMPORARY}/"))  # of runs that were killed
         yield
 
 

@@ -104,6 +104,14 @@ def test_a_run_can_be_cancelled_and_its_lock_ends_with_it(tmp_path, locking):
         assert (tmp_path / "_job/lock").read_text() == str(os.getpid())
 
 
+def test_what_a_run_that_was_killed_left_unfinished_is_deleted(tmp_path):
+    left = tmp_path / "_job/tmp/left"
+    left.parent.mkdir(parents=True)
+    left.touch()
+    with desk.locked(open_storage(str(tmp_path))):
+        assert not left.exists()
+
+
 def test_a_bucket_has_no_lock():
     bucket = open_storage("s3://bucket/prefix")
     with desk.locked(bucket):
