@@ -3,12 +3,8 @@
 python -m benchmarks.bulk          prints the tables
 python -m benchmarks.bulk --write  writes them to docs/bulk.md, and draws docs/bulk.png (with matplotlib)
 
-Shards start one by one, at most START_RATE a second, and at most `concurrency` run at a time, so shard i starts at
-
-    max(i / START_RATE, (i mod concurrency) / START_RATE + floor(i / concurrency) x seconds of a shard)
-
-and the last one ends the stage. The pace of a vCPU is that of one worker in benchmarks/report/results.json. Assumed: a
-vCPU of Lambda is as fast as a core of that machine, and what handler/bulk/prices.py says of requests and overheads.
+The pace of a vCPU is that of one worker in benchmarks/report/results.json. Assumed: a
+vCPU of Lambda is as fast as a core of that machine, and what handler/bulk/prices.py says, which has the formulas.
 """
 
 import argparse
@@ -19,18 +15,14 @@ import numpy as np
 
 from benchmarks import throughput
 from benchmarks.report.results import Results
-from handler.bulk.prices import PART_SECONDS, SHARD_SECONDS, STEP_SECONDS, Usage
+from handler.bulk.merge import PART_BYTES
+from handler.bulk.prices import START_RATE, Usage
+from handler.bulk.rows import SHARD_BYTES, SHARD_ROWS
 
-SHARD_ROWS, SHARD_BYTES = 20_000, 8 << 20
-PART_BYTES = 128_000_000
 DIMENSIONS = 384
 BYTES_PER_TOKEN = 4.5  # of the STS-B dev split, special tokens not counted
 SPECIAL = 2
-# A Map Run starts 100 STANDARD children a second, and a function gains 1,000 environments in 10 seconds.
-START_RATE = 100.0
-EXPRESS_START_RATE = 1000.0
-PARTS_AT_ONCE = 500
-RECEIPTS_PER_SECOND = 1000.0  # read by 32 threads, 30 ms each
+EXPRESS_START_RATE = 1000.0  # children a second
 
 TEXTS = tuple(10**exponent for exponent in range(5, 10))
 CONCURRENCIES = (10, 100, 500, 1_000, 5_000, 10_000)
@@ -73,30 +65,13 @@ class Job:
         return math.ceil(self.texts * (DIMENSIONS * 4 + self.text_bytes / 2) / PART_BYTES)
 
     @property
-    def shard_seconds(self) -> float:
-        """Seconds that a shard takes."""
-        return min(self.rows, self.texts) / texts_per_second(self.tokens) + SHARD_SECONDS
-
-    @property
     def usage(self) -> Usage:
         """What the job uses."""
         return Usage(self.shards, self.parts, self.texts / texts_per_second(self.tokens))
 
-    def seconds(self, concurrency: int) -> float:
-        """Return the seconds of the whole run."""
-        parts = math.ceil(self.parts / min(concurrency, PARTS_AT_ONCE)) * PART_SECONDS
-        receipts = (self.shards + self.parts) / RECEIPTS_PER_SECOND
-        return STEP_SECONDS + self.map_seconds(concurrency) + receipts + parts
-
-    def map_seconds(self, concurrency: int) -> float:
-        """Return the seconds of the stage that embeds."""
-        wave, place = divmod(self.shards - 1, concurrency)
-        start = max((self.shards - 1) / START_RATE, place / START_RATE + wave * self.shard_seconds)
-        return start + self.shard_seconds
-
     def busy(self) -> int:
         """Return how many shards run at a time if nothing but the rate of starts limits them."""
-        return int(START_RATE * self.shard_seconds)
+        return int(START_RATE * self.usage.shard_seconds)
 
 
 def main() -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from benchmarks import bulk
-from benchmarks.bulk import CONCURRENCIES, LENGTHS, PARTS_AT_ONCE, START_RATE, TEXTS, USUAL_LENGTH, Job
+from benchmarks.bulk import CONCURRENCIES, LENGTHS, TEXTS, USUAL_LENGTH, Job
 from benchmarks.report import readme
 from handler.bulk.prices import (
     CHILD_TRANSITIONS,
@@ -15,8 +15,10 @@ from handler.bulk.prices import (
     PART_GETS,
     PART_PUTS,
     PART_SECONDS,
+    PARTS_AT_ONCE,
     SHARD_GETS,
     SHARD_PUTS,
+    START_RATE,
     TRANSITION,
     VCPU_GB,
 )
@@ -65,7 +67,11 @@ def _dollars(dollars: float) -> str:
 
 def _times() -> str:
     rows = [
-        (f"{texts:,}", *(_duration(Job(texts).seconds(each)) for each in CONCURRENCIES), _dollars(_cost(Job(texts))))
+        (
+            f"{texts:,}",
+            *(_duration(Job(texts).usage.duration(each)) for each in CONCURRENCIES),
+            _dollars(_cost(Job(texts))),
+        )
         for texts in TEXTS
     ]
     head = (f"texts of {USUAL_LENGTH} tokens", *(f"{each:,} environments" for each in CONCURRENCIES), "dollars")
@@ -92,9 +98,9 @@ def _lengths() -> str:
             str(job.tokens),
             f"{bulk.texts_per_second(job.tokens):.0f}",
             f"{job.rows:,}",
-            _duration(job.shard_seconds),
-            _duration(job.seconds(500)),
-            _duration(job.seconds(WIDEST)),
+            _duration(job.usage.shard_seconds),
+            _duration(job.usage.duration(500)),
+            _duration(job.usage.duration(WIDEST)),
             _dollars(_cost(job)),
             _dollars(job.usage.dollars("arm64")),
         )
@@ -108,15 +114,15 @@ def _shard_sizes() -> str:
     rows = []
     for size in SHARD_ROWS:
         job, longest = Job(MOST, shard_rows=size), size / bulk.texts_per_second(LENGTHS[-1])
-        work = job.shard_seconds * VCPU_GB * GB_SECOND["x86_64"]
+        work = job.usage.shard_seconds * VCPU_GB * GB_SECOND["x86_64"]
         rows.append(
             (
                 f"{size:,}",
-                _duration(job.shard_seconds),
+                _duration(job.usage.shard_seconds),
                 f"{min(job.busy(), WIDEST):,}",
                 f"{job.shards:,}",
                 f"{CHILD_TRANSITIONS * TRANSITION / work:.1%}",
-                _duration(job.seconds(WIDEST)),
+                _duration(job.usage.duration(WIDEST)),
                 _duration(longest),
             )
         )
@@ -142,7 +148,7 @@ def _limits() -> str:
     job = Job(MOST)
     parts = min(PARTS_AT_ONCE / PART_SECONDS, 1000)
     merged = job.shards / job.parts
-    longest = _duration(Job(MOST, LENGTHS[-1]).shard_seconds)
+    longest = _duration(Job(MOST, LENGTHS[-1]).usage.shard_seconds)
     rows = [
         ("children of a Map Run at a time", "10,000", f"{min(job.busy(), WIDEST):,}, **binds**", QUOTAS),
         ("STANDARD children started per second and Map Run", "100", f"{START_RATE:.0f}, **binds**", QUOTAS),
@@ -160,7 +166,12 @@ def _limits() -> str:
         ("an EXPRESS child", "5 min", f"{PART_SECONDS:.0f} s for a part", QUOTAS),
         ("items of a Map Run", "100,000,000", f"{job.shards:,}", READER),
         ("file of items", "10 GB", f"about {job.shards * 150 / 1e6:.0f} MB", READER),
-        ("an invocation", "15 min", f"{_duration(job.shard_seconds)}; with {LENGTHS[-1]} tokens {longest}", LAMBDA),
+        (
+            "an invocation",
+            "15 min",
+            f"{_duration(job.usage.shard_seconds)}; with {LENGTHS[-1]} tokens {longest}",
+            LAMBDA,
+        ),
         ("environments of an account", "1,000, by request more", f"{WIDEST:,}, **binds**", LAMBDA),
         ("environments added in 10 s", "1,000 per function", f"{10 * START_RATE:,.0f}, **binds**", SCALING),
         (
@@ -197,7 +208,7 @@ def _draw() -> None:
 def _draw_times(axes: Any) -> None:
     shades = ("#b6d6f9", "#80b9f5", "#4c9cf0", "#0969da", "#0550ae", "#033d8b")
     for each, colour in zip(CONCURRENCIES, shades, strict=True):
-        minutes = [Job(texts).seconds(each) / 60 for texts in TEXTS]
+        minutes = [Job(texts).usage.duration(each) / 60 for texts in TEXTS]
         axes.plot(TEXTS, minutes, color=colour, marker="o", linewidth=2, markersize=5, label=f"{each:,}")
     axes.set(xscale="log", yscale="log", xlabel=f"texts of {USUAL_LENGTH} tokens")
     axes.set_yticks([1, 10, 60, 600, 1440, 7200], ["1 min", "10 min", "1 h", "10 h", "1 day", "5 days"])

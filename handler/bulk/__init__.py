@@ -2,6 +2,8 @@
 
 __main__.py         the command line: make bulk, bulk-status, bulk-cancel, bulk-resume, load
 desk.py             the executor on this machine's cores
+estimate.py         what a job will take, here and on AWS, and beside it what it took
+sample.py           rows that stand for others, and the pace at which they are embedded
 progress.py         what it prints about its progress
 load.py             an output into a vector store
 s3_vectors.py       an index of S3 Vectors, within the limits of its API
@@ -25,5 +27,5 @@ folder.py           a folder as storage
 s3.py               a prefix of a bucket as storage
 s3_client.py        its client, objects as files, and errors
 entries.py          files, and the interface of storage
-prices.py           what a job uses on AWS, and what that costs
+prices.py           what a job uses on AWS, how long it takes, and what it costs
 """

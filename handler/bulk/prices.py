@@ -1,5 +1,13 @@
-"""What a job uses on AWS, and what that costs at the list prices of us-east-1, as known in November 2026."""
+"""What a job uses on AWS, how long it takes, and what it costs at the list prices of us-east-1 in November 2026.
 
+Shards start one by one, at most START_RATE a second, and at most `concurrency` run at a time, so shard i starts at
+
+    max(i / START_RATE, (i mod concurrency) / START_RATE + floor(i / concurrency) x seconds of a shard)
+
+and the last one ends the stage.
+"""
+
+import math
 from dataclasses import dataclass
 
 # aws.amazon.com/lambda/pricing
@@ -10,12 +18,17 @@ REQUEST = 0.20 / 1_000_000
 TRANSITION = 0.025 / 1000
 EXPRESS_REQUEST = 1.00 / 1_000_000
 EXPRESS_SECOND = 0.06 / 3600 * 64 / 1024
-# aws.amazon.com/s3/pricing: S3 Standard. PUT stands for COPY, POST, LIST and each request of a multipart upload, too;
-# deleting costs nothing.
+# aws.amazon.com/s3/pricing: S3 Standard. Deleting costs nothing.
 S3_PUT = 0.005 / 1000
 S3_GET = 0.0004 / 1000
 # The memory of one vCPU (docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html), in the GB that are billed.
 VCPU_GB = 1769 / 1024
+
+# A Map Run starts 100 STANDARD children a second (docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html); a
+# function gains 1,000 environments in 10 seconds (docs.aws.amazon.com/lambda/latest/dg/scaling-behavior.html).
+START_RATE = 100.0
+PARTS_AT_ONCE = 500
+RECEIPTS_PER_SECOND = 1000.0  # read by 32 threads, 30 ms each
 
 CHILD_TRANSITIONS = 2  # of a child with one task: into the task, and to the end
 PARENT_TRANSITIONS = 6  # plan, shards, group, parts, finish, and the end
@@ -24,9 +37,10 @@ SHARD_SECONDS = 2.0
 # Seconds of a part of 128 MB: read and written at 90 MB/s, and packed again in between.
 PART_SECONDS = 6.0
 STEP_SECONDS = 10.0  # of planning, grouping and finishing
-SHARD_GETS, SHARD_PUTS = 6, 3  # the plan, the receipt, the input in a few reads; texts, Parquet and receipt
-PART_GETS, PART_PUTS = 3, 20  # the same, and 128 MB in parts of 8 MB
-MERGE_GETS = 3  # of each shard while it is merged
+# Requests to S3. A HEAD is priced as a GET, a LIST as a PUT.
+SHARD_GETS, SHARD_PUTS = 8, 4  # HEAD and GET of job and plan, the input; a LIST, texts, Parquet and receipt
+MERGE_GETS = 6  # of each shard when its part is written: HEAD and GET of receipt, texts and Parquet
+PART_GETS, PART_PUTS = 2, 4  # the manifest reads the receipt; a LIST, texts, Parquet and receipt
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +66,23 @@ class Usage:
     parts: int
     seconds: float
 
+    @property
+    def shard_seconds(self) -> float:
+        """Seconds that a shard takes."""
+        return self.seconds / self.shards + SHARD_SECONDS
+
+    def map_seconds(self, concurrency: int) -> float:
+        """Return the seconds of the stage that embeds."""
+        wave, place = divmod(self.shards - 1, concurrency)
+        start = max((self.shards - 1) / START_RATE, place / START_RATE + wave * self.shard_seconds)
+        return start + self.shard_seconds
+
+    def duration(self, concurrency: int) -> float:
+        """Return the seconds of a run with so many environments."""
+        parts = math.ceil(self.parts / min(concurrency, PARTS_AT_ONCE)) * PART_SECONDS
+        receipts = (self.shards + self.parts) / RECEIPTS_PER_SECOND
+        return STEP_SECONDS + self.map_seconds(concurrency) + receipts + parts
+
     def bill(self, architecture: str = "x86_64") -> tuple[Item, ...]:
         """Return the items of the bill."""
         seconds = self.seconds + self.shards * SHARD_SECONDS + self.parts * PART_SECONDS + STEP_SECONDS
@@ -65,8 +96,8 @@ class Usage:
             Item("Lambda", invocations, "invocations", invocations * REQUEST),
             Item("Step Functions", transitions, "state transitions", transitions * TRANSITION),
             Item("Step Functions", self.parts, "express executions", express),
-            Item("S3", puts, "PUT requests", puts * S3_PUT),
-            Item("S3", gets, "GET requests", gets * S3_GET),
+            Item("S3", puts, "PUT and LIST requests", puts * S3_PUT),
+            Item("S3", gets, "GET and HEAD requests", gets * S3_GET),
         )
 
     def dollars(self, architecture: str = "x86_64") -> float:

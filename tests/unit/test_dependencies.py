@@ -57,6 +57,7 @@ DECLARED = {
     "model_artifacts/recipe/golden.py": RECIPE | files("model_artifacts/recipe/golden-requirements.txt"),
     "layers": set(),
     "tests": DEVELOPED,
+    "tests/bulk": groups("tests/bulk") | DEVELOPED,
     "tests/clients": groups("tests/clients"),
     "tests/deploy": groups("tests/deploy") | DEVELOPED,  # tests/deploy/verify.py runs with the project's own packages
     "tests/infra": groups("tests/infra", "sam"),

@@ -5,10 +5,10 @@ import heapq
 import pytest
 
 from benchmarks import throughput
-from benchmarks.bulk import EXPRESS_START_RATE, START_RATE, TEXTS, Job, texts_per_second
+from benchmarks.bulk import EXPRESS_START_RATE, TEXTS, Job, texts_per_second
 from benchmarks.report import bulk, readme
 from benchmarks.report.results import Results
-from handler.bulk.prices import GB_SECOND, STEP_SECONDS, TRANSITION, VCPU_GB, Usage
+from handler.bulk.prices import GB_SECOND, START_RATE, STEP_SECONDS, TRANSITION, VCPU_GB, Usage
 
 
 def simulated_seconds(job: Job, concurrency: int) -> float:
@@ -19,7 +19,7 @@ def simulated_seconds(job: Job, concurrency: int) -> float:
         start += 1 / START_RATE
         if len(running) == concurrency:
             start = max(start, heapq.heappop(running))
-        heapq.heappush(running, start + job.shard_seconds)
+        heapq.heappush(running, start + job.usage.shard_seconds)
     return max(running)
 
 
@@ -31,7 +31,7 @@ def test_the_page_has_the_tables_of_the_command():
 @pytest.mark.parametrize(("texts", "tokens"), [(1_000_000, 64), (100_000_000, 64), (100_000_000, 16), (15_000, 256)])
 def test_the_formula_is_a_simulation_of_starts(texts, tokens, concurrency):
     job = Job(texts, tokens)
-    assert job.map_seconds(concurrency) == pytest.approx(simulated_seconds(job, concurrency))
+    assert job.usage.map_seconds(concurrency) == pytest.approx(simulated_seconds(job, concurrency))
 
 
 def test_the_pace_is_the_measured_one():
@@ -44,7 +44,7 @@ def test_a_shard_keeps_a_map_run_busy_and_ends_in_time():
     job = Job(TEXTS[-1])
     assert job.busy() >= 10_000  # the most children that a Map Run may have
     assert Job(TEXTS[-1], shard_rows=10_000).busy() < 10_000
-    assert Job(TEXTS[-1], tokens=256).shard_seconds < 900 / 2
+    assert Job(TEXTS[-1], tokens=256).usage.shard_seconds < 900 / 2
     assert EXPRESS_START_RATE > START_RATE
 
 
