@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup run embed test coverage test-clients test-infra test-image test-deploy test-models check api-key layers publish models sbom audit release-notes report verify-deployment test-bulk test-processors fuzz mutants soak worst model golden vocabulary bench bench-cold bench-lambda bench-instructions
+.PHONY: help setup run embed bulk bulk-status bulk-cancel bulk-resume load test coverage test-clients test-infra test-image test-deploy test-models check api-key layers publish models sbom audit release-notes report verify-deployment test-bulk test-processors fuzz mutants soak worst model golden vocabulary bench bench-cold bench-lambda bench-instructions
 SHELL := bash
 export UV_PYTHON_DOWNLOADS := never
 # handler/ turns ONNX Runtime's telemetry off itself; this is for the other commands.
@@ -11,6 +11,8 @@ python := .venv/bin/python
 schema := .venv/bin/check-jsonschema --builtin-schema vendor.
 export = $(uv) export --frozen --quiet --no-annotate --no-header
 mutmut = $(uv) run --frozen --with mutmut==3.8.1 mutmut
+# The option of a command for a variable: INPUT_TYPE -> --input-type.
+option = --$(subst _,-,$(shell echo $1 | tr A-Z a-z))
 LAYERS ?= layers
 SBOM ?= build/sbom.cdx.json
 LICENCES ?= docs/licences.md
@@ -32,6 +34,21 @@ run: setup ## serve on http://127.0.0.1:3000 (PORT=3000)
 
 embed: setup ## print one text's vector (TEXT="...")
 	@$(python) -m handler.local -- "$${TEXT:?TEXT is missing: make embed TEXT='...'}"
+
+bulk: setup ## embed a data set, after its price (IN=data.parquet OUT=FOLDER; docs/bulk.md has the options)
+	@$(python) -m handler.bulk run "$${IN:?IN is missing: make bulk IN=data.parquet OUT=vectors}" "$${OUT:?OUT is missing: make bulk IN=data.parquet OUT=vectors}" $(foreach name,TEXT ID MODEL DIMENSIONS INPUT_TYPE LAYOUT PREVIOUS MAX_REJECTS,$(if $($(name)),$(call option,$(name)) "$$$(name)")) $(if $(YES),--yes) $(if $(DRY_RUN),--dry-run)
+
+bulk-status: setup ## print how far a bulk job is (OUT=FOLDER)
+	@$(python) -m handler.bulk status "$${OUT:?OUT is missing: make bulk-status OUT=vectors}"
+
+bulk-cancel: setup ## end a bulk job; what it has written remains (OUT=FOLDER)
+	@$(python) -m handler.bulk cancel "$${OUT:?OUT is missing: make bulk-cancel OUT=vectors}"
+
+bulk-resume: setup ## go on with a bulk job where it was (OUT=FOLDER)
+	@$(python) -m handler.bulk resume "$${OUT:?OUT is missing: make bulk-resume OUT=vectors}"
+
+load: setup ## put the vectors of a bulk job into a vector store (FROM=FOLDER TO=s3vectors://bucket/index)
+	@$(python) -m handler.bulk load "$${FROM:?FROM is missing: make load FROM=vectors TO=s3vectors://bucket/index}" "$${TO:?TO is missing: make load FROM=vectors TO=s3vectors://bucket/index}"
 
 test: setup ## run the unit, contract, golden, fuzz and soak tests (TESTS=tests/unit: only those)
 	$(python) -m pytest $(TESTS)
@@ -68,9 +85,10 @@ test-models: setup ## build the full-precision model, publish it to a local S3 s
 	$(uv) run --frozen --group recipe python -m model_artifacts.recipe --full-precision
 	$(python) -m pytest tests/models
 
-test-bulk: setup ## open outputs of bulk jobs with databases and libraries (in an environment of their own)
+test-bulk: setup ## kill bulk jobs and compare their bytes; open outputs with databases and libraries (in an environment of their own)
 	$(uv) sync --project tests/bulk --frozen --quiet
 	tests/bulk/.venv/bin/python -m pytest tests/bulk/test_stores.py
+	$(python) -m pytest tests/bulk/test_killed.py
 
 test-processors: setup ## compare vectors with those of an emulated Haswell (needs QEMU, or root on Debian; ARM64=1 adds arm64)
 	tests/processors/emulators.sh $(if $(ARM64),arm64)

@@ -1,6 +1,7 @@
 """Whole data sets to vectors: plan -> shards -> parts -> manifest, with nothing lost and nothing embedded twice.
 
 __main__.py         the command line: make bulk, bulk-status, bulk-cancel, bulk-resume, load
+commands.py         what its commands do: the price first, then the run, and its facts beside the price
 desk.py             the executor on this machine's cores
 estimate.py         what a job will take, here and on AWS, and beside it what it took
 sample.py           rows that stand for others, and the pace at which they are embedded

@@ -18,7 +18,7 @@ from handler.bulk.entries import Storage
 from handler.bulk.folder import TEMPORARY, Folder, from_os_error
 from handler.bulk.merge import Manifest, check_rejects, finish, group, write_part
 from handler.bulk.plan import Plan
-from handler.bulk.progress import Progress
+from handler.bulk.progress import Display, Progress
 from handler.bulk.receipts import Receipt, shard_receipts
 from handler.bulk.shard import Work, embed_shards
 from handler.errors import BulkError
@@ -36,10 +36,10 @@ def run(work: Work, max_rejects: str) -> Manifest:
     started, target, plan = time.monotonic(), work.target, work.plan
     done = shard_receipts(target, plan)
     parts = _write_parts(target, plan, done, 0)
-    progress = Progress(plan, done, sys.stderr)
+    display = Display(sys.stderr)
     missing = [shard for shard in plan.shards if shard.number not in done]
-    shards = embed_shards(work, missing, progress.update)
-    with closing(progress), closing(shards):
+    shards = embed_shards(work, missing, Progress(plan, done, display).update)
+    with closing(display), closing(shards):
         for shard, receipt in shards:
             done[shard.number] = receipt
             check_rejects(target, sum(each.rejects for each in done.values()), math.inf, max_rejects)

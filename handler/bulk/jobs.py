@@ -16,7 +16,6 @@ from handler.errors import BulkError
 from handler.settings import Settings
 
 JOB, PLAN = "_job/job.json", "_job/plan.json"
-NEW_JOB = "choose another OUT (with PREVIOUS=<this one>, it reuses the vectors of unchanged texts)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +67,7 @@ def check(target: Storage, options: Options) -> None:
             theirs, ours = getattr(begun, field.name), getattr(options, field.name)
             if theirs != ours:
                 raise BulkError(
-                    f"{target.uri}: it is the output of a job with {field.name} '{theirs}', not '{ours}'; {NEW_JOB}"
+                    f"{target.uri}: it is the output of a job with {field.name} '{theirs}', not '{ours}'; choose another OUT"
                 )
     elif parts := target.list("part-"):
         raise BulkError(f"{target.uri}: it has {parts[0].name}, and no record of its job; choose an empty OUT")
@@ -122,7 +121,10 @@ def find_plan(source: Storage, entries: Sequence[Entry], target: Storage, option
     for name in sorted({*planned, *found}):
         if planned.get(name) != found.get(name):
             how = "is new" if name not in planned else "is gone" if name not in found else "has changed"
-            raise BulkError(f"{source.uri}/{name}: the file {how} since the job was planned; restore it, or {NEW_JOB}")
+            raise BulkError(
+                f"{source.uri}/{name}: the file {how} since the job was planned; restore it, or choose another OUT "
+                "(PREVIOUS=<this one> reuses the vectors of unchanged texts)"
+            )
     return plan
 
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
 
@@ -40,7 +41,7 @@ sys.exit(main(["resume", sys.argv[2]]))
 
 
 @pytest.fixture(scope="module")
-def source(tmp_path_factory) -> Path:
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Write distinct texts, some of which are rejected, as JSON Lines."""
     path = tmp_path_factory.mktemp("killed") / "in.jsonl"
     listed = os.environ.get("BULK_TEXTS")
@@ -83,6 +84,12 @@ def resume(output: Path) -> "subprocess.Popen[str]":
     return subprocess.Popen(command, cwd=ROOT, env=clean_environment(), text=True, stderr=subprocess.PIPE)
 
 
+def is_locked(output: Path, pid: int) -> bool:
+    """Return whether a process has begun to write an output."""
+    lock = output / "_job/lock"
+    return lock.exists() and lock.read_text() == str(pid)
+
+
 def written(output: Path) -> dict[str, bytes]:
     """Return an output's files, but for those of the job, and the manifest without the cost."""
     files = {path.relative_to(output): path for path in output.rglob("*") if path.is_file()}
@@ -102,8 +109,7 @@ def test_a_job_that_is_killed_again_and_again_writes_the_same_bytes(tmp_path, so
     moments, kills = random.Random(SEED), 0
     for _ in range(KILLS):
         with resume(killed) as process:
-            lock = killed / "_job/lock"
-            wait_until(lambda lock=lock, pid=str(process.pid): lock.exists() and lock.read_text() == pid)
+            wait_until(partial(is_locked, killed, process.pid))
             time.sleep(moments.uniform(0, 1.5 * seconds / KILLS))
             process.kill()
             kills += process.wait() != 0

@@ -9,7 +9,7 @@ import pytest
 
 from handler.bulk.chunk import Chunk, Row
 from handler.bulk.plan import Shard
-from handler.bulk.progress import BAR_SECONDS, LINE_SECONDS, Progress, duration
+from handler.bulk.progress import BAR_SECONDS, LINE_SECONDS, Display, Progress, duration
 from tests.unit.bulk.test_plan import PLAN
 from tests.unit.bulk.test_receipts import RECEIPT
 
@@ -36,7 +36,7 @@ def clock(monkeypatch):
 
 def test_a_bar_shows_rows_rate_and_time_left(clock):
     terminal = Terminal()
-    progress = Progress(THREE, {0: RECEIPT}, terminal)  # ten rows, a quarter of the input
+    progress = Progress(THREE, {0: RECEIPT}, display := Display(terminal))  # ten rows, a quarter of the input
     clock[0] += 10
     progress.update(chunk(SHARDS[1], 200, 9))
     assert terminal.getvalue().endswith("[############------------] 19 of about 38 rows (50%), 1 rows/s, 21 s left")
@@ -44,19 +44,19 @@ def test_a_bar_shows_rows_rate_and_time_left(clock):
     assert "29" not in terminal.getvalue()  # too early for another
     clock[0] += BAR_SECONDS
     progress.update(chunk(SHARDS[2], 400, 10))
-    progress.close()
+    display.close()
     assert "39 of about 39 rows (100%), 3 rows/s, 0 s left" in terminal.getvalue()
     assert terminal.getvalue().endswith("\r\x1b[K")
 
 
 def test_elsewhere_a_line_is_printed_from_time_to_time(clock):
     output = io.StringIO()
-    progress = Progress(THREE, {}, output)
+    progress = Progress(THREE, {}, display := Display(output))
     progress.update(chunk(SHARDS[0], 50, 5))
     assert not output.getvalue()
     clock[0] += LINE_SECONDS
     progress.update(chunk(SHARDS[0], 100, 5))
-    progress.close()
+    display.close()
     assert output.getvalue() == "10 of about 40 rows (25%), 0 rows/s, 1 min 30 s left\n"
 
 

@@ -1,0 +1,128 @@
+"""What `make bulk` and its sisters do: the price first, then the run, and its facts beside the price."""
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+from handler.artifacts.resolver import load as load_model
+from handler.bulk import desk, jobs
+from handler.bulk.entries import Entry, Storage
+from handler.bulk.estimate import Actual, estimate
+from handler.bulk.jobs import Job
+from handler.bulk.load import load as load_store
+from handler.bulk.merge import Manifest, allowed_rejects
+from handler.bulk.plan import Options
+from handler.bulk.previous import MANIFEST, open_previous
+from handler.bulk.progress import Display
+from handler.bulk.shard import REJECTS, Work
+from handler.bulk.storage import open_input, open_storage
+from handler.embedding.embedder import Embedder
+from handler.errors import BulkError
+from handler.settings import Settings
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Print what a job will take, ask, and run it."""
+    settings = Settings.from_env(os.environ)
+    if arguments.model:
+        settings = replace(settings, models=(arguments.model,))
+    allowed_rejects(arguments.max_rejects, 0)  # raises an error if it is neither a number nor a percentage
+    target = open_storage(arguments.output)
+    source, entries = open_input(arguments.input)
+    artifacts = load_model(settings.models[0], settings)
+    embedder = Embedder(artifacts, settings)
+    options = Options(
+        model=artifacts.manifest.id,
+        digest=artifacts.digest,
+        dimensions=embedder.check_dimensions(arguments.dimensions),
+        text=arguments.text,
+        id=arguments.id,
+        input_type=arguments.input_type,
+        long_input=settings.long_input,
+        layout=arguments.layout,
+    )
+    jobs.check(target, options)
+    expected = estimate(source, jobs.find_plan(source, entries, target, options), embedder)
+    _print(expected.lines())
+    if arguments.dry_run or not (arguments.yes or _confirmed()):
+        return
+    job = Job(_absolute(arguments.input), options, arguments.max_rejects, _absolute(arguments.previous))
+    done = _embed(job, source, entries, target, embedder)
+    _print(expected.beside(done))
+
+
+def resume(arguments: argparse.Namespace) -> None:
+    """Go on with a job where it was."""
+    target = open_storage(arguments.output)
+    job = jobs.open_job(target)
+    embedder = jobs.load_embedder(job.options, Settings.from_env(os.environ))
+    _embed(job, *open_input(job.source), target, embedder)
+
+
+def _embed(job: Job, source: Storage, entries: Sequence[Entry], target: Storage, embedder: Embedder) -> Actual:
+    """Run a job here; say what came of it, and return what it took."""
+    started = time.monotonic()
+    with desk.locked(target):
+        jobs.create(target, job)
+        plan = jobs.open_plan(source, entries, target, job.options)
+        previous = open_previous(job.previous, plan.options) if job.previous else None
+        manifest = desk.run(Work(source, target, plan, embedder, previous), job.max_rejects)
+    _print(_summary(target, manifest))
+    return Actual(manifest.rows_in, manifest.rejects, manifest.tokens, time.monotonic() - started, usage=None)
+
+
+def _summary(target: Storage, manifest: Manifest) -> list[str]:
+    written = f"{manifest.rows_in:,} rows in, {manifest.rows_out:,} out in {len(manifest.parts)} parts"
+    lines = [f"{written}, {manifest.reused:,} vectors reused: {target.uri}/{MANIFEST}"]
+    if manifest.rejects:
+        lines.append(f"{manifest.rejects:,} ROWS WERE REJECTED: {target.uri}/{REJECTS} says which, and why")
+    return lines
+
+
+def status(arguments: argparse.Namespace) -> None:
+    """Print how far a job is."""
+    now = jobs.status(open_storage(arguments.output))
+    shards = f"{now.shards_done:,} of {now.shards:,} shards, {now.rows:,} rows, {now.rejects:,} of them rejected"
+    _print([f"{'finished' if now.finished else 'not finished'}: {shards}, {now.parts:,} parts"])
+
+
+def cancel(arguments: argparse.Namespace) -> None:
+    """End a run."""
+    desk.cancel(open_storage(arguments.output))
+
+
+def load(arguments: argparse.Namespace) -> None:
+    """Put an output into a vector store."""
+    with closing(Display(sys.stderr)) as display:
+        loaded = load_store(
+            arguments.output,
+            arguments.store,
+            lambda done, rows: display.show(f"{done:,} of {rows:,} vectors", done / max(1, rows)),
+        )
+    left_out = [f"{count:,} without '{column}', which is too long" for column, count in loaded.left_out.items()]
+    _print([f"{loaded.vectors:,} vectors put, {loaded.earlier:,} by an earlier load", *left_out])
+
+
+def _absolute(path: str) -> str:
+    """Return a path or URI that means the same wherever the job is resumed."""
+    return path if not path or "://" in path else str(Path(path).absolute())
+
+
+def _confirmed() -> bool:
+    """Ask whether to go on.
+
+    Raises:
+        BulkError: there is no terminal to ask on.
+    """
+    if not sys.stdin.isatty():
+        raise BulkError("there is no terminal to ask on; YES=1 answers")
+    return input("Go on? [y/N] ").strip().lower() in {"y", "yes"}
+
+
+def _print(lines: Sequence[str]) -> None:
+    print("\n".join(lines), flush=True)
