@@ -67,7 +67,8 @@ def check(target: Storage, options: Options) -> None:
             theirs, ours = getattr(begun, field.name), getattr(options, field.name)
             if theirs != ours:
                 raise BulkError(
-                    f"{target.uri}: it is the output of a job with {field.name} '{theirs}', not '{ours}'; choose another OUT"
+                    f"{target.uri}: it is the output of a job with {field.name} '{theirs}', not '{ours}'; "
+                    "choose another OUT"
                 )
     elif parts := target.list("part-"):
         raise BulkError(f"{target.uri}: it has {parts[0].name}, and no record of its job; choose an empty OUT")
