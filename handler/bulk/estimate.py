@@ -55,7 +55,7 @@ class Estimate:
                     ("", "this machine", f"AWS, {ENVIRONMENTS:,} environments"),
                     ("time", duration(self.seconds), duration(self.usage.duration(ENVIRONMENTS))),
                     *bill,
-                    ("dollars", "0", f"{self.usage.dollars():,.2f}"),
+                    ("dollars", "0", _dollars(self.usage)),
                 ]
             ),
             f"Assumed for AWS: a vCPU is {pace}; list prices of us-east-1; no free tier, storage or logs.",
@@ -72,7 +72,7 @@ class Estimate:
         if actual.usage:
             run = self.usage.duration(ENVIRONMENTS)
             rows += [("time", duration(run), duration(actual.seconds))]
-            rows += [("dollars", f"{self.usage.dollars():,.2f}", f"{actual.usage.dollars():,.2f}")]
+            rows += [("dollars", _dollars(self.usage), _dollars(actual.usage))]
         else:
             rows += [("time", duration(self.seconds), duration(actual.seconds))]
         return _columns(rows)
@@ -87,6 +87,11 @@ class Actual:
     tokens: int
     seconds: float
     usage: Usage | None
+
+
+def _dollars(usage: Usage) -> str:
+    dollars = usage.dollars()
+    return f"{dollars:,.2f}" if dollars >= 1 else f"{dollars:.4f}"
 
 
 def _columns(rows: Sequence[tuple[str, str, str]]) -> list[str]:

@@ -27,7 +27,7 @@ VCPU_GB = 1769 / 1024
 # A Map Run starts 100 STANDARD children a second (docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html); a
 # function gains 1,000 environments in 10 seconds (docs.aws.amazon.com/lambda/latest/dg/scaling-behavior.html).
 START_RATE = 100.0
-PARTS_AT_ONCE = 500
+PARTS_AT_ONCE = 300  # more would exceed the rate of GET requests
 RECEIPTS_PER_SECOND = 1000.0  # read by 32 threads, 30 ms each
 
 CHILD_TRANSITIONS = 2  # of a child with one task: into the task, and to the end
@@ -35,12 +35,13 @@ PARENT_TRANSITIONS = 6  # plan, shards, group, parts, finish, and the end
 # Seconds of a shard besides embedding: a cold start with pyarrow, the first read and the last write.
 SHARD_SECONDS = 2.0
 # Seconds of a part of 128 MB: read and written at 90 MB/s, and packed again in between.
-PART_SECONDS = 6.0
+PART_SECONDS = 6.0  # of which 1 on the processor
 STEP_SECONDS = 10.0  # of planning, grouping and finishing
 # Requests to S3. A HEAD is priced as a GET, a LIST as a PUT.
-SHARD_GETS, SHARD_PUTS = 8, 4  # HEAD and GET of job and plan, the input; a LIST, texts, Parquet and receipt
-MERGE_GETS = 6  # of each shard when its part is written: HEAD and GET of receipt, texts and Parquet
-PART_GETS, PART_PUTS = 2, 4  # the manifest reads the receipt; a LIST, texts, Parquet and receipt
+SHARD_GETS, SHARD_PUTS = 7, 4  # job, plan and the input in a few reads; a LIST, texts, Parquet and receipt
+MERGE_GETS = 20  # of each shard when its part is written: receipt, texts, and 29 MB of Parquet in reads of 2 MiB
+RECEIPT_READS, RECEIPT_GETS = 3, 2  # of each shard: to group the shards, and twice to finish
+PART_GETS, PART_PUTS = 3, 4  # plan and receipt; a LIST, texts, Parquet and receipt
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,7 @@ class Usage:
     def duration(self, concurrency: int) -> float:
         """Return the seconds of a run with so many environments."""
         parts = math.ceil(self.parts / min(concurrency, PARTS_AT_ONCE)) * PART_SECONDS
-        receipts = (self.shards + self.parts) / RECEIPTS_PER_SECOND
+        receipts = RECEIPT_READS * self.shards / RECEIPTS_PER_SECOND
         return STEP_SECONDS + self.map_seconds(concurrency) + receipts + parts
 
     def bill(self, architecture: str = "x86_64") -> tuple[Item, ...]:
@@ -88,7 +89,7 @@ class Usage:
         seconds = self.seconds + self.shards * SHARD_SECONDS + self.parts * PART_SECONDS + STEP_SECONDS
         invocations = self.shards + self.parts + 3
         transitions = PARENT_TRANSITIONS + self.shards * CHILD_TRANSITIONS
-        gets = self.shards * (SHARD_GETS + MERGE_GETS) + self.parts * PART_GETS
+        gets = self.shards * (SHARD_GETS + MERGE_GETS + RECEIPT_READS * RECEIPT_GETS) + self.parts * PART_GETS
         puts = self.shards * SHARD_PUTS + self.parts * PART_PUTS
         express = self.parts * (EXPRESS_REQUEST + PART_SECONDS * EXPRESS_SECOND)
         return (

@@ -179,7 +179,7 @@ def test_lines_show_this_machine_and_aws_side_by_side():
     assert head.split() == ["this", "machine", "AWS,", "1,000", "environments"]
     assert time.split() == ["time", "2", "min", "5", "s", "43", "s"]
     assert [line.split("  ")[0] for line in bill] == [f"{item.name}, {item.unit}" for item in usage.bill()]
-    assert total.split() == ["dollars", "0", f"{usage.dollars():.2f}"]
+    assert total.split() == ["dollars", "0", f"{usage.dollars():.4f}"]
     assert "recorded benchmark" in assumed
 
 

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from handler.bulk import previous
+from handler.bulk import desk, previous, s3_client
 from handler.bulk.plan import Options
 from handler.bulk.previous import open_previous
 from handler.errors import BulkError
 from tests import s3 as local_s3
+from tests.unit.bulk.data import texts, work, write_jsonl, written
 from tests.unit.bulk.outputs import OPTIONS, sha256, vectors_of, write_output
 
 
@@ -61,9 +62,28 @@ def test_an_output_in_s3_is_read(tmp_path, monkeypatch):
     with local_s3.serve() as server:
         for name, value in server.environment().items():
             monkeypatch.setenv(name, value)
+        s3_client.make_client.cache_clear()
         for path in filter(Path.is_file, folder.rglob("*")):
             server.client.upload_file(str(path), local_s3.BUCKET, f"out/{path.relative_to(folder).as_posix()}")
         assert_found(f"s3://{local_s3.BUCKET}/out", ["a", "b", "c"])
+    s3_client.make_client.cache_clear()
+
+
+@pytest.mark.parametrize("layout", ["columns", "vectors"])
+def test_an_output_is_bit_for_bit_what_it_is_without_an_earlier_one(tmp_path, layout):
+    rows = texts(60)
+    before = work(tmp_path / "before", write_jsonl(tmp_path / "before.jsonl", rows[:50]), 20)
+    desk.run(before, "")
+    changed = write_jsonl(tmp_path / "changed.jsonl", [*reversed(rows[20:]), {"id": "new", "text": ""}])
+    without, reusing = (work(tmp_path / name, changed, 20, layout=layout) for name in ("without", "reusing"))
+    known = open_previous(before.target.uri, reusing.plan.options)
+    first, second = desk.run(without, ""), desk.run(replace(reusing, previous=known), "")
+    assert (first.reused, second.reused) == (0, 30)
+    assert second.tokens < first.tokens
+    outputs = [written(tmp_path / name / "out") for name in ("without", "reusing")]
+    for output in outputs:
+        del output["_manifest.json"]  # has the numbers above
+    assert outputs[0] == outputs[1]
 
 
 @pytest.mark.parametrize(
