@@ -13,7 +13,7 @@ from handler.bulk.entries import Entry, Storage
 from handler.bulk.formats import read_range
 from handler.bulk.plan import Options, Plan, Shard
 from handler.bulk.previous import Previous
-from handler.bulk.rows import Rows
+from handler.bulk.rows import Rows, select
 from handler.contract.schemas import PROMPT_NAMES, parse_input
 from handler.embedding.deadline import Deadline
 from handler.embedding.embedder import Embedder
@@ -75,7 +75,7 @@ class Chunk:
         return replace(
             self,
             rows=[self.rows[index] for index in kept],
-            batch=self.batch.take(pa.array(kept, pa.int64())),
+            batch=select(self.batch, kept),
             rejected=sorted([*self.rejected, *rejected], key=lambda row: row.position),
         )
 

@@ -11,12 +11,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice, pairwise
-from typing import BinaryIO
 
 import pyarrow as pa
 
 from handler.bulk.entries import Entry, Storage, in_threads
-from handler.bulk.lines import BOM, open_text
+from handler.bulk.lines import BOM, Lines, open_lines
 from handler.bulk.rows import MAX_ROW_BYTES, Parsed, Reject, Rows, group, invalid_utf8, too_large
 from handler.errors import BulkError
 
@@ -105,8 +104,8 @@ def _parse(storage: Storage, entry: Entry, start: int, end: int) -> Iterator[Par
     """Yield the fields of the records that begin in [start, end), except blank ones."""
     dialect = Dialect.of(entry)
     csv.field_size_limit(MAX_ROW_BYTES)  # of the process: Python's default is 128 KiB
-    with open_text(storage, entry, start) as file:
-        for position, size, content in _records(file, dialect, start, end):
+    with open_lines(storage, entry, start, end) as lines:
+        for position, size, content in _records(lines, dialect, end):
             if size < 0:
                 where = f"{storage.uri}/{entry.name}"
                 raise BulkError(f"{where}: the quotes of the row at byte {position} are not closed; correct that row")
@@ -125,22 +124,21 @@ def _parse_record(content: bytes, position: int, delimiter: str) -> list[str] | 
         return invalid_utf8(position, error)
 
 
-def _records(file: BinaryIO, dialect: Dialect, start: int, end: int) -> Iterator[tuple[int, int, bytes | None]]:
+def _records(lines: Lines, dialect: Dialect, end: int) -> Iterator[tuple[int, int, bytes | None]]:
     """Yield the start, the size and the content of records; None if it is too large; size -1 if quotes stay open."""
-    while start < end:
-        lines: list[bytes] = []
+    while (start := lines.position) < end:
+        read: list[bytes] = []
         size, quoted = 0, False
-        while line := file.readline(MAX_ROW_BYTES + 1):
+        while line := lines.readline(MAX_ROW_BYTES + 1):
             size += len(line)
             if size <= MAX_ROW_BYTES:
-                quoted = dialect.ends_quoted(line if lines or start else line.removeprefix(BOM), quoted=quoted)
-                lines.append(line)
+                quoted = dialect.ends_quoted(line if start or read else line.removeprefix(BOM), quoted=quoted)
+                read.append(line)
             else:  # perhaps a piece of a line, so that only the number of quotes is known
                 quoted ^= line.count(b'"') % 2 == 1
-                lines.clear()
+                read.clear()
             if line.endswith(b"\n") and not quoted:
                 break
         if not size:
             return
-        yield start, -1 if quoted else size, b"".join(lines) if size <= MAX_ROW_BYTES else None
-        start += size
+        yield start, -1 if quoted else size, b"".join(read) if size <= MAX_ROW_BYTES else None

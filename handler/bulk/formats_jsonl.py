@@ -2,14 +2,14 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 
 import orjson
 import pyarrow as pa
 
 from handler.bulk.entries import Entry, Storage, in_threads
-from handler.bulk.lines import BLOCK_BYTES, BOM, is_compressed, open_text, read_lines, skip_line
+from handler.bulk.lines import BOM, is_compressed, open_lines
 from handler.bulk.rows import Parsed, Reject, Rows, group, invalid_utf8, too_large
 from handler.errors import BulkError
 
@@ -85,12 +85,10 @@ def _sample(storage: Storage, entry: Entry) -> dict[str, set[type]]:
 
 def split(storage: Storage, entry: Entry, text: str, rows: int, size: int) -> list[tuple[int, int]]:  # noqa: ARG001
     """Return ranges of `rows` rows of mean length, and of at most `size` bytes."""
-    with open_text(storage, entry, 0) as file:
-        block = file.read(BLOCK_BYTES)
-        total, lines = len(block), block.count(b"\n")
-        if is_compressed(entry):
-            while block := file.read(BLOCK_BYTES):
-                total, lines = total + len(block), lines + block.count(b"\n")
+    total = lines = 0
+    with open_lines(storage, entry, 0, 0) as file:
+        for block in file.blocks() if is_compressed(entry) else islice(file.blocks(), 1):
+            total, lines = total + len(block), lines + block.count(b"\n")
     step = max(1, min(size, total * rows // max(1, lines)))
     end = total if is_compressed(entry) else entry.size
     return [(start, min(start + step, end)) for start in range(0, end, step)]
@@ -116,9 +114,8 @@ def read_range(storage: Storage, entry: Entry, start: int, end: int, schema: pa.
 
 def _parse(storage: Storage, entry: Entry, start: int, end: int) -> Iterator[Parsed[Row]]:
     """Yield what is in the lines that begin in [start, end), except in blank ones."""
-    with open_text(storage, entry, max(0, start - 1)) as file:
-        first = skip_line(file, start - 1, end) if start else 0
-        for position, line in read_lines(file, first, end):
+    with open_lines(storage, entry, start, end) as lines:
+        for position, line in lines.until(end):
             content = line and (line if position else line.removeprefix(BOM)).strip(b" \t\r\n")
             if content is None:
                 yield position, 0, too_large(position)

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from handler.bulk.entries import Entry, Storage, in_threads
-from handler.bulk.rows import MAX_BYTES, MAX_ROWS, Reject, Rows
+from handler.bulk.rows import MAX_BYTES, MAX_ROWS, Reject, Rows, size_of
 from handler.errors import BulkError
 
 BUFFER_BYTES = 32 << 20  # for the columns of a row group together: a reader holds a part of each, not all of it
@@ -98,7 +98,7 @@ def _valid(batch: pa.RecordBatch, position: int) -> Iterator[Rows]:
     if batch.num_rows == 1 and error:
         rejected = Reject(position, "invalid_utf8", f"The row is invalid: {str(error).splitlines()[0]}.")
         yield Rows(batch.slice(0, 0), [], [rejected])
-    elif batch.num_rows > 1 and (error or batch.nbytes > MAX_BYTES):
+    elif batch.num_rows > 1 and (error or size_of(batch) > MAX_BYTES):
         half = batch.num_rows // 2
         yield from _valid(batch.slice(0, half), position)
         yield from _valid(batch.slice(half), position + half)

@@ -3,6 +3,7 @@
 import io
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from threading import Lock
 from typing import BinaryIO, cast
 
 import pyarrow as pa
@@ -17,52 +18,113 @@ BLOCK_BYTES = 1 << 20
 BOM = b"\xef\xbb\xbf"
 
 
-def is_compressed(entry: Entry) -> bool:
-    """Return whether a file's name says that it is compressed."""
-    return entry.name.lower().endswith(tuple(CODECS))
+class Lines:
+    """An open file at the start of a line, unless `cut`; positions are bytes of the uncompressed content."""
+
+    def __init__(self, file: BinaryIO, position: int, opened: ExitStack) -> None:
+        self.position = self.sought = position  # no line starts in [sought, position)
+        self.cut = False
+        self.opened = opened
+        self._file = file
+
+    def readline(self, limit: int) -> bytes:
+        """Return the rest of the line, or `limit` bytes of it."""
+        line = self._file.readline(limit)
+        self.position += len(line)
+        return line
+
+    def until(self, end: int) -> Iterator[tuple[int, bytes | None]]:
+        """Yield the start and the content of each line that starts before `end`; None if it is too long for a row."""
+        while (start := self.position) < end and (line := self.readline(MAX_ROW_BYTES + 1)):
+            if len(line) > MAX_ROW_BYTES:
+                self.skip_line(end)
+            yield start, line if len(line) <= MAX_ROW_BYTES else None
+
+    def skip_line(self, end: int) -> None:
+        """Go to the start of the next line, or to `end` if that comes first."""
+        self.cut = True
+        while self.position < end and (line := self.readline(min(BLOCK_BYTES, end - self.position))):
+            if line.endswith(b"\n"):
+                self.cut = False
+                return
+
+    def skip_to(self, position: int) -> None:
+        """Go to a position, or to the end of the file."""
+        while self.position < position and (block := self._file.read(min(BLOCK_BYTES, position - self.position))):
+            self.position += len(block)
+
+    def blocks(self) -> Iterator[bytes]:
+        """Yield the rest of the file."""
+        self.cut = True
+        while block := self._file.read(BLOCK_BYTES):
+            yield block
 
 
 @contextmanager
-def open_text(storage: Storage, entry: Entry, start: int) -> Iterator[BinaryIO]:
-    """Open a file at a byte of its uncompressed content, which ends there if it is shorter.
+def open_lines(storage: Storage, entry: Entry, start: int, end: int) -> Iterator[Lines]:
+    """Open a file at the first line that starts in [start, end), if one does.
+
+    A compressed file can only be read from its start. So the one that was read last stays open, and whoever goes on
+    where the last range ended, as a job does, does not start again.
 
     Raises:
-        BulkError: the compressed content is damaged or cut off.
+        BulkError: the file has changed, or its compressed content is damaged or cut off.
     """
-    codec = next((codec for suffix, codec in CODECS.items() if entry.name.lower().endswith(suffix)), None)
-    where = f"{storage.uri}/{entry.name}"
+    codec = _codec(entry)
     try:
-        with ExitStack() as stack:
-            if not codec:
-                yield stack.enter_context(storage.stream(entry, start))
-                return
-            stream = stack.enter_context(storage.stream(entry))
-            content = stack.enter_context(pa.CompressedInputStream(stream, codec))
-            unpacked = cast("BinaryIO", io.BufferedReader(content, BLOCK_BYTES))
-            while start and (skipped := len(unpacked.read(min(start, BLOCK_BYTES)))):
-                start -= skipped
-            yield unpacked
+        lines = _take(storage, entry, start) or _open(storage, entry, codec, start)
+        with ExitStack() as opened:
+            opened.push(lines.opened)
+            if lines.position < start:
+                lines.skip_to(start - 1)
+                lines.skip_line(end)
+            yield lines
+            if codec and not lines.cut:
+                lines.sought = max(end, lines.sought)
+                opened.pop_all()
+                _keep(storage, entry, lines)
     except OSError as error:
-        problem = f"its {codec} content is damaged or cut off ({error})"
-        raise (BulkError(f"{where}: {problem}") if codec else from_os_error(where, error)) from error
+        where = f"{storage.uri}/{entry.name}"
+        damaged = BulkError(f"{where}: its {codec} content is damaged or cut off ({error})")
+        raise (damaged if codec else from_os_error(where, error)) from error
 
 
-def read_lines(file: BinaryIO, position: int, end: int) -> Iterator[tuple[int, bytes | None]]:
-    """Yield the position and the content of each line that starts before `end`; None if it is too long to be a row."""
-    while position < end and (line := file.readline(MAX_ROW_BYTES + 1)):
-        start, position = position, position + len(line)
-        if len(line) <= MAX_ROW_BYTES:
-            yield start, line
-            continue
-        while not line.endswith(b"\n") and position < end and (line := file.readline(BLOCK_BYTES)):
-            position += len(line)
-        yield start, None
+def is_compressed(entry: Entry) -> bool:
+    """Return whether a file's name says that it is compressed."""
+    return _codec(entry) is not None
 
 
-def skip_line(file: BinaryIO, position: int, end: int) -> int:
-    """Read to the end of the line, or to `end` if that comes first, and return the position."""
-    while position < end and (line := file.readline(min(BLOCK_BYTES, end - position))):
-        position += len(line)
-        if line.endswith(b"\n"):
-            break
-    return position
+def _codec(entry: Entry) -> str | None:
+    return next((codec for suffix, codec in CODECS.items() if entry.name.lower().endswith(suffix)), None)
+
+
+def _open(storage: Storage, entry: Entry, codec: str | None, start: int) -> Lines:
+    """Open a file at the byte before `start`, which tells if a line starts there; a compressed one at its start."""
+    with ExitStack() as opened:
+        position = 0 if codec else max(0, start - 1)
+        file = opened.enter_context(storage.stream(entry, position))
+        if codec:
+            content = opened.enter_context(pa.CompressedInputStream(file, codec))
+            file = cast("BinaryIO", io.BufferedReader(content, BLOCK_BYTES))
+        return Lines(file, position, opened.pop_all())
+
+
+_lock = Lock()
+_kept: list[tuple[str, Entry, Lines]] = []  # the compressed file that was read last
+
+
+def _take(storage: Storage, entry: Entry, start: int) -> Lines | None:
+    """Return the file that was kept if it is this one, and can still be read from `start` on."""
+    with _lock:
+        for uri, name, lines in _kept:
+            if (uri, name) == (storage.uri, entry) and lines.sought <= start:
+                _kept.clear()
+                return lines
+    return None
+
+
+def _keep(storage: Storage, entry: Entry, lines: Lines) -> None:
+    with _lock:
+        for _, _, other in _kept:
+            other.opened.close()
+        _kept[:] = [(storage.uri, entry, lines)]

@@ -2,7 +2,8 @@
 
 import base64
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -15,10 +16,12 @@ import pyarrow.parquet as pq
 
 from handler.bulk.folder import from_os_error
 from handler.bulk.plan import Layout
+from handler.bulk.rows import size_of
 from handler.errors import BulkError
 
 VECTOR = {"columns": "embedding", "vectors": "values"}  # the column of vectors in each layout
-GROUP_ROWS, GROUP_BYTES = 8192, 64 << 20  # of a row group; it ends with the write that reaches the bytes
+GROUP_ROWS, GROUP_BYTES = 8192, 64 << 20  # of a row group
+BLOCK_ROWS = 64  # after so many, the size of the row group is checked
 
 
 def output_schema(schema: pa.Schema, layout: Layout, dimensions: int) -> pa.Schema:
@@ -86,7 +89,7 @@ def _text(value: Any) -> str:  # noqa: ANN401 - as above
 
 
 class ParquetWriter:
-    """Writes batches to a file in row groups of GROUP_ROWS rows, compressed with zstd.
+    """Writes a file of row groups of GROUP_ROWS rows, or of fewer large ones; its bytes depend on the rows alone.
 
     Raises:
         BulkError: the disk is full, or refuses the file.
@@ -95,44 +98,63 @@ class ParquetWriter:
     def __init__(self, path: Path, schema: pa.Schema, metadata: Mapping[str, str]) -> None:
         self.rows = 0
         self._path, self._schema = path, schema.with_metadata(metadata)
-        self._buffered: list[pa.RecordBatch] = []
+        self._group: list[pa.RecordBatch] = []  # of BLOCK_ROWS rows
+        self._block: list[pa.RecordBatch] = []  # however the rows came
 
     def __enter__(self) -> Self:
         """Open the file."""
         plain = [column for column in self._schema.names if column not in VECTOR.values()]
-        self._writer = pq.ParquetWriter(
-            self._path,
-            self._schema,
-            compression="zstd",
-            compression_level=1,
-            use_dictionary=plain,
-            write_statistics=plain,
-        )
+        with self._errors():
+            self._writer = pq.ParquetWriter(
+                self._path,
+                self._schema,
+                compression="zstd",
+                compression_level=1,
+                use_dictionary=plain,
+                write_statistics=plain,
+            )
         return self
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Append a batch."""
         while batch.num_rows:
-            room = GROUP_ROWS - sum(each.num_rows for each in self._buffered)
-            self._buffered.append(batch.slice(0, room))
-            batch = batch.slice(room)
-            full = sum(each.num_rows for each in self._buffered) == GROUP_ROWS
-            if full or sum(each.nbytes for each in self._buffered) >= GROUP_BYTES:
-                self._flush()
+            piece = batch.slice(0, BLOCK_ROWS - sum(each.num_rows for each in self._block))
+            self._block.append(piece)
+            batch = batch.slice(piece.num_rows)
+            if sum(each.num_rows for each in self._block) == BLOCK_ROWS:
+                self._end_block()
 
-    def _flush(self) -> None:
-        table = pa.Table.from_batches(self._buffered, self._schema).combine_chunks()
-        self._buffered = []
+    def _end_block(self) -> None:
+        self._group.append(pa.concat_batches(self._block))
+        self._block = []
+        if len(self._group) * BLOCK_ROWS == GROUP_ROWS or sum(map(size_of, self._group)) >= GROUP_BYTES:
+            self._end_group()
+
+    def _end_group(self) -> None:
+        table = pa.Table.from_batches(self._group, self._schema).combine_chunks()
+        self._group = []
         self.rows += table.num_rows
-        try:
+        with self._errors():
             self._writer.write_table(table, row_group_size=GROUP_ROWS)
-        except OSError as error:
-            raise from_os_error(str(self._path), error) from error
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Write the last row group and the footer, unless there was an error."""
-        if not kind and self._buffered:
-            self._flush()
-        self._writer.close()
+        """Write the last rows and the footer, unless there was an error."""
+        if kind:
+            with suppress(OSError):
+                self._writer.close()
+            return
+        if self._block:
+            self._end_block()
+        if self._group:
+            self._end_group()
+        with self._errors():
+            self._writer.close()
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise from_os_error(str(self._path), error) from error

@@ -1,6 +1,6 @@
 """Rows as the readers of all formats yield them, and those that they cannot read."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -64,6 +64,31 @@ def group(
             rows, positions, rejects, total = [], [], [], 0
     if positions or rejects:
         yield Rows(batch(rows), positions, rejects)
+
+
+def select(batch: pa.RecordBatch, kept: Sequence[int]) -> pa.RecordBatch:
+    """Return some rows of a batch, in order; pyarrow's `take` and `filter` do not know every type, such as views."""
+    runs: list[list[int]] = []  # [start, end)
+    for index in kept:
+        if runs and runs[-1][1] == index:
+            runs[-1][1] += 1
+        else:
+            runs.append([index, index + 1])
+    slices = [batch.slice(start, end - start) for start, end in runs]
+    return pa.concat_batches(slices) if slices else batch.slice(0, 0)
+
+
+def size_of(batch: pa.RecordBatch) -> int:
+    """Return the bytes of the rows; `nbytes` of string views would count all rows that their buffers hold."""
+    return sum(_plain(column).nbytes for column in batch.columns)
+
+
+def _plain(column: pa.Array) -> pa.Array:
+    if pa.types.is_string_view(column.type):
+        return column.cast(pa.large_string())
+    if pa.types.is_binary_view(column.type):
+        return column.cast(pa.large_binary())
+    return column
 
 
 def too_large(position: int) -> Reject:

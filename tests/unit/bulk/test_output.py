@@ -92,3 +92,35 @@ def test_bytes_depend_on_the_rows_alone(tmp_path):
     assert len(hashes) == 1
     metadata = pq.read_metadata(tmp_path / "a")
     assert [metadata.row_group(index).num_rows for index in range(metadata.num_row_groups)] == [8192, 8192, 3616]
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.string_view()])
+def test_row_groups_of_large_rows_have_fewer_whatever_the_batches(tmp_path, kind):
+    rows = pa.record_batch({"text": pa.array([str(i % 10) * 100_000 for i in range(2000)], kind)})
+    contents = set()
+    for step in (1, 300, 2000):
+        with ParquetWriter(tmp_path / "a", rows.schema, {}) as writer:
+            for start in range(0, 2000, step):
+                writer.write(rows.slice(start, step))
+        contents.add((tmp_path / "a").read_bytes())
+    metadata = pq.read_metadata(tmp_path / "a")
+    assert [metadata.row_group(index).num_rows for index in range(metadata.num_row_groups)] == [704, 704, 592]
+    assert len(contents) == 1
+
+
+def test_full_disk_is_one_line(tmp_path):
+    """A limit on the size of files stands for the disk."""
+    script = WRITE.replace("import sys", "import sys, resource").replace(
+        "pa.set_cpu_count", "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\npa.set_cpu_count"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path / "a"), "1", "2048"]
+    process = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert process.stderr.splitlines()[-1] == f"handler.errors.BulkError: {tmp_path}/a: File too large"
+
+
+def test_folder_that_is_missing_is_one_line(tmp_path):
+    with (
+        pytest.raises(BulkError, match="missing/a: the file does not exist"),
+        ParquetWriter(tmp_path / "missing" / "a", ROWS.schema, {}),
+    ):
+        pass
