@@ -99,6 +99,7 @@ class ParquetWriter:
         self.rows = 0
         self._path, self._schema = path, schema.with_metadata(metadata)
         self._group: list[pa.RecordBatch] = []  # of BLOCK_ROWS rows
+        self._size = 0  # of the group, in bytes
         self._block: list[pa.RecordBatch] = []  # however the rows came
 
     def __enter__(self) -> Self:
@@ -125,14 +126,16 @@ class ParquetWriter:
                 self._end_block()
 
     def _end_block(self) -> None:
-        self._group.append(pa.concat_batches(self._block))
+        block = pa.concat_batches(self._block)
         self._block = []
-        if len(self._group) * BLOCK_ROWS == GROUP_ROWS or sum(map(size_of, self._group)) >= GROUP_BYTES:
+        self._group.append(block)
+        self._size += size_of(block)
+        if len(self._group) * BLOCK_ROWS == GROUP_ROWS or self._size >= GROUP_BYTES:
             self._end_group()
 
     def _end_group(self) -> None:
         table = pa.Table.from_batches(self._group, self._schema).combine_chunks()
-        self._group = []
+        self._group, self._size = [], 0
         self.rows += table.num_rows
         with self._errors():
             self._writer.write_table(table, row_group_size=GROUP_ROWS)
