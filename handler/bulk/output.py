@@ -1,16 +1,13 @@
 """What is written: rows with their vectors in one of two layouts, as Parquet whose bytes depend on the rows alone."""
 
-import base64
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
-import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -58,34 +55,9 @@ def output_batch(
         return pa.record_batch([*batch.columns, pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])], schema)
     offsets = pa.array(np.arange(0, vectors.size + 1, vectors.shape[1], dtype=np.int32))
     others = batch.select([name for name in batch.schema.names if name != id_column])
-    metadata = [metadata_json(row).decode() for row in others.to_pylist()]
-    columns = [pa.array(ids, pa.string()), pa.ListArray.from_arrays(offsets, flat), pa.array(metadata, pa.string())]
+    metadata = pa.array(to_metadata(others), pa.string())
+    columns = [pa.array(ids, pa.string()), pa.ListArray.from_arrays(offsets, flat), metadata]
     return pa.record_batch(columns, schema)
-
-
-def metadata_json(row: dict[str, Any]) -> bytes:
-    """Return a row as the JSON of a vector's metadata."""
-    return orjson.dumps(_flat(row), default=_text)
-
-
-def _flat(row: dict[str, Any]) -> dict[str, Any]:
-    """Return a row as the metadata of a vector: strings, numbers, booleans and lists of strings, but no null."""
-    return {name: _scalar(value) for name, value in row.items() if value is not None and _is_number_or_other(value)}
-
-
-def _is_number_or_other(value: Any) -> bool:  # noqa: ANN401 - any value of Arrow
-    return not isinstance(value, float) or math.isfinite(value)
-
-
-def _scalar(value: Any) -> Any:  # noqa: ANN401 - as above
-    if isinstance(value, dict) or (isinstance(value, list) and not all(isinstance(each, str) for each in value)):
-        return orjson.dumps(value, default=_text).decode()
-    return value
-
-
-def _text(value: Any) -> str:  # noqa: ANN401 - as above
-    """Return what JSON has no type for as text."""
-    return base64.b64encode(value).decode() if isinstance(value, bytes) else str(value)
 
 
 class ParquetWriter:
