@@ -81,14 +81,13 @@ def _vectors(  # noqa: PLR0913, PLR0917
     try:
         with storage.random_access(storage.entry(name)) as file:
             for batch in pq.ParquetFile(file).iter_batches(MAX_CALL_VECTORS):
-                others = [column for column in batch.schema.names if column not in {key, vector}]
-                metadata = (
-                    to_metadata(batch.select(others)) if options.layout == "columns" else batch["metadata"].to_pylist()
-                )
+                if options.layout == "vectors":
+                    metadata = batch["metadata"].to_pylist()
+                else:
+                    metadata = to_metadata(batch.drop_columns([each for each in (key, vector) if each]))
                 ids = batch[key].to_pylist() if key else range(first, first + batch.num_rows)
-                for number, (id_, values, text) in enumerate(
-                    zip(ids, batch[vector].to_pylist(), metadata, strict=True), first
-                ):
+                rows = zip(ids, batch[vector].to_pylist(), metadata, strict=True)
+                for number, (id_, values, text) in enumerate(rows, first):
                     yield Vector(
                         _key(str(number if id_ is None else id_), f"{storage.uri}/{name}"),
                         values,

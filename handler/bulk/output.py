@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from handler.bulk.folder import from_os_error
+from handler.bulk.metadata import to_metadata
 from handler.bulk.plan import Layout
 from handler.bulk.rows import size_of
 from handler.errors import BulkError
