@@ -16,6 +16,7 @@ background.py       the threads in which reading, inference and writing overlap
 receipts.py         what is done
 previous.py         vectors of an earlier output, by the SHA-256 of the text
 output.py           rows with their vectors, in one of two layouts, as Parquet
+metadata.py         other columns as the metadata of vectors
 plan.py             what a job computes: options, input files, and shards, each a range of a file
 formats.py          the schema of an input, ranges of its files, and the rows of a range
 formats_parquet.py  of Parquet

@@ -31,6 +31,9 @@ class Folder:
         for linked in (Path(folder, each) for folder, folders, _ in walk for each in folders):
             if linked.is_symlink() and not linked.name.startswith((".", "_")):
                 raise BulkError(f"{linked}: it is a link to a folder, which could be a circle; move the folder there")
+        for name in (entry.name for entry in entries if entry):
+            if name.encode(errors="replace").decode() != name:
+                raise BulkError(f"{self.path}/{name!r}: its name is not UTF-8; rename the file")
         return sorted((e for e in entries if e and e.name.startswith(prefix)), key=lambda entry: entry.name)
 
     def _entry(self, path: Path) -> Entry | None:

@@ -42,8 +42,8 @@ def read_schema(storage: Storage, entries: Sequence[Entry], text: str) -> pa.Sch
     """Return the schema that all files have in common.
 
     Raises:
-        BulkError: a file has another one, or another format, or cannot be read; or the column `text` is missing, or
-            does not hold strings.
+        BulkError: a file has another one, or another format, or cannot be read; two columns have one name; the column
+            `text` is missing, or does not hold strings.
     """
     first = _format(storage, entries[0])
     for entry in entries:
@@ -52,6 +52,8 @@ def read_schema(storage: Storage, entries: Sequence[Entry], text: str) -> pa.Sch
                 f"{storage.uri}/{entry.name}: its format is not that of {entries[0].name}; embed one format at a time"
             )
     schema = first.read_schema(storage, entries, text)
+    if duplicates := [name for name in schema.names if schema.names.count(name) > 1]:
+        raise BulkError(f"{storage.uri}: two columns have the name {duplicates[0]!r}; rename one")
     if text not in schema.names:
         raise BulkError(f"{storage.uri}: there is no column {text!r}; TEXT names one of {schema.names}")
     if not _holds_strings(schema.field(text).type):

@@ -55,8 +55,6 @@ def read_schema(storage: Storage, entries: Sequence[Entry], text: str) -> pa.Sch
     for entry, header in zip(entries, in_threads(partial(_read_header, storage), entries), strict=True):
         if header is None:
             continue
-        if duplicates := sorted({name for name in header if header.count(name) > 1}):
-            raise BulkError(f"{storage.uri}/{entry.name}: two columns have the name {duplicates[0]!r}; rename one")
         first = first or (entry, header)
         if header != first[1]:
             raise BulkError(

@@ -14,7 +14,8 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from handler.bulk.output import VECTOR, metadata_json
+from handler.bulk.metadata import to_metadata
+from handler.bulk.output import VECTOR
 from handler.bulk.plan import Options
 from handler.bulk.previous import MANIFEST
 from handler.bulk.s3_vectors import MAX_CALL_VECTORS, MAX_KEY, Vector, VectorIndex, shorten
@@ -80,9 +81,13 @@ def _vectors(  # noqa: PLR0913, PLR0917
     try:
         with storage.random_access(storage.entry(name)) as file:
             for batch in pq.ParquetFile(file).iter_batches(MAX_CALL_VECTORS):
-                for number, row in enumerate(batch.to_pylist(), first):
-                    id_, values = row.pop(key, None), row.pop(vector)
-                    text = row["metadata"] if options.layout == "vectors" else metadata_json(row)
+                if options.layout == "vectors":
+                    metadata = batch["metadata"].to_pylist()
+                else:
+                    metadata = to_metadata(batch.drop_columns([each for each in (key, vector) if each]))
+                ids = batch[key].to_pylist() if key else range(first, first + batch.num_rows)
+                rows = zip(ids, batch[vector].to_pylist(), metadata, strict=True)
+                for number, (id_, values, text) in enumerate(rows, first):
                     yield Vector(
                         _key(str(number if id_ is None else id_), f"{storage.uri}/{name}"),
                         values,

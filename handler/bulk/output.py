@@ -1,20 +1,18 @@
 """What is written: rows with their vectors in one of two layouts, as Parquet whose bytes depend on the rows alone."""
 
-import base64
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
-import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from handler.bulk.folder import from_os_error
+from handler.bulk.metadata import to_metadata
 from handler.bulk.plan import Layout
 from handler.bulk.rows import size_of
 from handler.errors import BulkError
@@ -58,34 +56,9 @@ def output_batch(
         return pa.record_batch([*batch.columns, pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])], schema)
     offsets = pa.array(np.arange(0, vectors.size + 1, vectors.shape[1], dtype=np.int32))
     others = batch.select([name for name in batch.schema.names if name != id_column])
-    metadata = [metadata_json(row).decode() for row in others.to_pylist()]
-    columns = [pa.array(ids, pa.string()), pa.ListArray.from_arrays(offsets, flat), pa.array(metadata, pa.string())]
+    metadata = pa.array(to_metadata(others), pa.string())
+    columns = [pa.array(ids, pa.string()), pa.ListArray.from_arrays(offsets, flat), metadata]
     return pa.record_batch(columns, schema)
-
-
-def metadata_json(row: dict[str, Any]) -> bytes:
-    """Return a row as the JSON of a vector's metadata."""
-    return orjson.dumps(_flat(row), default=_text)
-
-
-def _flat(row: dict[str, Any]) -> dict[str, Any]:
-    """Return a row as the metadata of a vector: strings, numbers, booleans and lists of strings, but no null."""
-    return {name: _scalar(value) for name, value in row.items() if value is not None and _is_number_or_other(value)}
-
-
-def _is_number_or_other(value: Any) -> bool:  # noqa: ANN401 - any value of Arrow
-    return not isinstance(value, float) or math.isfinite(value)
-
-
-def _scalar(value: Any) -> Any:  # noqa: ANN401 - as above
-    if isinstance(value, dict) or (isinstance(value, list) and not all(isinstance(each, str) for each in value)):
-        return orjson.dumps(value, default=_text).decode()
-    return value
-
-
-def _text(value: Any) -> str:  # noqa: ANN401 - as above
-    """Return what JSON has no type for as text."""
-    return base64.b64encode(value).decode() if isinstance(value, bytes) else str(value)
 
 
 class ParquetWriter:
@@ -99,6 +72,7 @@ class ParquetWriter:
         self.rows = 0
         self._path, self._schema = path, schema.with_metadata(metadata)
         self._group: list[pa.RecordBatch] = []  # of BLOCK_ROWS rows
+        self._size = 0  # of the group, in bytes
         self._block: list[pa.RecordBatch] = []  # however the rows came
 
     def __enter__(self) -> Self:
@@ -125,14 +99,16 @@ class ParquetWriter:
                 self._end_block()
 
     def _end_block(self) -> None:
-        self._group.append(pa.concat_batches(self._block))
+        block = pa.concat_batches(self._block)
         self._block = []
-        if len(self._group) * BLOCK_ROWS == GROUP_ROWS or sum(map(size_of, self._group)) >= GROUP_BYTES:
+        self._group.append(block)
+        self._size += size_of(block)
+        if len(self._group) * BLOCK_ROWS == GROUP_ROWS or self._size >= GROUP_BYTES:
             self._end_group()
 
     def _end_group(self) -> None:
         table = pa.Table.from_batches(self._group, self._schema).combine_chunks()
-        self._group = []
+        self._group, self._size = [], 0
         self.rows += table.num_rows
         with self._errors():
             self._writer.write_table(table, row_group_size=GROUP_ROWS)

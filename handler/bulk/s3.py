@@ -22,8 +22,8 @@ class S3Prefix:
 
     def list(self, prefix: str = "") -> list[Entry]:
         """Return all objects whose names start with the prefix, sorted by name."""
-        pages = client().get_paginator("list_objects_v2")
         with errors(f"{self.uri}/{prefix}"):
+            pages = client().get_paginator("list_objects_v2")
             found = [
                 Entry(each["Key"].removeprefix(self._prefix), each["Size"], each["ETag"])
                 for page in pages.paginate(Bucket=self.bucket, Prefix=self._prefix + prefix)

@@ -19,6 +19,7 @@ CONNECT_SECONDS, READ_SECONDS = 5, 20
 REQUEST_TRIES = 8  # by boto3, with pauses of up to 20 s: S3 responds SlowDown until it has split a busy prefix
 BODY_TRIES = 5  # by S3File, in a row without any progress
 READ_AHEAD = 2 << 20  # bytes a request, when an object is read from front to back
+MAX_CONNECTIONS = 64  # that are kept: as many threads may read receipts or footers
 _lock = threading.Lock()  # boto3's default session is not safe to share while it makes clients
 
 
@@ -28,7 +29,10 @@ def make_client(connect: float, read: float, tries: int) -> Any:  # noqa: ANN401
     from botocore.config import Config
 
     config = Config(
-        connect_timeout=connect, read_timeout=read, retries={"mode": "standard", "total_max_attempts": tries}
+        connect_timeout=connect,
+        read_timeout=read,
+        retries={"mode": "standard", "total_max_attempts": tries},
+        max_pool_connections=MAX_CONNECTIONS,
     )
     return boto3.session.Session().client("s3", config=config)
 
@@ -122,19 +126,21 @@ class S3File(io.RawIOBase):
 @contextmanager
 def errors(where: str) -> Iterator[None]:
     """Turn what boto3 raises into a BulkError of one line."""
-    from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
+    from botocore import exceptions as boto
 
     try:
         yield
-    except ClientError as error:
+    except boto.ClientError as error:
         raise _from_response(where, error) from error
-    except (NoCredentialsError, PartialCredentialsError) as error:
+    except (boto.NoCredentialsError, boto.PartialCredentialsError) as error:
         raise BulkError(f"{where}: there are no AWS credentials; run aws configure, or set AWS_PROFILE") from error
-    except (BotoCoreError, EOFError) as error:
+    except (boto.HTTPClientError, boto.ConnectionError, boto.IncompleteReadError, EOFError) as error:
         kind = type(error).__name__
         raise StorageUnavailableError(
             f"{where}: S3 cannot be reached, or breaks off ({kind}); check the network, and run the job again"
         ) from error
+    except boto.BotoCoreError as error:  # a setting of AWS: an invalid name, an unknown profile, an expired login
+        raise BulkError(f"{where}: {' '.join(str(error).split())}") from error
 
 
 def _from_response(where: str, error: "ClientError") -> BulkError:

@@ -5,6 +5,7 @@ import os
 import stat
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -69,6 +70,12 @@ def test_links_to_files_are_files_and_links_to_folders_are_an_error(folder, tmp_
     assert [entry.name for entry in Folder(tmp_path).list()] == ["linked", "new/out/file"]
     (tmp_path / "circle").symlink_to(tmp_path)
     with pytest.raises(BulkError, match="circle: it is a link to a folder, which could be a circle; move the folder"):
+        Folder(tmp_path).list()
+
+
+def test_name_that_is_not_utf8_is_one_line(tmp_path):
+    Path(os.fsdecode(bytes(tmp_path) + b"/\xff.csv")).touch()
+    with pytest.raises(BulkError, match=r"'\\udcff.csv': its name is not UTF-8; rename the file"):
         Folder(tmp_path).list()
 
 

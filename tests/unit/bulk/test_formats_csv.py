@@ -108,7 +108,7 @@ def test_long_fields_are_read(tmp_path):
     ("contents", "message"),
     [
         ([b""], "the files are empty; the first line of a CSV file names its columns"),
-        ([b"text,text\n"], "0.csv: two columns have the name 'text'; rename one"),
+        ([b"text,text\n"], "two columns have the name 'text'; rename one"),
         ([b"\xff\n"], "0.csv: its header cannot be read: The row is not UTF-8"),
         ([b"text;id\n"], r"there is no column 'text'; TEXT names one of \['text;id'\]"),
         ([b"text\na", b"", b"text,id\n"], r"2.csv: its header is \['text', 'id'\], but that of 0.csv is \['text'\]"),

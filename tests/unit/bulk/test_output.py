@@ -57,7 +57,7 @@ def test_layout_vectors_is_what_vector_stores_import():
             "score": 0.5,
             "raw": "/w==",
             "price": "1.50",
-            "day": "2026-01-02T00:00:00+00:00",
+            "day": "2026-01-02 00:00:00.000000Z",
         },
         {"nested": '{"a":2}'},  # null and NaN are not in JSON
     ]

@@ -194,6 +194,24 @@ def test_without_credentials_the_error_says_so(prefix, monkeypatch, tmp_path):
         prefix.list()
 
 
+def test_settings_that_boto3_refuses_are_one_line(prefix, monkeypatch):
+    with pytest.raises(BulkError, match="s3://in valid/a: Parameter validation failed: Invalid bucket name") as raised:
+        S3Prefix("in valid", "").entry("a")
+    assert type(raised.value) is BulkError
+    s3_client.make_client.cache_clear()
+    monkeypatch.setenv("AWS_PROFILE", "missing")
+    with pytest.raises(BulkError, match=r"s3://artifacts/job/: The config profile \(missing\) could not be found"):
+        prefix.list()
+
+
+def test_server_that_is_not_there_is_unavailable(prefix, monkeypatch):
+    s3_client.make_client.cache_clear()
+    monkeypatch.setattr(s3_client, "REQUEST_TRIES", 1)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    with pytest.raises(StorageUnavailableError, match=r"S3 cannot be reached, or breaks off .EndpointConnectionError"):
+        prefix.list()
+
+
 def test_upload_that_breaks_off_is_repeated(prefix, relay, tmp_path):
     (tmp_path / "file").write_bytes(CONTENT)
     relay.fault, relay.times = s3_server.error(503, "SlowDown"), 2
