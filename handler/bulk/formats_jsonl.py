@@ -15,6 +15,7 @@ from handler.errors import BulkError
 
 SAMPLE_BYTES = 1 << 20  # at the start, in the middle and at the end of a file
 MAX_REJECTED = 0.9  # of the sampled rows; with more, the file has another format
+MAX_ROW_VALUES = 1_000_000  # a value takes up to 100 bytes of memory, and a comma separates it from the next
 JSON_TEXT = {b"json": b"true"}  # the metadata of a column whose values are JSON texts
 MAX_INT64 = 2**63 - 1  # orjson reads integers up to 2**64 - 1, and larger ones as float
 TYPES: dict[frozenset[type], pa.DataType] = {
@@ -124,6 +125,8 @@ def _parse(storage: Storage, entry: Entry, start: int, end: int) -> Iterator[Par
 
 
 def _parse_row(content: bytes, position: int) -> Row | Reject:
+    if len(content) > MAX_ROW_VALUES and content.count(b",") > MAX_ROW_VALUES:
+        return Reject(position, "row_too_large", f"The row has more than {MAX_ROW_VALUES:,} commas.")
     try:
         row = orjson.loads(content)
     except orjson.JSONDecodeError as error:

@@ -5,7 +5,7 @@ import random
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -89,38 +89,36 @@ class S3File(io.RawIOBase):
         return count
 
     def _fill(self, view: memoryview) -> None:
-        from botocore.exceptions import BotoCoreError
-
         done = failures = 0
         while done < len(view):
-            body = self._get(self._position + done, self._position + len(view))
-            before = done
+            count, problem = self._read_body(view[done:], self._position + done)
+            done += count
+            if problem:
+                failures = 1 if count else failures + 1
+                if failures == BODY_TRIES:
+                    raise problem
+                time.sleep(random.random() * 0.1 * 2**failures)  # noqa: S311 - jitter
+
+    def _read_body(self, view: memoryview, start: int) -> tuple[int, Exception | None]:
+        """Fill the view from a position on; return how many bytes came, and why not all of them."""
+        from botocore.exceptions import BotoCoreError
+
+        done = 0
+        with view, closing(self._get(start, start + len(view))) as body:
             try:
                 while done < len(view):
                     with view[done:] as rest:  # a traceback must not keep it: it would hold the buffer
                         count = body.readinto(rest)
-                    if not count:
-                        break  # the body is shorter than its range
                     done += count
-            except BotoCoreError:
-                failures = 1 if done > before else failures + 1
-                if failures == BODY_TRIES:
-                    raise
-            else:
-                failures += done == before
-                if failures == BODY_TRIES:
-                    raise EOFError
-            finally:
-                body.close()
-            if done < len(view):
-                time.sleep(random.random() * min(5, 0.1 * 2**failures))  # noqa: S311 - jitter
+                    if not count:
+                        return done, EOFError("the body is shorter than its range")
+            except BotoCoreError as error:
+                return done, error
+        return done, None
 
     def _get(self, start: int, end: int) -> Any:  # noqa: ANN401 - as client
-        condition = {"IfMatch": self._etag} if self._etag else {}
-        response = client().get_object(
-            Bucket=self._bucket, Key=self._key, Range=f"bytes={start}-{end - 1}", **condition
-        )
-        return response["Body"]
+        requested = f"bytes={start}-{end - 1}"
+        return client().get_object(Bucket=self._bucket, Key=self._key, Range=requested, IfMatch=self._etag)["Body"]
 
 
 @contextmanager

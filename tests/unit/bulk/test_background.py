@@ -46,7 +46,7 @@ def test_end_stops_threads_that_wait_for_each_other():
     before = active_count()
     with Background() as background:
         next(background.run_ahead(background.run_ahead(count(), 1), 1))
-    assert active_count() == before
+    assert active_count() <= before  # threads of earlier tests may end meanwhile
 
 
 def test_end_does_not_wait_for_a_thread_that_is_blocked():

@@ -166,6 +166,14 @@ def test_row_that_is_too_large_is_rejected_and_every_range_of_it_is_empty(tmp_pa
     ]
 
 
+def test_row_of_too_many_values_is_rejected(tmp_path):
+    many = b'{"text": "a", "x": [' + b"{}," * 1_000_001 + b"{}]}"
+    storage, entry = put(tmp_path, "a.jsonl", b'{"text": "a"}\n' + many)
+    rows, rejects = rows_of(storage, entry)
+    assert rows == [(0, {"text": "a"})]
+    assert [(each.position, each.code) for each in rejects] == [(14, "row_too_large")]
+
+
 @pytest.mark.parametrize("suffix", [".gz", ".zst"])
 def test_damaged_compressed_files_are_one_line(tmp_path, suffix):
     good = COMPRESS[suffix](b'{"text": "a"}\n' * 1000 + json.dumps({"text": os.urandom(500).hex()}).encode())
