@@ -7,6 +7,7 @@ ServiceError                  base: a message for the person who can act on it
 ├── CancelledRequestError     the client has disconnected: the response is no longer needed
 └── RequestError              the request cannot be served as it is; names the parameter
     ├── ModelNotFoundError    the request names a model that is not served
+    ├── ModelMismatchError    the request demands a digest that the served model does not have
     ├── AuthenticationError   the caller may not use the service
     ├── BodyTooLargeError     its body is too large
     └── HeadersTooLargeError its request line and headers are too large
@@ -81,6 +82,18 @@ class ModelNotFoundError(RequestError):
         self.plain = "model not found"
 
 
+class ModelMismatchError(RequestError):
+    """The request demands another digest than that of the served model. OpenAI's clients retry a 409, but not a 404."""
+
+    def __init__(self, model: str, digest: str) -> None:
+        super().__init__(
+            f"The model '{model}' is not served here: the digest of the served one is sha256:{digest}. Vectors of two "
+            "digests cannot be compared: embed your texts again with the served model, or deploy the demanded one.",
+            param="model",
+            code="model_mismatch",
+        )
+
+
 class AuthenticationError(RequestError):
     """The request carries no valid credentials."""
 
@@ -107,6 +120,7 @@ class HeadersTooLargeError(RequestError):
 STATUS: dict[type[RequestError], HTTPStatus] = {
     RequestError: HTTPStatus.BAD_REQUEST,
     ModelNotFoundError: HTTPStatus.NOT_FOUND,
+    ModelMismatchError: HTTPStatus.NOT_FOUND,
     AuthenticationError: HTTPStatus.UNAUTHORIZED,
     BodyTooLargeError: HTTPStatus(413),  # whose name differs between Python 3.11 and 3.13
     HeadersTooLargeError: HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,

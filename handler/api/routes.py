@@ -12,9 +12,10 @@ from fastapi import APIRouter, Request, Response
 from starlette.types import Receive
 
 from handler.api.limits import check_encoded_size, check_response_size, request_deadline
+from handler.artifacts.manifest import DIGEST_MARK
 from handler.artifacts.resolver import VerifiedManifest
-from handler.contract.responses import EncodingFormat, encode_response
-from handler.contract.schemas import EmbeddingRequest, Model, ModelList
+from handler.contract.responses import EncodingFormat, encode_base64, encode_response
+from handler.contract.schemas import EXAMPLE_TEXT, Canary, EmbeddingRequest, Model, ModelList
 from handler.embedding.deadline import Deadline
 from handler.embedding.embedder import Embedder, Embeddings
 from handler.models.catalog import Catalog
@@ -31,8 +32,9 @@ async def create_embeddings(request: Request) -> Response:
     work = partial(_embed, _catalog(request), body, encoding_format)
     embedder, embeddings = await _run_until_disconnect(request, work)
     started = time.perf_counter()
+    model = embedder.manifest.id + (f"{DIGEST_MARK}{embedder.digest}" if DIGEST_MARK in body.model else "")
     content = encode_response(
-        embeddings.vectors, model=embedder.manifest.id, tokens=embeddings.tokens, encoding_format=encoding_format
+        embeddings.vectors, model=model, tokens=embeddings.tokens, encoding_format=encoding_format
     )
     check_encoded_size(content, embeddings.vectors, encoding_format)
     timings = {**embedder.load_timings, **embeddings.timings, "encode": time.perf_counter() - started}
@@ -66,10 +68,10 @@ async def list_models(request: Request) -> Response:
 # `:path` because aliases may contain a slash, as in sentence-transformers/all-MiniLM-L6-v2
 @router.get("/v1/models/{model:path}")  # noqa: FAST003 - for a path parameter, FastAPI would import pydantic.v1
 async def get_model(request: Request) -> Response:
-    """Describe one model, by ID or alias."""
+    """Describe one model, by ID or alias, with a canary that it embeds now."""
     model: str = request.path_params["model"]
-    work = partial(_catalog(request).manifest, model, request_deadline(request.scope))
-    return _json(_describe(model, await _run_in_thread(request, work)))
+    work = partial(_describe_with_canary, _catalog(request), model, request_deadline(request.scope))
+    return _json(await _run_in_thread(request, work))
 
 
 @router.get("/health")
@@ -125,5 +127,12 @@ def _describe(name: str, verified: VerifiedManifest) -> Model:
     )
 
 
+def _describe_with_canary(catalog: Catalog, model: str, deadline: Deadline) -> Model:
+    verified, embedder = catalog.manifest(model, deadline), catalog.get(model, deadline)
+    (vector,) = embedder.embed([EXAMPLE_TEXT], deadline=deadline).vectors
+    canary = Canary(input=EXAMPLE_TEXT, embedding=encode_base64(vector))
+    return _describe(model, verified).model_copy(update={"canary": canary})
+
+
 def _json(body: Model | ModelList) -> Response:
-    return Response(body.model_dump_json(), media_type="application/json")
+    return Response(body.model_dump_json(exclude_none=True), media_type="application/json")

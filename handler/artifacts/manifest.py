@@ -30,6 +30,7 @@ FIELD_TYPES: dict[str, type] = {
 NAME = r"[\w.-]*\w[\w.-]*"
 ALIAS = f"{NAME}(?:[/:]{NAME})*"
 SHA256 = "[0-9a-f]{64}"
+DIGEST_MARK = "@sha256:"  # between a name and the digest that the model of that name must have
 
 MAX_MANIFEST_BYTES = 1 << 20
 MAX_FILE_BYTES = (1 << 31) - 1  # the largest message that protobuf reads
@@ -62,7 +63,7 @@ class Reference:
 
     PATTERN: ClassVar = re.compile(
         r"(?:s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])/(?P<prefix>(?:[\w.!*'()-]+/)*))?"
-        rf"(?P<name>{NAME})(?:@sha256:(?P<digest>{SHA256}))?"
+        rf"(?P<name>{NAME})(?:{DIGEST_MARK}(?P<digest>{SHA256}))?"
     )
 
     @classmethod
@@ -82,7 +83,7 @@ class Reference:
 
     def __str__(self) -> str:
         where = f"s3://{self.bucket}/{self.prefix}" if self.bucket else ""
-        return f"{where}{self.name}" + (f"@sha256:{self.digest}" if self.digest else "")
+        return f"{where}{self.name}" + (f"{DIGEST_MARK}{self.digest}" if self.digest else "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError
 from pydantic.config import JsonDict
 
+from handler.artifacts.manifest import DIGEST_MARK, MAX_NAME
 from handler.contract.responses import EncodingFormat
 from handler.embedding.cl100k import MAX_CHARACTERS
 from handler.errors import RequestError, from_validation
@@ -15,7 +16,7 @@ MAX_INPUTS = 2048
 # OpenAI accepts 8192 tokens in an input. Characters are limited as well, since time and memory depend on them: one text
 # of 6 MB became 1.4 GB of tokens, only to be refused.
 MAX_TOKEN_IDS = 8192
-MAX_NAME = 256
+MAX_MODEL = MAX_NAME + len(DIGEST_MARK) + 64
 # Lists and objects in a body; 2048 token arrays make 2050. Two bytes of JSON are one of them, and up to 280 bytes of
 # memory: a body of 4 MB that was nothing but brackets took 640 MB.
 MAX_CONTAINERS = 1 << 14
@@ -118,8 +119,9 @@ def _wrong_type(param: str, expected: str) -> RequestError:
     return RequestError(f"Invalid type for '{param}': expected {expected}.", param=param, code="invalid_type")
 
 
+EXAMPLE_TEXT = "The food was delicious and the waiter..."
 EXAMPLE_REQUEST: JsonDict = {
-    "input": "The food was delicious and the waiter...",
+    "input": EXAMPLE_TEXT,
     "model": "text-embedding-ada-002",
     "encoding_format": "float",
 }
@@ -137,7 +139,7 @@ class EmbeddingRequest(BaseModel):
 
     model_config = ConfigDict(extra="ignore", strict=True, frozen=True, json_schema_extra={"example": EXAMPLE_REQUEST})
 
-    model: str = Field(max_length=MAX_NAME, description="ID or alias of the model to use: see GET /v1/models.")
+    model: str = Field(max_length=MAX_MODEL, description="ID or alias of a model, or either with `@sha256:<digest>`.")
     input: Annotated[
         Texts | TokenArrays,
         PlainValidator(parse_input, json_schema_input_type=str | list[str] | list[TokenId] | list[list[TokenId]]),
@@ -212,8 +214,15 @@ class EmbeddingResponse(BaseModel):
     usage: Usage
 
 
+class Canary(BaseModel):
+    """A text and the base64 of its vector, float32: an index that stores both can check later that nothing changed."""
+
+    input: str
+    embedding: str
+
+
 class Model(BaseModel):
-    """A served model; `root` is the ID that an alias stands for."""
+    """A served model; `root` is the ID that an alias stands for. Only GET /v1/models/{id} has a canary."""
 
     id: str
     object: Literal["model"] = "model"
@@ -223,6 +232,7 @@ class Model(BaseModel):
     digest: str
     dimensions: int
     max_tokens: int
+    canary: Canary | None = None
 
 
 class ModelList(BaseModel):

@@ -11,7 +11,7 @@ from fastapi import FastAPI
 
 from handler.api.app import create_app
 from handler.api.limits import MAX_BODY_BYTES, MAX_HEADERS_BYTES, MAX_RESPONSE_BYTES, check_response_size
-from handler.contract.schemas import MAX_INPUTS, MAX_NAME, MAX_TOKEN_IDS
+from handler.contract.schemas import MAX_INPUTS, MAX_MODEL, MAX_TOKEN_IDS
 from handler.embedding import cl100k
 from handler.embedding.cl100k import MAX_CHARACTERS
 from handler.errors import RequestError
@@ -180,7 +180,7 @@ def test_text_decoded_from_openai_token_ids_is_limited(offset):
 @pytest.mark.parametrize("letter", ["x", "\0", '"', "\U0001f35c"])
 def test_length_of_the_model_name_is_limited(url, offset, letter):
     expected = (400, "invalid_value") if offset > 0 else (404, "model_not_found")
-    assert post(url, {"model": letter * (MAX_NAME + offset), "input": "a"}) == expected
+    assert post(url, {"model": letter * (MAX_MODEL + offset), "input": "a"}) == expected
 
 
 @pytest.mark.parametrize("digits", [10, 309, 5_000, 1_000_000])

@@ -22,7 +22,7 @@ ALLOWED_IMPORTS = {
     "api": {"lambda_events", "contract", "models", "embedding", "artifacts"},
     "connections": set(),
     "lambda_events": set(),
-    "contract": {"embedding"},
+    "contract": {"embedding", "artifacts"},
     "models": {"embedding", "artifacts"},
     "embedding": {"artifacts"},
     "artifacts": set(),

@@ -17,8 +17,9 @@ from handler.api.limits import (
     check_response_size,
     request_deadline,
 )
+from handler.artifacts.manifest import MAX_NAME
 from handler.contract.responses import EncodingFormat, encode_response
-from handler.contract.schemas import MAX_INPUTS, MAX_NAME
+from handler.contract.schemas import MAX_INPUTS
 from handler.errors import RequestError
 from handler.lambda_events import LambdaHandler
 from handler.models.catalog import Catalog
@@ -143,9 +144,8 @@ def test_envelope_is_no_larger_than_assumed(kind, letter):
     settings = Settings(cors_origins=(origin,), auth_mode="none", long_input="truncate")
     embedder = tiny.embedder(settings, id=letter * MAX_NAME)
     embedder.load_timings = dict.fromkeys(["artifacts", "session", "first-run"], 1e6)
-    asked = event(
-        kind, json.dumps({"model": "text-embedding-ada-002", "input": ["a " * 100] * MAX_INPUTS}), origin=origin
-    )
+    model = f"text-embedding-ada-002@sha256:{embedder.digest}"
+    asked = event(kind, json.dumps({"model": model, "input": ["a " * 100] * MAX_INPUTS}), origin=origin)
     asked["requestContext"]["requestId"] = "r" * 128
     response = LambdaHandler(create_app(settings, Catalog.of([embedder], settings)))(asked, context())
     assert {"x-long-inputs", "x-model-digest", "access-control-allow-origin"} <= set(headers(response))

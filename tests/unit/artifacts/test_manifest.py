@@ -6,7 +6,6 @@ import pytest
 
 from handler.artifacts import manifest as limits
 from handler.artifacts.manifest import MODEL_FILE, SCHEMA_VERSION, TOKENIZER_FILE, Manifest, Reference
-from handler.contract import schemas
 from handler.errors import SettingsError
 from tests import tiny
 
@@ -85,10 +84,6 @@ def test_too_many_entries_are_refused(changes):
 def test_deeply_nested_manifest_is_refused():
     with pytest.raises(ValueError, match="nested too deeply"):
         Manifest.parse(b"[" * 100_000)
-
-
-def test_alias_is_no_longer_than_a_request_may_name():
-    assert limits.MAX_NAME == schemas.MAX_NAME
 
 
 @pytest.mark.parametrize(
