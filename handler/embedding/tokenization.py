@@ -17,6 +17,8 @@ from handler.settings import LongInput, TokenInput
 if TYPE_CHECKING:
     from tokenizers import Tokenizer as HuggingFaceTokenizer
 
+    from handler.embedding.unigram import CachedUnigram
+
 TokenIds = list[int]
 
 # For all inputs of a request together. Only decoded token IDs can exceed the first, because some stand for a hundred
@@ -50,7 +52,7 @@ class Tokenizer:
         """
         self._definition = definition
         fields = orjson.loads(definition)
-        self._wordpiece = CachedWordPiece.from_definition(fields)
+        self._words = _word_cache(fields)
         opening, closing = _special_ids(fields) or self._tokenizer.encode("").ids
         self._enclosing = [opening], [closing]
         self._max_tokens = max_tokens
@@ -61,7 +63,7 @@ class Tokenizer:
 
     @cached_property
     def _tokenizer(self) -> "HuggingFaceTokenizer":
-        """The model's tokenizer as `tokenizers` reads it, for what CachedWordPiece does not support."""
+        """The model's tokenizer as `tokenizers` reads it, for what the word caches do not support."""
         from tokenizers import Tokenizer as HuggingFaceTokenizer  # not at the top: most models never need it
 
         tokenizer = HuggingFaceTokenizer.from_buffer(self._definition)
@@ -104,8 +106,8 @@ class Tokenizer:
 
     def _encode_texts(self, texts: Iterator[str]) -> Iterator[TokenIds]:
         """Yield each text's token IDs, without special tokens around them."""
-        if self._wordpiece is not None:
-            return map(self._wordpiece.encode, texts, repeat(self._limit))
+        if self._words is not None:
+            return map(self._words.encode, texts, repeat(self._limit))
         return (self._tokenizer.encode_batch_fast([text])[0].ids[1:-1] for text in texts)
 
     def _decode(self, token_ids: TokenIds, index: int) -> str:
@@ -142,6 +144,15 @@ class Tokenizer:
         end = window if self._long_input == "truncate" else len(content)
         pieces = [content[start : start + window] for start in range(0, end, window)]
         return Encoding([[*opening, *piece, *closing] for piece in pieces], long=True)
+
+
+def _word_cache(definition: dict[str, Any]) -> "CachedWordPiece | CachedUnigram | None":
+    """Return the model's tokenizer as a cache of words, or None if it is neither WordPiece nor Unigram as supported."""
+    if (wordpiece := CachedWordPiece.from_definition(definition)) is not None:
+        return wordpiece
+    from handler.embedding.unigram import CachedUnigram  # not at the top: most models never need it
+
+    return CachedUnigram.from_definition(definition)
 
 
 def _special_ids(definition: dict[str, Any]) -> tuple[int, int] | None:

@@ -111,14 +111,14 @@ def test_encode_preserves_the_order_of_texts():
 def test_encode_stops_at_the_first_text_over_the_context_length(monkeypatch):
     tokenizer = tokenizer_with()
     encoded: list[str] = []
-    assert tokenizer._wordpiece is not None
-    encode = tokenizer._wordpiece.encode
+    assert tokenizer._words is not None
+    encode = tokenizer._words.encode
 
     def record(text: str, limit: int) -> list[int]:
         encoded.append(text)
         return encode(text, limit)
 
-    monkeypatch.setattr(tokenizer._wordpiece, "encode", record)
+    monkeypatch.setattr(tokenizer._words, "encode", record)
     with pytest.raises(RequestError):
         tokenizer.encode(["a", "b " * 9, "c"])
     assert encoded == ["a", "b " * 9]
@@ -152,7 +152,7 @@ def test_unsupported_tokenizer_falls_back_to_the_tokenizers_library():
     definition = orjson.loads(tiny.tokenizer_definition())
     definition["pre_tokenizer"] = {"type": "WhitespaceSplit"}
     tokenizer = Tokenizer(orjson.dumps(definition), 8, long_input="truncate")
-    assert tokenizer._wordpiece is None
+    assert tokenizer._words is None
     assert tokenizer.encode(["a b"]) == tokenizer_with().encode(["a b"])
     assert tokenizer.encode(["a b c d e f g h"]) == tokenizer_with(long_input="truncate").encode(["a b c d e f g h"])
 
