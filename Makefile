@@ -130,13 +130,13 @@ publish: setup ## upload a model to a bucket (BUCKET=NAME, MODEL=all-MiniLM-L6-v
 models: setup ## list the models in a bucket (BUCKET=NAME)
 	@$(python) -m model_artifacts.recipe.publish --bucket "$${BUCKET:?BUCKET is missing: make models BUCKET=NAME}"
 
-model: setup ## rebuild the model artifact (SOURCE=DIR for another BERT encoder; STS=FILE also measures on STS-B)
-	$(uv) run --frozen --group recipe python -m model_artifacts.recipe $(if $(SOURCE),--source $(SOURCE)) $(if $(STS),--sts $(STS))
+model: setup ## rebuild the bundled model, or build another (SOURCE=DIR; NAME=e5-small-v2, PROMPTS='{"query": "query: "}'; STS=FILE also measures)
+	$(uv) run --frozen --group recipe python -m model_artifacts.recipe $(if $(SOURCE),--source $(SOURCE)) $(if $(NAME),--name "$$NAME") $(if $(PROMPTS),--prompts "$$PROMPTS") $(if $(STS),--sts $(STS))
 
-golden: setup ## record the reference vectors with sentence-transformers, in a separate environment (SOURCE=DIR)
+golden: setup ## record the reference vectors with sentence-transformers, in a separate environment (SOURCE=DIR, NAME=...)
 	[ -x .venv-golden/bin/pip ] || python3 -m venv .venv-golden
 	.venv-golden/bin/pip install --quiet --requirement model_artifacts/recipe/golden-requirements.txt
-	.venv-golden/bin/python -m model_artifacts.recipe.golden $(if $(SOURCE),--source $(SOURCE))
+	.venv-golden/bin/python -m model_artifacts.recipe.golden $(if $(SOURCE),--source $(SOURCE)) $(if $(NAME),--name "$$NAME")
 
 vocabulary: setup ## rebuild handler/embedding/cl100k_base.bin from the package litellm
 	$(python) -m pip download --quiet --no-deps --dest build litellm==1.109.1

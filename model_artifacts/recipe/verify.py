@@ -46,7 +46,7 @@ def verify(
     Raises:
         VerificationError: the exported graph differs from the source model, or the quantized one misses a minimum.
     """
-    settings = Settings(workers=workers)
+    settings = Settings(workers=workers, long_input="truncate")  # as sentence-transformers does
     served = Embedder(artifacts, settings)
     exported = Embedder(replace(artifacts, model=full_precision), settings)
     deviation = float(np.abs(_embed(exported, golden.texts, "export") - golden.vectors).max())

@@ -93,6 +93,9 @@ def test_deeply_nested_manifest_is_refused():
         (f"name@sha256:{DIGEST}", Reference("name", DIGEST)),
         ("s3://bucket/models/name", Reference("name", None, "bucket", "models/")),
         (f"s3://bucket/name@sha256:{DIGEST}", Reference("name", DIGEST, "bucket", "")),
+        ("build/models/name", Reference("name", folder="build/models/")),
+        (f"/my models/name@sha256:{DIGEST}", Reference("name", DIGEST, folder="/my models/")),
+        ("../name", Reference("name", folder="../")),
     ],
 )
 def test_reference_round_trips(text, reference):
@@ -106,7 +109,9 @@ def test_reference_round_trips(text, reference):
         "",
         "two words",
         "..",
-        "a/b",
+        "https://host/name",
+        "build/",
+        "a@b/name",
         "name@sha256:",
         f"name@sha256:{DIGEST[1:]}",
         "s3://bucket",
