@@ -59,7 +59,7 @@ def serve(port: int) -> None:
     from handler.main import settings
 
     # Only this machine can call, so a key is required only if one is configured.
-    settings = settings if settings.api_keys else replace(settings, auth_mode="none")
+    settings = replace(settings, page=True, auth_mode=settings.auth_mode if settings.api_keys else "none")
     app = create_app(settings, catalog, loopback=True)
     default, address = catalog.default, f"http://{HOST}:{listener.getsockname()[1]}"
     body = f'{{"model": "{default.manifest.id}", "input": "{EXAMPLE}"}}'
