@@ -13,8 +13,10 @@ def forgive(tab: Tab) -> None:
 
 
 def is_invalid(page: Page, label: str) -> bool:
-    """Return whether a field is marked as invalid, and has the focus."""
+    """Return whether a field is marked as invalid, has the focus, and the error below it."""
     field = page.get_by_label(label, exact=True)
+    if field.evaluate("(field) => field.nextElementSibling?.id") != "error":
+        return False
     return field.get_attribute("aria-invalid") == "true" and field.evaluate(
         "(field) => field === document.activeElement"
     )
