@@ -42,7 +42,7 @@ def test_wrong_key_is_named_and_the_right_one_works(context, protected_service):
         forgive(tab)
         key.fill("sk-\N{EM DASH}-from-a-word-processor")
         key.press("Enter")
-        tab.expect_error("The key has characters that no key has. Copy it again.")
+        tab.expect_error("No key has such characters. Copy it again.")
         key.fill(f" {KEY} ")
         key.press("Enter")
         tab.expect_status("Embedded 9 texts")
