@@ -64,8 +64,8 @@ def serve(port: int) -> None:
     default, address = catalog.default, f"http://{HOST}:{listener.getsockname()[1]}"
     body = f'{{"model": "{default.manifest.id}", "input": "{EXAMPLE}"}}'
     print(f"Serving {default.manifest.id}@sha256:{default.digest} on {address}/v1. Try:\n")
-    print(f"  open {address}/ in a browser, or")
-    print(f"  curl {address}/v1/embeddings -d '{body}'\n", flush=True)
+    print(f"  curl {address}/v1/embeddings -d '{body}'\n")
+    print(f"or open {address}/ in a browser.\n", flush=True)
     config = uvicorn.Config(app, http=Connection, ws="none", backlog=BACKLOG, log_level="warning")
     uvicorn.Server(config).run(sockets=[listener])
 

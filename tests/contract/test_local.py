@@ -109,7 +109,7 @@ def test_link_of_a_foreign_page_opens_the_page(url, method, host, headers, statu
 def test_local_server_serves_the_page_even_if_it_has_keys():
     with process.serve(API_KEYS=f"alice:{'0' * 64}") as service:
         assert service.process.stdout
-        assert [service.process.stdout.readline() for _ in range(2)][1] == f"  open {service.url}/ in a browser, or\n"
+        assert [service.process.stdout.readline() for _ in range(4)][3] == f"or open {service.url}/ in a browser.\n"
         response = httpx2.get(f"{service.url}/")
         assert (response.status_code, 'data-auth="api-key"' in response.text) == (200, True)
         assert httpx2.get(f"{service.url}/v1/models").status_code == 401
