@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup run embed test coverage test-clients test-infra test-image test-deploy test-models check api-key layers publish models sbom audit release-notes report verify-deployment test-processors fuzz mutants soak worst model golden vocabulary bench bench-cold bench-lambda bench-instructions
+.PHONY: help setup run embed test coverage test-clients test-infra test-image test-deploy test-models page test-page screenshot check api-key layers publish models sbom audit release-notes report verify-deployment test-processors fuzz mutants soak worst model golden vocabulary bench bench-cold bench-lambda bench-instructions
 SHELL := bash
 export UV_PYTHON_DOWNLOADS := never
 # handler/ turns ONNX Runtime's telemetry off itself; this is for the other commands.
@@ -67,6 +67,16 @@ test-deploy: setup ## deploy to an emulated AWS with the SAM command line and ca
 test-models: setup ## build the full-precision model, publish it to a local S3 server and serve it with the bundled one
 	$(uv) run --frozen --group recipe python -m model_artifacts.recipe --full-precision
 	$(python) -m pytest tests/models
+
+page: setup
+	$(uv) sync --project tests/page --frozen --quiet
+	npm --prefix tests/page ci --silent
+
+test-page: page ## test the page of GET / in Chromium (needs Chromium or Chrome, or root on Debian; Node 20)
+	tests/page/.venv/bin/python -m pytest tests/page
+
+screenshot: page ## take the README's screenshots of the page, docs/page-light.png and docs/page-dark.png
+	tests/page/.venv/bin/python -m tests.page.screenshot
 
 test-processors: setup ## compare vectors with those of an emulated Haswell (needs QEMU, or root on Debian; ARM64=1 adds arm64)
 	tests/processors/emulators.sh $(if $(ARM64),arm64)

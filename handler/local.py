@@ -59,12 +59,13 @@ def serve(port: int) -> None:
     from handler.main import settings
 
     # Only this machine can call, so a key is required only if one is configured.
-    settings = settings if settings.api_keys else replace(settings, auth_mode="none")
+    settings = replace(settings, page=True, auth_mode=settings.auth_mode if settings.api_keys else "none")
     app = create_app(settings, catalog, loopback=True)
     default, address = catalog.default, f"http://{HOST}:{listener.getsockname()[1]}"
     body = f'{{"model": "{default.manifest.id}", "input": "{EXAMPLE}"}}'
     print(f"Serving {default.manifest.id}@sha256:{default.digest} on {address}/v1. Try:\n")
-    print(f"  curl {address}/v1/embeddings -d '{body}'\n", flush=True)
+    print(f"  curl {address}/v1/embeddings -d '{body}'\n")
+    print(f"or open {address}/ in a browser.\n", flush=True)
     config = uvicorn.Config(app, http=Connection, ws="none", backlog=BACKLOG, log_level="warning")
     uvicorn.Server(config).run(sockets=[listener])
 

@@ -40,6 +40,7 @@ class Settings:
                                  they need no key (none)
     api_keys      API_KEYS       name:sha256 pairs, comma-separated; a name may occur twice while its key is replaced
     base_path     BASE_PATH      path before /v1 on a custom domain or a proxy, without slashes around it
+    page          PAGE           GET / serves a page to try the service with (true), or is an unknown path (false)
     metrics       METRICS        log lines on Lambda are also CloudWatch metrics (emf), or only log lines (none)
     workers                      derived: number of embedding threads, one per vCPU
     model_memory                 derived: bytes that loaded models may take together, None for no limit
@@ -55,6 +56,7 @@ class Settings:
     auth_mode: AuthMode = "api-key"
     api_keys: tuple[tuple[str, str], ...] = ()
     base_path: str = ""
+    page: bool = False
     metrics: Metrics = "emf"
     workers: int = 1
     model_memory: int | None = None
@@ -81,6 +83,7 @@ class Settings:
             auth_mode=_choice(environ, "AUTH_MODE", get_args(AuthMode)),
             api_keys=tuple(map(_key, _names(environ, "API_KEYS", ()))),
             base_path=_base_path(environ.get("BASE_PATH", "")),
+            page=_choice(environ, "PAGE", ("false", "true")) == "true",
             metrics=_choice(environ, "METRICS", get_args(Metrics)),
             workers=_vcpus(environ),
             model_memory=_model_memory(environ),

@@ -40,6 +40,8 @@ def create_app(
     app.state.settings = settings
     app.state.catalog = catalog
     app.include_router(router)
+    if settings.page:
+        app.add_route("/", _page, include_in_schema=False)
     app.exception_handler(RequestError)(_request_error)
     app.exception_handler(HTTPException)(_http_exception)
     app.exception_handler(UnavailableError)(_service_unavailable)
@@ -68,6 +70,12 @@ def unavailable(telemetry: Telemetry | None) -> RequestLogMiddleware:
         await response(scope, receive, send)
 
     return RequestLogMiddleware(respond, telemetry)
+
+
+async def _page(request: Request) -> Response:
+    from handler.api import page  # not at the top: a cold start is for the API, and the page can wait
+
+    return await page.respond(request)
 
 
 async def _request_error(request: Request, error: RequestError) -> Response:

@@ -20,7 +20,7 @@ AUTH_HINT = "send it as the header 'Authorization: Bearer <key>'"
 
 
 class AuthenticationMiddleware:
-    """ASGI middleware: responds 401 to a request without a valid key, except for PUBLIC_PATHS.
+    """ASGI middleware: responds 401 to a request without a valid key, except for PUBLIC_PATHS and the page.
 
     With AUTH_MODE `iam` or `jwt`, API Gateway or the function URL has authenticated the caller before it invoked the
     function, and its event says so. An event that does not is refused: a route that lost its authorizer is not open.
@@ -32,10 +32,11 @@ class AuthenticationMiddleware:
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self.app = app
         self.settings = settings
+        self.public_paths = (*PUBLIC_PATHS, "/") if settings.page else PUBLIC_PATHS
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the application for an authenticated caller; respond 401 to any other."""
-        if scope["type"] == "http" and scope["path"] not in PUBLIC_PATHS:
+        if scope["type"] == "http" and scope["path"] not in self.public_paths:
             try:
                 scope["record"].caller = self._authenticate(scope)
             except AuthenticationError as error:

@@ -29,6 +29,8 @@ class PathNormalizationMiddleware:
             for prefix in (_stage(scope), self.base_path):
                 if path.startswith(f"{prefix}/"):
                     path = path.removeprefix(prefix)
+                elif path == prefix:
+                    path = "/"
             route = ROUTE.fullmatch(path.rstrip("/"))
             scope = {**scope, "path": f"/v1/{route[1]}" if route else path}
         await self.app(scope, receive, send)

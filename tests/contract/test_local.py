@@ -86,6 +86,35 @@ def test_requests_of_foreign_pages_are_rejected(url, host, headers, method):
     assert response.headers["x-request-id"]
 
 
+FOLLOWED_LINK = ["sec-fetch-site: cross-site", "sec-fetch-mode: navigate", "sec-fetch-dest: document"]
+
+
+@pytest.mark.parametrize(
+    ("method", "host", "headers", "status"),
+    [
+        ("GET", "localhost", FOLLOWED_LINK, 200),
+        ("HEAD", "localhost", FOLLOWED_LINK, 200),
+        ("POST", "localhost", [*FOLLOWED_LINK, "origin: https://evil.example"], 400),  # a form of a foreign page
+        ("POST", "localhost", FOLLOWED_LINK, 400),
+        ("GET", "evil.example", FOLLOWED_LINK, 400),
+        ("GET", "localhost", [*FOLLOWED_LINK[:2], "sec-fetch-dest: iframe"], 400),
+        ("GET", "localhost", [FOLLOWED_LINK[0], "sec-fetch-mode: no-cors", "sec-fetch-dest: image"], 400),
+    ],
+)
+def test_link_of_a_foreign_page_opens_the_page(url, method, host, headers, status):
+    payload = raw_http.request(method, "/", *headers).replace(b"host: localhost", f"host: {host}".encode())
+    assert raw_http.send(url, payload, method).status == status
+
+
+def test_local_server_serves_the_page_even_if_it_has_keys():
+    with process.serve(API_KEYS=f"alice:{'0' * 64}") as service:
+        assert service.process.stdout
+        assert [service.process.stdout.readline() for _ in range(4)][3] == f"or open {service.url}/ in a browser.\n"
+        response = httpx2.get(f"{service.url}/")
+        assert (response.status_code, 'data-auth="api-key"' in response.text) == (200, True)
+        assert httpx2.get(f"{service.url}/v1/models").status_code == 401
+
+
 def test_requests_of_allowed_origins_are_served(url_with_origin):
     allowed = post(url_with_origin, "localhost:3000", f"origin: {ORIGIN}", "sec-fetch-site: cross-site")
     assert (allowed.status, allowed.headers["access-control-allow-origin"]) == (200, ORIGIN)

@@ -11,6 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 # Packages whose modules have another name.
 PACKAGES = {
+    "PIL": "pillow",
     "haystack": "haystack-ai",
     "jwt": "pyjwt",
     "llama_index": "llama-index-embeddings-openai-like",
@@ -59,6 +60,7 @@ DECLARED = {
     "tests/clients": groups("tests/clients"),
     "tests/deploy": groups("tests/deploy") | DEVELOPED,  # tests/deploy/verify.py runs with the project's own packages
     "tests/infra": groups("tests/infra", "sam"),
+    "tests/page": groups("tests/page"),
     "benchmarks": DEVELOPED | RECIPE | ADDED,
     "benchmarks/peers": DEVELOPED | RECIPE | ADDED | files("benchmarks/peers/*.txt"),
 }

@@ -63,7 +63,7 @@ def template_names(section: str) -> set[str]:
 
 @each_page
 def test_relative_links_and_anchors_resolve(page):
-    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+    for link in re.findall(r"""(?:\]\(|src(?:set)?=")([^)"\s]+)[)"]""", page.read_text()):
         target, _, anchor = link.partition("#")
         if link.startswith(("https://", "../../actions/")):  # the latter are GitHub's pages about the workflows
             continue

@@ -67,6 +67,16 @@ def test_choices_default_to_the_first_and_an_invalid_value_error_lists_them(vari
         Settings.from_env({variable: "x"})
 
 
+def test_page_is_off_by_default():
+    assert [Settings.from_env(given).page for given in ({}, {"PAGE": "false"}, {"PAGE": "true"})] == [
+        False,
+        False,
+        True,
+    ]
+    with pytest.raises(SettingsError, match="PAGE is 'yes': choose one of false, true"):
+        Settings.from_env({"PAGE": "yes"})
+
+
 @pytest.mark.parametrize(
     "origin",
     [
