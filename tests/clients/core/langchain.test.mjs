@@ -5,9 +5,9 @@ import test from 'node:test'
 
 import { OpenAIEmbeddings } from '@langchain/openai'
 
-import { baseURL, check, model, texts } from './golden.mjs'
+import { check, MODEL, texts, url } from '../golden.mjs'
 
-const embeddings = new OpenAIEmbeddings({ model, apiKey: 'none', configuration: { baseURL } })
+const embeddings = new OpenAIEmbeddings({ model: MODEL, apiKey: 'none', configuration: { baseURL: url } })
 
 test('documents and queries give the same golden vectors', async () => {
   const documents = await embeddings.embedDocuments(texts)
