@@ -170,14 +170,16 @@ def relay(url: str) -> Iterator[Relay]:
 
 @contextmanager
 def run_server(program: str, *arguments: str | Path, **environ: str) -> Iterator[int]:
-    """Start a program of this environment on a free port; yield the port when it accepts connections."""
+    """Start a program of this environment on a free port; yield the port when it accepts connections, or fail."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     command = [Path(sys.executable).with_name(program), *arguments, "--port", str(port)]
+    deadline = time.monotonic() + 180
     with subprocess.Popen(command, cwd=HOME.name, env=os.environ | environ, stdout=subprocess.DEVNULL) as process:
         try:
             while not accepts_connections(port):
                 assert process.poll() is None, f"{program} did not start; its error is on stderr"
+                assert time.monotonic() < deadline, f"{program} does not listen on port {port}"
                 time.sleep(0.1)
             yield port
         finally:

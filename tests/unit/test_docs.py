@@ -141,7 +141,7 @@ def test_the_versions_of_the_clients_are_the_locked_ones():
     assert {(name, each) for name, versions in packages for each in versions.split(", ") if each} == locked_clients()
 
 
-def test_the_configuration_of_each_client_is_in_a_test_of_it():
+def test_the_configuration_of_each_client_is_in_a_test():
     tests = condensed("\n".join(path.read_text() for path in CLIENTS.glob("*/*test*")))
     for *_, configuration in client_rows():
         for line in re.findall("`([^`]+)`", configuration):
