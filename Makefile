@@ -42,9 +42,18 @@ coverage: setup ## run the same tests, subprocesses measured, and fail if handle
 	@$(python) -m coverage combine --quiet
 	@$(python) -m coverage report
 
-test-clients: setup ## test the supported clients against the service (needs Node 20 for JavaScript)
-	$(uv) sync --project tests/clients --frozen --quiet
-	tests/clients/.venv/bin/python -m pytest tests/clients
+# Each folder of tests/clients has an environment of its own, and the name of a group in tests/clients/pyproject.toml.
+test-clients: $(patsubst %,test-clients/%,core $(if $(ALL),more proxy openai_1 openai_0)) ## test popular clients against the service (ALL=1: every supported one; needs Node 20)
+
+test-clients/%: setup
+	UV_PROJECT_ENVIRONMENT=.venv-$* $(uv) sync --project tests/clients --frozen --only-group $*
+	tests/clients/.venv-$*/bin/python -m pytest tests/clients/$*
+
+test-clients/core test-clients/more: test-clients/%: tests/clients/%/node_modules/.package-lock.json
+
+tests/clients/%/node_modules/.package-lock.json: tests/clients/%/package-lock.json
+	@command -v npm >/dev/null || { echo "make: npm is missing: the JavaScript clients require Node 20 or newer" >&2; exit 1; }
+	cd tests/clients/$* && npm ci
 
 test-infra: setup ## check the template and the Dockerfile with AWS's tools and a security scanner
 	$(uv) sync --project tests/infra --frozen --quiet

@@ -6,14 +6,15 @@ import test from 'node:test'
 import { createOpenAICompatible } from '@ai-sdk/openai-compatible'
 import { APICallError, embed, embedMany, wrapEmbeddingModel } from 'ai'
 
-import { baseURL, check, model as id, texts } from './golden.mjs'
+import { check, MODEL, texts, url } from '../golden.mjs'
 
 let requests = 0
-const count = (...request) => {
+const { fetch } = globalThis
+globalThis.fetch = (...request) => {
   requests += 1
   return fetch(...request)
 }
-const model = createOpenAICompatible({ name: 'embeddings', baseURL, fetch: count }).embeddingModel(id)
+const model = createOpenAICompatible({ name: 'embeddings', baseURL: url }).embeddingModel(MODEL)
 const values = Array.from({ length: 2048 }, (_, index) => texts[index % 20])
 
 test.beforeEach(() => {

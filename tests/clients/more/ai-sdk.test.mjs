@@ -1,0 +1,16 @@
+// Version 5 of Vercel's AI SDK, with its OpenAI provider.
+
+import assert from 'node:assert/strict'
+import test from 'node:test'
+
+import { createOpenAI } from '@ai-sdk/openai'
+import { embed, embedMany } from 'ai'
+
+import { check, MODEL, texts, url } from '../golden.mjs'
+
+test('one value and many give the same golden vectors', async () => {
+  const model = createOpenAI({ baseURL: url, apiKey: 'none' }).textEmbeddingModel(MODEL)
+  const { embeddings } = await embedMany({ model, values: texts })
+  check(embeddings, texts)
+  assert.deepEqual((await embed({ model, value: texts[0] })).embedding, embeddings[0])
+})
