@@ -18,7 +18,7 @@ from tests.emulator import FUNCTION, Function, run
 from tests.events import KINDS, content, event, headers
 
 MODEL = "all-MiniLM-L6-v2"
-TEXTS = ["The food was delicious and the waiter...", "Größe, 大小, размер, 🍜", "a " * 200]
+TEXTS = ["The food was delicious and the waiter...", "Größe, 大小, размер, 🍜", "a " * 300]
 KEY, MARKER = "sk-plughmarker-of-the-emulator", "xyzzymarker"
 Start = Callable[..., AbstractContextManager[Function]]
 
@@ -30,7 +30,7 @@ def start(request, tmp_path_factory) -> Start:
 
 @pytest.fixture(scope="module")
 def function(start: Start) -> Iterator[Function]:
-    with start(AUTH_MODE="none", LONG_INPUT="window") as running:
+    with start(AUTH_MODE="none") as running:
         yield running
 
 
@@ -50,6 +50,7 @@ def test_vectors_match_those_of_this_process_bit_for_bit(function, embedder, kin
     response = function.invoke(event(kind, encode(body(TEXTS, encoding_format="base64"))))
     assert response["statusCode"] == 200
     assert headers(response)["x-model-digest"] == f"sha256:{embedder.digest}"
+    assert headers(response)["x-long-inputs"] == "window; count=1"
     expected = embedder.embed(TEXTS)
     vectors = [np.frombuffer(base64.b64decode(item["embedding"]), "<f4") for item in content(response)["data"]]
     np.testing.assert_array_equal(vectors, expected.vectors)

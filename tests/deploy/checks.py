@@ -21,6 +21,7 @@ from tests.deploy.client import Deployment, authorization, vectors
 SETTINGS = Settings()
 SHORT = "The food was delicious and the waiter..."
 BATCH = [f"text number {index}" for index in range(MAX_INPUTS)]
+LONG = " ".join(BATCH[:200])
 WRONG_KEY = "sk-this-is-none-of-the-configured-keys"
 WARM_REQUESTS = 100
 # docs/operations.md: the lowest that was measured on an emulated arm64 processor is 0.9992.
@@ -147,6 +148,19 @@ def check_batch(subject: Subject) -> str:
     return f"{subject.compare(response, BATCH)}, {len(response.content):,} bytes in {seconds:.1f} s"
 
 
+def check_long_text(subject: Subject) -> str:
+    response = subject.embed([LONG])
+    if error_code(response) == "context_length_exceeded":
+        raise CheckSkipped("LongInput is error: long texts are refused")
+    expect(response, httpx2.codes.OK)
+    policy = response.headers.get("x-long-inputs")
+    if policy == "truncate; count=1":
+        raise CheckSkipped("LongInput is truncate")
+    if policy != "window; count=1":
+        raise CheckFailed(f"x-long-inputs is {policy}")
+    return f"{subject.compare(response, [LONG])}, in windows"
+
+
 def check_error_envelope(subject: Subject) -> str:
     response = subject.embed(["a text", ""])
     seen = expect(response, httpx2.codes.BAD_REQUEST, "empty_input")
@@ -219,6 +233,7 @@ CHECKS: dict[str, Callable[[Subject], str]] = {
     "wrong key": check_wrong_key,
     "model digest": check_digest,
     "golden vectors": check_golden,
+    "long text": check_long_text,
     "error envelope": check_error_envelope,
     "request IDs": check_request_ids,
     "body over 4 MiB": check_body_limit,

@@ -53,7 +53,7 @@ def test_empty_list_of_models_is_rejected():
     ("variable", "field", "choices"),
     [
         ("TOKEN_INPUT", "token_input", ["decode", "native", "reject"]),
-        ("LONG_INPUT", "long_input", ["error", "truncate", "window"]),
+        ("LONG_INPUT", "long_input", ["window", "truncate", "error"]),
         ("ERROR_FORMAT", "error_format", ["openai", "plain"]),
         ("AUTH_MODE", "auth_mode", ["api-key", "iam", "jwt", "none"]),
         ("METRICS", "metrics", ["emf", "none"]),
