@@ -8,6 +8,7 @@
     auth.py             AuthenticationMiddleware: API keys, or API Gateway's authorizer
     keys.py             API keys: creating one, and its SHA-256
     limits.py           request size, response size and time
+    compression.py      gzip, of request bodies and of large responses
     cors.py             CORSMiddleware: cross-origin requests
     loopback.py         LoopbackMiddleware: refuses requests of foreign web pages to the local server
     middleware.py       RequestLogMiddleware, HeadMiddleware and ServerErrorMiddleware, the outermost
