@@ -177,7 +177,10 @@ def describe_http(status: int, method: str, path: str) -> ErrorBody:
     code = HTTPStatus(status).phrase.lower().replace(" ", "_")
     match status:
         case HTTPStatus.NOT_FOUND:
-            message = f"Invalid URL ({method} {path}): see GET /openapi.json for the available endpoints"
+            message = (
+                f"Invalid URL ({method} {path}): a client's base URL should end in /v1, such as https://<host>/v1; "
+                "GET /openapi.json lists the endpoints"
+            )
         case HTTPStatus.METHOD_NOT_ALLOWED:
             message = f"Not allowed to {method} on {path}"
         case _:

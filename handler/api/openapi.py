@@ -68,8 +68,11 @@ def build(app: FastAPI) -> dict[str, Any]:
     }
     paths["/v1/models/{model}"]["get"]["parameters"] = [MODEL]
     if keys:
-        document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
-        document["security"] = [{"key": []}]
+        document["components"]["securitySchemes"] = {
+            "key": {"type": "http", "scheme": "bearer"},
+            "azure": {"type": "apiKey", "in": "header", "name": "api-key"},
+        }
+        document["security"] = [{"key": []}, {"azure": []}]
     return document
 
 

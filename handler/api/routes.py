@@ -16,7 +16,7 @@ from handler.api.limits import MAX_BODY_BYTES, check_encoded_size, check_respons
 from handler.artifacts.manifest import DIGEST_MARK
 from handler.artifacts.resolver import VerifiedManifest
 from handler.contract.responses import EncodingFormat, encode_base64, encode_response
-from handler.contract.schemas import EXAMPLE_TEXT, Canary, EmbeddingRequest, Model, ModelList
+from handler.contract.schemas import EXAMPLE_TEXT, Canary, DeploymentRequest, EmbeddingRequest, Model, ModelList
 from handler.embedding.deadline import Deadline
 from handler.embedding.embedder import Embedder, Embeddings
 from handler.models.catalog import Catalog
@@ -25,10 +25,15 @@ router = APIRouter()
 Result = TypeVar("Result")
 
 
-@router.post("/v1/embeddings")
+@router.post("/openai/deployments/{model:path}/embeddings", include_in_schema=False)  # noqa: FAST003 - as for get_model
+@router.post("/v1/embeddings")  # below the other, so that it is registered before it and tried first
 async def create_embeddings(request: Request) -> Response:
     """Create the embedding of a text, or of each of up to 2048 texts."""
-    body = EmbeddingRequest.parse(decode_body(request.scope, await request.body(), MAX_BODY_BYTES))
+    content = decode_body(request.scope, await request.body(), MAX_BODY_BYTES)
+    if deployment := request.path_params.get("model"):
+        body: EmbeddingRequest = DeploymentRequest.parse(content).model_copy(update={"model": deployment})
+    else:
+        body = EmbeddingRequest.parse(content)
     encoding_format = body.encoding_format or "float"
     work = partial(_embed, request, body, encoding_format)
     embedder, embeddings = await _run_until_disconnect(request, work)

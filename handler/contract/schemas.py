@@ -1,5 +1,6 @@
 """The OpenAI embeddings contract and its limits."""
 
+import codecs
 import re
 from itertools import islice
 from typing import Annotated, Literal
@@ -24,6 +25,13 @@ MAX_CONTAINERS = 1 << 14
 # again at every quote in it.
 STRING_OR_BRACKET = rb'(?s)"(?:[^"\\]++|\\.)*+(?:"|\Z)|([\[{])'
 MAX_INT32 = 2**31 - 1  # the API document's int32
+
+# Byte order marks, or an object's opening brace. UTF-32 comes first: its mark begins with that of UTF-16.
+FOREIGN_ENCODINGS = {
+    "UTF-32; send it as UTF-8": (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE, b"{\0\0\0", b"\0\0\0{"),
+    "UTF-16; send it as UTF-8": (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, b"{\0", b"\0{"),
+    "gzip; compress it once, and send the header 'Content-Encoding: gzip'": (b"\x1f\x8b",),
+}
 
 PROMPT_NAMES = {
     "query": "query",
@@ -107,6 +115,16 @@ def _check_containers(body: bytes) -> None:
         )
 
 
+def _foreign_encoding(body: bytes) -> RequestError | None:
+    """Return an error that names the encoding of a body, if its first bytes show that it is not UTF-8."""
+    for encoding, beginnings in FOREIGN_ENCODINGS.items():
+        if body.startswith(beginnings):
+            return RequestError(
+                f"We could not parse the JSON body of your request: it is {encoding}.", code="invalid_json"
+            )
+    return None
+
+
 def _too_long(param: str, size: str, limit: str) -> RequestError:
     return RequestError(
         f"Invalid '{param}': it has {size}, and at most {limit} are accepted; split it.",
@@ -161,16 +179,22 @@ class EmbeddingRequest(BaseModel):
 
     @classmethod
     def parse(cls, body: bytes) -> "EmbeddingRequest":
-        """Parse a request body; its content type does not matter.
+        """Parse a request body; its content type does not matter, and it may begin with a byte order mark.
 
         Raises:
             RequestError: it is not JSON or not a valid request; the message names the field and what is expected.
         """
         _check_containers(body)
         try:
-            return cls.model_validate_json(body)
+            return cls.model_validate_json(body.removeprefix(codecs.BOM_UTF8))
         except ValidationError as error:
-            raise from_validation(error) from None
+            raise _foreign_encoding(body) or from_validation(error) from None
+
+
+class DeploymentRequest(EmbeddingRequest):
+    """Body of a request whose path names the model, as Azure OpenAI's clients send it: `model` does not matter."""
+
+    model: str = ""
 
 
 class ErrorDetail(BaseModel):
