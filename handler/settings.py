@@ -48,7 +48,7 @@ class Settings:
     """
 
     models: tuple[str, ...] = ("all-MiniLM-L6-v2",)
-    aliases: tuple[str, ...] = ("text-embedding-ada-002", "text-embedding-3-small")
+    aliases: tuple[str, ...] = ("text-embedding-ada-002", "text-embedding-3-small", "text-embedding-3-large")
     token_input: TokenInput = "decode"
     long_input: LongInput = "window"
     error_format: ErrorFormat = "openai"
