@@ -7,7 +7,8 @@ from contextlib import nullcontext
 import pytest
 
 from handler.api.limits import MAX_BODY_BYTES
-from handler.contract.schemas import MAX_CONTAINERS, MAX_INPUTS, MAX_INT32, MAX_TOKEN_IDS, EmbeddingRequest
+from handler.contract.body import MAX_CONTAINERS
+from handler.contract.schemas import MAX_INPUTS, MAX_INT32, MAX_TOKEN_IDS, EmbeddingRequest
 from handler.embedding.cl100k import MAX_CHARACTERS
 from handler.errors import RequestError
 
