@@ -10,6 +10,7 @@ ServiceError                  base: a message for the person who can act on it
     ├── ModelMismatchError    the request demands a digest that the served model does not have
     ├── AuthenticationError   the caller may not use the service
     ├── BodyTooLargeError     its body is too large
+    ├── BodyEncodingError     its body is compressed in another way than by gzip
     └── HeadersTooLargeError its request line and headers are too large
 """
 
@@ -110,6 +111,16 @@ class BodyTooLargeError(RequestError):
         )
 
 
+class BodyEncodingError(RequestError):
+    """The body has a Content-Encoding that the service does not decode."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The request's Content-Encoding is not supported: compress the body once, with gzip, or not at all.",
+            code="unsupported_encoding",
+        )
+
+
 class HeadersTooLargeError(RequestError):
     """The request line and the headers have more than `limit` bytes."""
 
@@ -123,6 +134,7 @@ STATUS: dict[type[RequestError], HTTPStatus] = {
     ModelMismatchError: HTTPStatus.NOT_FOUND,
     AuthenticationError: HTTPStatus.UNAUTHORIZED,
     BodyTooLargeError: HTTPStatus(413),  # whose name differs between Python 3.11 and 3.13
+    BodyEncodingError: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     HeadersTooLargeError: HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
 }
 
@@ -165,7 +177,10 @@ def describe_http(status: int, method: str, path: str) -> ErrorBody:
     code = HTTPStatus(status).phrase.lower().replace(" ", "_")
     match status:
         case HTTPStatus.NOT_FOUND:
-            message = f"Invalid URL ({method} {path}): see GET /openapi.json for the available endpoints"
+            message = (
+                f"Invalid URL ({method} {path}): a client's base URL should end in /v1, such as https://<host>/v1; "
+                "GET /openapi.json lists the endpoints"
+            )
         case HTTPStatus.METHOD_NOT_ALLOWED:
             message = f"Not allowed to {method} on {path}"
         case _:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import orjson
 import uvicorn
 
-from handler.connections import Connection
+from handler.connections import KEEP_ALIVE_SECONDS, Connection
 from handler.errors import UnavailableError
 
 if TYPE_CHECKING:
@@ -66,7 +66,9 @@ def serve(port: int) -> None:
     print(f"Serving {default.manifest.id}@sha256:{default.digest} on {address}/v1. Try:\n")
     print(f"  curl {address}/v1/embeddings -d '{body}'\n")
     print(f"or open {address}/ in a browser.\n", flush=True)
-    config = uvicorn.Config(app, http=Connection, ws="none", backlog=BACKLOG, log_level="warning")
+    config = uvicorn.Config(
+        app, http=Connection, ws="none", backlog=BACKLOG, timeout_keep_alive=KEEP_ALIVE_SECONDS, log_level="warning"
+    )
     uvicorn.Server(config).run(sockets=[listener])
 
 

@@ -15,7 +15,7 @@ MB_PER_VCPU = 1769
 MAX_VCPUS = 6
 
 TokenInput = Literal["decode", "native", "reject"]
-LongInput = Literal["error", "truncate", "window"]
+LongInput = Literal["window", "truncate", "error"]
 AuthMode = Literal["api-key", "iam", "jwt", "none"]
 Metrics = Literal["emf", "none"]
 KEY_NAME = r"[A-Za-z0-9_.-]{1,64}"
@@ -33,7 +33,7 @@ class Settings:
     models        MODELS         references of the models to serve, comma-separated; the first is the default
     aliases       MODEL_ALIASES  names that clients hard-code, served by the default model; empty for none
     token_input   TOKEN_INPUT    token IDs are cl100k_base's (decode), the model's own (native), or refused (reject)
-    long_input    LONG_INPUT     long inputs are refused (error), truncated (truncate) or read in windows (window)
+    long_input    LONG_INPUT     long inputs are read in windows (window), truncated (truncate) or refused (error)
     error_format  ERROR_FORMAT   OpenAI's envelope (openai), or a string (plain)
     cors_origins  CORS_ORIGINS   origins of web pages that may call, comma-separated, or *; none by default
     auth_mode     AUTH_MODE      callers send one of API_KEYS (api-key), API Gateway authenticates them (iam, jwt), or
@@ -48,9 +48,9 @@ class Settings:
     """
 
     models: tuple[str, ...] = ("all-MiniLM-L6-v2",)
-    aliases: tuple[str, ...] = ("text-embedding-ada-002", "text-embedding-3-small")
+    aliases: tuple[str, ...] = ("text-embedding-ada-002", "text-embedding-3-small", "text-embedding-3-large")
     token_input: TokenInput = "decode"
-    long_input: LongInput = "error"
+    long_input: LongInput = "window"
     error_format: ErrorFormat = "openai"
     cors_origins: tuple[str, ...] = ()
     auth_mode: AuthMode = "api-key"

@@ -14,7 +14,7 @@ from handler.api.limits import RequestSizeLimitMiddleware
 from handler.api.middleware import HeadMiddleware, RequestLogMiddleware, ServerErrorMiddleware
 from handler.api.paths import PathNormalizationMiddleware
 from handler.api.routes import router
-from handler.errors import UNAVAILABLE, RequestError, UnavailableError, describe_http
+from handler.errors import UNAVAILABLE, BodyEncodingError, RequestError, UnavailableError, describe_http
 from handler.models.catalog import Catalog
 from handler.settings import Settings
 from handler.telemetry import Telemetry
@@ -79,7 +79,9 @@ async def _page(request: Request) -> Response:
 
 
 async def _request_error(request: Request, error: RequestError) -> Response:
-    return request_error_response(request.scope, error, request.app.state.settings.error_format)
+    # RFC 9110, section 12.5.3: this header says which encodings the body may have
+    headers = {"accept-encoding": "gzip"} if isinstance(error, BodyEncodingError) else None
+    return request_error_response(request.scope, error, request.app.state.settings.error_format, headers)
 
 
 async def _http_exception(request: Request, error: HTTPException) -> Response:

@@ -58,22 +58,22 @@ class AuthenticationMiddleware:
             case "none":
                 return None
             case "api-key":
-                return self._key_name(Headers(scope=scope).getlist("authorization"))
+                return self._key_name(_credentials(Headers(scope=scope)))
             case mode:
                 if _authorized(scope, by=mode):
                     return None
                 raise AuthenticationError(f"AUTH_MODE is '{mode}', and no authorizer has checked this request.")
 
-    def _key_name(self, headers: list[str]) -> str:
+    def _key_name(self, credentials: list[str]) -> str:
         if not self.settings.api_keys:
             raise AuthenticationError(
                 "No API key is configured, so every request is refused: create one with 'make api-key NAME=...', and "
                 "deploy the pair that it prints as API_KEYS (the template's parameter ApiKeys)."
             )
-        if not headers:
+        if not credentials:
             raise AuthenticationError(f"No API key: {AUTH_HINT}.")
-        scheme, _, key = headers[0].strip(HTTP_WHITESPACE).partition(" ")
-        if len(headers) > 1 or scheme.lower() != "bearer":
+        scheme, _, key = credentials[0].strip(HTTP_WHITESPACE).partition(" ")
+        if len(credentials) > 1 or scheme.lower() != "bearer":
             raise AuthenticationError(f"Incorrect API key: {AUTH_HINT}, once.")
         key = key.strip(HTTP_WHITESPACE)
         if len(key) < MIN_KEY_LENGTH:
@@ -84,6 +84,11 @@ class AuthenticationMiddleware:
         if not names:
             raise AuthenticationError(UNKNOWN_KEY)
         return names[0]
+
+
+def _credentials(headers: Headers) -> list[str]:
+    """Return the Authorization headers or, if there are none, those that Azure OpenAI's clients send instead."""
+    return headers.getlist("authorization") or [f"Bearer {key}" for key in headers.getlist("api-key")]
 
 
 def _authorized(scope: Scope, *, by: str) -> bool:

@@ -20,11 +20,14 @@ if TYPE_CHECKING:
     from handler.embedding.unigram import CachedUnigram
 
 TokenIds = list[int]
+WINDOW_HINT = "have the service set LONG_INPUT=window (the template's parameter LongInput) to read it in windows"
 
 # For all inputs of a request together. Only decoded token IDs can exceed the first, because some stand for a hundred
 # characters: the size of a body limits texts to as many. The second is 2048 inputs of 256 tokens.
 MAX_REQUEST_CHARACTERS = 1 << 22
 MAX_REQUEST_TOKENS = 1 << 19
+# Of an input that is read in windows, special tokens around the windows not counted: what OpenAI accepts in an input.
+MAX_INPUT_TOKENS = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +46,7 @@ class Tokenizer:
     """A model's own tokenizer, with the policies for token IDs as input and for inputs that are too long."""
 
     def __init__(
-        self, definition: bytes, max_tokens: int, token_input: TokenInput = "decode", long_input: LongInput = "error"
+        self, definition: bytes, max_tokens: int, token_input: TokenInput = "decode", long_input: LongInput = "window"
     ) -> None:
         """Build from the bytes of a tokenizer.json; `max_tokens` includes the special tokens.
 
@@ -59,7 +62,7 @@ class Tokenizer:
         self._token_input = token_input
         self._long_input = long_input
         # A text is tokenized until it has more tokens than this, and then it is too long.
-        self._limit = MAX_REQUEST_TOKENS if long_input == "window" else max_tokens - 2
+        self._limit = MAX_INPUT_TOKENS if long_input == "window" else max_tokens - 2
 
     @cached_property
     def _tokenizer(self) -> "HuggingFaceTokenizer":
@@ -134,13 +137,10 @@ class Tokenizer:
         if len(content) <= window:
             return Encoding([[*opening, *content, *closing]])
         if self._long_input == "error":
-            raise RequestError(
-                f"This model's maximum context length is {self._max_tokens} tokens, however you requested at least "
-                f"{len(opening) + len(content) + len(closing)} tokens in 'input.{index}'. Please shorten it or split "
-                "it.",
-                param=f"input.{index}",
-                code="context_length_exceeded",
-            )
+            requested = len(opening) + len(content) + len(closing)
+            raise _context_length_exceeded(self._max_tokens, requested, index, f", or {WINDOW_HINT}")
+        if self._long_input == "window" and len(content) > MAX_INPUT_TOKENS:
+            raise _context_length_exceeded(MAX_INPUT_TOKENS, len(content), index)
         end = window if self._long_input == "truncate" else len(content)
         pieces = [content[start : start + window] for start in range(0, end, window)]
         return Encoding([[*opening, *piece, *closing] for piece in pieces], long=True)
@@ -177,6 +177,16 @@ def _check_vocabulary(token_ids: TokenIds, index: int, size: int, vocabulary: st
             param=f"input.{index}",
             code="invalid_token_id",
         )
+
+
+def _context_length_exceeded(limit: int, requested: int, index: int, remedy: str = "") -> RequestError:
+    """Return the error in OpenAI's words, which clients search for."""
+    return RequestError(
+        f"This model's maximum context length is {limit} tokens, however you requested at least {requested} tokens in "
+        f"'input.{index}'. Please shorten it or split it{remedy}.",
+        param=f"input.{index}",
+        code="context_length_exceeded",
+    )
 
 
 def _too_large(index: int, limit: str) -> RequestError:

@@ -10,12 +10,15 @@ from contextlib import ExitStack
 import httpx2
 import pytest
 
+from handler.connections import KEEP_ALIVE_SECONDS
 from tests import process, raw_http
 from tests.process import Service, wait_until
 
 ORIGIN = "https://app.example"
 BODY = b'{"model": "text-embedding-ada-002", "input": "a"}'
 SHORT_TIMEOUT = "import handler.connections; handler.connections.REQUEST_SECONDS = 0.3"
+SHORT_KEEP_ALIVE = f"{SHORT_TIMEOUT}; handler.connections.KEEP_ALIVE_SECONDS = 1.5"
+HEALTH = b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n"
 MAX_FILES = 256  # of a process on macOS
 
 
@@ -155,6 +158,28 @@ def test_connection_is_closed_if_its_request_does_not_arrive(short_timeout, begu
         if begun.count(b"GET") == 2:
             assert connection.recv(1024).startswith(b"HTTP/1.1 200")
         assert 0.2 < seconds_until_closed(connection, trickle) < 2
+
+
+def test_idle_connection_is_kept_for_longer_than_clients_keep_theirs():
+    assert KEEP_ALIVE_SECONDS > 90  # Go's transport; httpx and Node's agent: 5
+
+
+def test_idle_connection_is_reused_until_its_own_limit():
+    with process.serve(SHORT_KEEP_ALIVE) as service, raw_http.connect(service.url) as connection:
+        for _ in range(2):
+            connection.sendall(HEALTH)
+            assert connection.recv(1024).startswith(b"HTTP/1.1 200")
+            time.sleep(1)  # longer than a request may take to arrive
+        assert seconds_until_closed(connection, b"") < 2
+
+
+def test_request_that_does_not_arrive_on_a_reused_connection_closes_it():
+    with process.serve(SHORT_TIMEOUT) as service, raw_http.connect(service.url) as connection:
+        connection.sendall(HEALTH)
+        assert connection.recv(1024).startswith(b"HTTP/1.1 200")
+        time.sleep(0.5)
+        connection.sendall(b"GET /health HTTP/1.1\r\nx: ")
+        assert 0.2 < seconds_until_closed(connection, b"x") < 2
 
 
 def test_connection_stays_open_while_its_request_is_served(short_timeout):

@@ -42,6 +42,23 @@ def test_native_token_ids_give_the_vector_of_their_text(openai_client, expected)
         np.testing.assert_array_equal(np.array(row.embedding, np.float32), expected[1])
 
 
+@pytest.mark.parametrize("deployment", ["tiny", "text-embedding-ada-002"])
+def test_azures_client_gets_the_same_vectors(url, expected, deployment):
+    for configured, model in ((None, deployment), (deployment, deployment), (deployment, "gpt-4")):
+        with openai.AzureOpenAI(
+            azure_endpoint=url, azure_deployment=configured, api_version="2024-10-21", api_key="none", max_retries=0
+        ) as client:
+            rows = client.embeddings.create(model=model, input=TEXTS).data
+        np.testing.assert_array_equal(np.array([row.embedding for row in rows], np.float32), expected)
+
+
+@pytest.mark.parametrize("base", ["v1/embeddings", "v1/embeddings/", "openai/v1", "openai/v1/", "", "v1/"])
+def test_other_base_urls_get_the_same_vectors(url, expected, base):
+    with openai.OpenAI(base_url=f"{url}/{base}", api_key="none", max_retries=0) as client:
+        rows = client.embeddings.create(model="tiny", input=TEXTS).data
+    np.testing.assert_array_equal(np.array([row.embedding for row in rows], np.float32), expected)
+
+
 def test_dimensions_are_applied_and_validated(openai_client):
     assert len(openai_client.embeddings.create(model="tiny", input="a", dimensions=8).data[0].embedding) == 8
     with pytest.raises(openai.BadRequestError, match="not between 1 and 32") as raised:
