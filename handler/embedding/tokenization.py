@@ -26,7 +26,8 @@ WINDOW_HINT = "have the service set LONG_INPUT=window (the template's parameter 
 # characters: the size of a body limits texts to as many. The second is 2048 inputs of 256 tokens.
 MAX_REQUEST_CHARACTERS = 1 << 22
 MAX_REQUEST_TOKENS = 1 << 19
-# Of an input that is read in windows, special tokens around the windows not counted: what OpenAI accepts in an input.
+# Of a text that is read in windows, special tokens around the windows not counted: what OpenAI accepts in an input. An
+# input of token IDs has as many of OpenAI's at most (MAX_TOKEN_IDS), and may have more of the model's own.
 MAX_INPUT_TOKENS = 8192
 
 
@@ -86,12 +87,15 @@ class Tokenizer:
             RequestError: token IDs are not accepted or not in the vocabulary, or an input or all of them are too long.
             UnavailableError: the deadline has passed.
         """
+        limit = self._limit
+        if self._long_input == "window" and not isinstance(inputs[0], str):
+            limit = MAX_REQUEST_TOKENS  # the client has counted them, as tokens of OpenAI's: they may be more here
         native = self._token_input == "native" and not isinstance(inputs[0], str)
-        contents = self._check_native(inputs) if native else self._encode_texts(self._texts(inputs, prompt))
+        contents = self._check_native(inputs) if native else self._encode_texts(self._texts(inputs, prompt), limit)
         encodings, tokens = [], 0
         for index, content in enumerate(contents):
             deadline.check()
-            encodings.append(self._fit(content, index, special=not native))
+            encodings.append(self._fit(content, index, limit, special=not native))
             tokens += len(content)
             if tokens > MAX_REQUEST_TOKENS:
                 raise _too_large(index, f"{MAX_REQUEST_TOKENS:,} tokens")
@@ -107,10 +111,10 @@ class Tokenizer:
                 raise _too_large(index, f"{MAX_REQUEST_CHARACTERS:,} characters")
             yield text
 
-    def _encode_texts(self, texts: Iterator[str]) -> Iterator[TokenIds]:
-        """Yield each text's token IDs, without special tokens around them."""
+    def _encode_texts(self, texts: Iterator[str], limit: int) -> Iterator[TokenIds]:
+        """Yield each text's token IDs, without special tokens around them; they may end soon after `limit` of them."""
         if self._words is not None:
-            return map(self._words.encode, texts, repeat(self._limit))
+            return map(self._words.encode, texts, repeat(limit))
         return (self._tokenizer.encode_batch_fast([text])[0].ids[1:-1] for text in texts)
 
     def _decode(self, token_ids: TokenIds, index: int) -> str:
@@ -130,7 +134,7 @@ class Tokenizer:
             _check_vocabulary(token_ids, index, size, "the model's vocabulary")
             yield token_ids
 
-    def _fit(self, content: TokenIds, index: int, *, special: bool) -> Encoding:
+    def _fit(self, content: TokenIds, index: int, limit: int, *, special: bool) -> Encoding:
         """Apply the policy to an input that may be too long; `special` if special tokens are to enclose it."""
         opening, closing = self._enclosing if special else ([], [])
         window = self._max_tokens - len(opening) - len(closing)
@@ -139,8 +143,8 @@ class Tokenizer:
         if self._long_input == "error":
             requested = len(opening) + len(content) + len(closing)
             raise _context_length_exceeded(self._max_tokens, requested, index, f", or {WINDOW_HINT}")
-        if self._long_input == "window" and len(content) > MAX_INPUT_TOKENS:
-            raise _context_length_exceeded(MAX_INPUT_TOKENS, len(content), index)
+        if self._long_input == "window" and len(content) > limit:
+            raise _context_length_exceeded(limit, len(content), index)
         end = window if self._long_input == "truncate" else len(content)
         pieces = [content[start : start + window] for start in range(0, end, window)]
         return Encoding([[*opening, *piece, *closing] for piece in pieces], long=True)

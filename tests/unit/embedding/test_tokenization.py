@@ -114,6 +114,13 @@ def test_long_native_token_ids_are_split_without_adding_special_tokens():
     assert encoding.windows == [LETTERS[:8], LETTERS[8:]]
 
 
+def test_openai_token_ids_may_be_more_tokens_of_the_model():
+    ellipsis = 1131
+    assert cl100k.decode([ellipsis]) == "..."
+    (encoding,) = tokenizer_with().encode([[ellipsis] * 8192])
+    assert sum(len(window) - 2 for window in encoding.windows) == 3 * 8192
+
+
 def test_prompt_is_prepended_to_every_text():
     assert tokenizer_with().encode(["b", "c"], prompt="a ") == tokenizer_with().encode(["a b", "a c"])
 
