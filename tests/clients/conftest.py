@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -40,6 +41,8 @@ os.environ |= {
 if find_spec("llama_index"):
     (CORE,) = find_spec("llama_index.core").submodule_search_locations
     os.environ["TIKTOKEN_CACHE_DIR"] = f"{CORE}/_static/tiktoken_cache"
+    # NLTK refuses to read hard links, which uv makes.
+    os.environ["NLTK_DATA"] = shutil.copytree(f"{CORE}/_static/nltk_cache", f"{HOME.name}/nltk_cache")
 
 
 LOOPBACK = re.compile(r"localhost|127\.[\d.]+|::1|")
