@@ -29,6 +29,11 @@ class Connection(H11Protocol):
         """Whether the connection waits for the rest of a request."""
         return not self.transport.is_closing() and self.conn.their_state in {h11.IDLE, h11.SEND_BODY}
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop the timer, which would keep a closed connection with its last request in memory."""
+        self._timer.cancel()
+        super().connection_lost(exc)
+
     def _close_unless_changed(self, before: object) -> None:
         """Close the connection if it still waits for the same request; check again every REQUEST_SECONDS.
 
@@ -38,5 +43,4 @@ class Connection(H11Protocol):
         now = self.cycle, self.conn.their_state, is_idle
         if now == before and self.is_waiting and not is_idle:
             self.transport.close()
-        if not self.transport.is_closing():
-            self.loop.call_later(REQUEST_SECONDS, self._close_unless_changed, now)
+        self._timer = self.loop.call_later(REQUEST_SECONDS, self._close_unless_changed, now)

@@ -17,7 +17,7 @@ from handler.api.routes import router
 from handler.errors import UNAVAILABLE, BodyEncodingError, RequestError, UnavailableError, describe_http
 from handler.models.catalog import Catalog
 from handler.settings import Settings
-from handler.telemetry import Telemetry
+from handler.telemetry import RequestLog
 
 
 class EmbeddingsApi(FastAPI):
@@ -30,11 +30,11 @@ class EmbeddingsApi(FastAPI):
 
 
 def create_app(
-    settings: Settings, catalog: Catalog, telemetry: Telemetry | None = None, *, loopback: bool = False
+    settings: Settings, catalog: Catalog, log: RequestLog | None = None, *, loopback: bool = False
 ) -> FastAPI:
     """Build the application that serves a catalog of models.
 
-    Without telemetry, requests are not logged; `loopback` is for a server that only this machine may use.
+    Without a log, requests are not logged; `loopback` is for a server that only this machine may use.
     """
     app = EmbeddingsApi(title="serverless-embeddings", docs_url=None, redoc_url=None, redirect_slashes=False)
     app.state.settings = settings
@@ -58,18 +58,18 @@ def create_app(
 
         app.add_middleware(CORSMiddleware, origins=settings.cors_origins, error_format=settings.error_format)
     app.add_middleware(HeadMiddleware)
-    app.add_middleware(RequestLogMiddleware, telemetry=telemetry)
+    app.add_middleware(RequestLogMiddleware, log=log)
     return app
 
 
-def unavailable(telemetry: Telemetry | None) -> RequestLogMiddleware:
+def unavailable(log: RequestLog | None) -> RequestLogMiddleware:
     """Build the application for a service whose settings are invalid: it responds 503 to every request."""
 
     async def respond(scope: Scope, receive: Receive, send: Send) -> None:
         response = error_response(scope, 503, UNAVAILABLE, "openai", {"retry-after": "30"})
         await response(scope, receive, send)
 
-    return RequestLogMiddleware(respond, telemetry)
+    return RequestLogMiddleware(respond, log)
 
 
 async def _page(request: Request) -> Response:

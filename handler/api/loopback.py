@@ -8,7 +8,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from handler.api.error_responses import request_error_response
 from handler.errors import ErrorFormat, RequestError
 
-LOOPBACK_HOST = r"(?:localhost|127\.0\.0\.1|\[::1\])(?::\d+)?"
+LOOPBACK_HOST = r"(?:localhost|127(?:\.\d{1,3}){3}|\[::1\])(?::\d+)?"
 LOOPBACK_ORIGIN = rf"https?://{LOOPBACK_HOST}"
 
 

@@ -17,7 +17,7 @@ from model_artifacts.recipe.configuration import SourceError
 from model_artifacts.recipe.export import export
 from model_artifacts.recipe.quantize import quantize
 from model_artifacts.recipe.save import describe, save
-from model_artifacts.recipe.verify import VerificationError, verify
+from model_artifacts.recipe.verify import VerificationError, read_sts, verify
 
 GOLDEN_FILE = "golden.json"
 TOOLS = ("numpy", "onnx", "onnxruntime", "tokenizers")
@@ -42,6 +42,8 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     try:
+        if arguments.sts:
+            read_sts(arguments.sts)  # it is needed last, so a wrong file fails before the rest is done
         source = sources.read(arguments.source, arguments.name, arguments.prompts)
         path = reference.golden_file(source.id, arguments.source)
         build(source, path, arguments.sts, full_precision=arguments.full_precision)
@@ -71,7 +73,7 @@ def build(source: sources.Source, path: Path, sts: Path | None, *, full_precisio
     if golden.source_sha256 != source.weights_sha256:
         raise SourceError(f"{path}: recorded from other weights; record it again with make golden")
 
-    print("export")
+    step("export")
     full = export(source)
 
     if full_precision:
@@ -79,11 +81,11 @@ def build(source: sources.Source, path: Path, sts: Path | None, *, full_precisio
         folder, served = reference.BUILT / source.id, full
         folder.mkdir(parents=True, exist_ok=True)
     else:
-        print("quantize")
+        step("quantize")
         opening, _, closing = Tokenizer(source.tokenizer, source.max_tokens).encode(["a"])[0].windows[0]
         served = quantize(full, (opening, closing))
 
-    print("verify")
+    step("verify")
     files = {
         MODEL_FILE: served.SerializeToString(deterministic=True),
         TOKENIZER_FILE: source.tokenizer,
@@ -110,9 +112,14 @@ def build(source: sources.Source, path: Path, sts: Path | None, *, full_precisio
     for data, figures in quality.items():
         print(f"  {data}: " + ", ".join(f"{name} {figure}" for name, figure in figures.items() if name != "sha256"))
 
-    print("save")
+    step("save")
     digest = save(folder, draft, files, quality)
     print(f"  {source.id}@sha256:{digest}, {len(files[MODEL_FILE]) / 1e6:.1f} MB")
+
+
+def step(name: str) -> None:
+    """Print the name of a step as it starts, also into a pipe."""
+    print(name, flush=True)
 
 
 if __name__ == "__main__":

@@ -184,7 +184,7 @@ def test_request_that_does_not_arrive_on_a_reused_connection_closes_it():
 
 def test_connection_stays_open_while_its_request_is_served(short_timeout):
     started = time.monotonic()
-    response = httpx2.post(f"{short_timeout.url}/v1/embeddings", content=long_request(600), timeout=60)
+    response = httpx2.post(f"{short_timeout.url}/v1/embeddings", content=raw_http.long_body(600), timeout=60)
     assert (response.status_code, time.monotonic() - started > 0.7) == (200, True)
 
 
@@ -199,15 +199,10 @@ def test_idle_connections_do_not_block_others():
         assert time.monotonic() - started < 5
 
 
-def long_request(texts: int) -> bytes:
-    inputs = [f"{number} " + "word " * 200 for number in range(texts)]
-    return json.dumps({"model": "text-embedding-ada-002", "input": inputs, "encoding_format": "base64"}).encode()
-
-
 def test_aborted_requests_are_cancelled():
     with process.serve() as service:
         pid = service.process.pid
-        payload = raw_http.request("POST", "/v1/embeddings", body=long_request(1_000))
+        payload = raw_http.request("POST", "/v1/embeddings", body=raw_http.long_body(1_000))
         with ExitStack() as stack:
             for _ in range(8):
                 stack.enter_context(raw_http.connect(service.url)).sendall(payload)

@@ -40,7 +40,7 @@ class Service:
 @contextmanager
 def serve(port: int = 0, **settings: str) -> Iterator[Service]:
     """Start the service in the project's environment with these settings."""
-    command = [ROOT / ".venv/bin/python", "-m", "handler.local", "--port", str(port)]
+    command = [ROOT / ".venv/bin/python", "-m", "handler.local", "--port", str(port), "--quiet"]
     with subprocess.Popen(command, cwd=ROOT, env=os.environ | settings, stdout=subprocess.PIPE, text=True) as process:
         try:
             found = re.search(r"http://[\d.:]+", process.stdout.readline())

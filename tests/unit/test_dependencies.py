@@ -48,8 +48,9 @@ def files(pattern: str) -> set[str]:
 
 
 SHIPPED = groups(".", "native", "service")
-DEVELOPED = SHIPPED | groups(".", "dev")
-RECIPE = SHIPPED | groups(".", "recipe")
+INSTALLED = SHIPPED | groups(".", "local")  # by make setup
+DEVELOPED = INSTALLED | groups(".", "dev")
+RECIPE = INSTALLED | groups(".", "recipe")
 ADDED = names(re.findall(r"--with (\S+)", (ROOT / "Makefile").read_text()))
 CLIENTS = [path.parent.name for path in ROOT.glob("tests/clients/*/__init__.py")]
 # Modules that stay out of the image.
@@ -57,8 +58,9 @@ LOCAL = re.findall(r"^handler/.+\.py$", (ROOT / ".dockerignore").read_text(), re
 # A folder or file to the packages of the environments that it runs in; the longest one that fits counts.
 DECLARED = {
     "handler": SHIPPED,
-    **dict.fromkeys(LOCAL, DEVELOPED),
+    **dict.fromkeys(LOCAL, INSTALLED),
     "model_artifacts/recipe": RECIPE,
+    "model_artifacts/recipe/publish.py": INSTALLED,
     "model_artifacts/recipe/golden.py": RECIPE | files("model_artifacts/recipe/golden-requirements.txt"),
     "layers": set(),
     "tests": DEVELOPED,

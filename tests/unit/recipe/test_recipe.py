@@ -80,3 +80,10 @@ def test_command_reports_an_incomplete_source_in_one_line(tmp_path):
     failed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert failed.returncode == 1
     assert failed.stderr == f"make model: {tmp_path / 'config.json'}: no such file\n"
+
+
+def test_command_reports_a_missing_sts_file_in_one_line_before_any_step():
+    command = [sys.executable, "-m", "model_artifacts.recipe", "--sts", "nosuch.tsv.gz"]
+    failed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (failed.returncode, failed.stdout, len(failed.stderr.splitlines())) == (1, "", 1)
+    assert failed.stderr.startswith("make model: STS=nosuch.tsv.gz is not a split of STS-B, a gzipped table of ")
