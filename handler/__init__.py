@@ -1,8 +1,11 @@
 """The code that runs on Lambda and locally. Three entry points, one path from text to vector.
 
     main.py           composition root of the Lambda function: settings -> catalog -> app -> lambda_handler
-    local.py          the same app on a loopback port, or one text's vector from the command line
+    local.py          the same app on a port of this machine, or texts' vectors from the command line
+    server.py         the local server: its socket, and how it stops
     connections.py    timeouts and limits of connections to the local server
+    console.py        the request log of the local server
+    signals.py        Ctrl-C and SIGTERM
     lambda_events.py  a Lambda event -> the ASGI app -> the response that the event's source expects
     bulk/             whole data sets -> vectors in Parquet, on this machine's cores or on AWS Step Functions
     api/              HTTP: routes, authentication, limits, error responses, the OpenAPI document

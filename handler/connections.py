@@ -5,7 +5,10 @@ import asyncio
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-REQUEST_SECONDS = 30.0  # for a request to arrive; a keep-alive connection ends after five idle seconds
+REQUEST_SECONDS = 30.0  # for a request to arrive
+# Between requests. Longer than clients keep an idle connection, or they send a request just as it is closed: httpx and
+# Node's agent keep it for 5 seconds, a load balancer of AWS for 60, Go's transport for 90.
+KEEP_ALIVE_SECONDS = 120
 MAX_WAITING = 100  # connections whose request has not arrived: a process may open 1,024 files, on macOS 256
 
 
@@ -26,10 +29,18 @@ class Connection(H11Protocol):
         """Whether the connection waits for the rest of a request."""
         return not self.transport.is_closing() and self.conn.their_state in {h11.IDLE, h11.SEND_BODY}
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop the timer, which would keep a closed connection with its last request in memory."""
+        self._timer.cancel()
+        super().connection_lost(exc)
+
     def _close_unless_changed(self, before: object) -> None:
-        """Close the connection if it still waits for the same request; check again every REQUEST_SECONDS."""
-        now = self.cycle, self.conn.their_state
-        if now == before and self.is_waiting:
+        """Close the connection if it still waits for the same request; check again every REQUEST_SECONDS.
+
+        Between requests, when nothing of the next one has arrived, uvicorn's own timer runs instead.
+        """
+        is_idle = self.timeout_keep_alive_task is not None
+        now = self.cycle, self.conn.their_state, is_idle
+        if now == before and self.is_waiting and not is_idle:
             self.transport.close()
-        if not self.transport.is_closing():
-            self.loop.call_later(REQUEST_SECONDS, self._close_unless_changed, now)
+        self._timer = self.loop.call_later(REQUEST_SECONDS, self._close_unless_changed, now)

@@ -9,8 +9,10 @@ ServiceError                  base: a message for the person who can act on it
 ├── CancelledRequestError     the client has disconnected: the response is no longer needed
 └── RequestError              the request cannot be served as it is; names the parameter
     ├── ModelNotFoundError    the request names a model that is not served
+    ├── ModelMismatchError    the request demands a digest that the served model does not have
     ├── AuthenticationError   the caller may not use the service
     ├── BodyTooLargeError     its body is too large
+    ├── BodyEncodingError     its body is compressed in another way than by gzip
     └── HeadersTooLargeError its request line and headers are too large
 """
 
@@ -91,6 +93,18 @@ class ModelNotFoundError(RequestError):
         self.plain = "model not found"
 
 
+class ModelMismatchError(RequestError):
+    """The request demands another digest than that of the served model. OpenAI's clients retry a 409, but not a 404."""
+
+    def __init__(self, model: str, digest: str) -> None:
+        super().__init__(
+            f"The model '{model}' is not served here: the digest of the served one is sha256:{digest}. Vectors of two "
+            "digests cannot be compared: embed your texts again with the served model, or deploy the demanded one.",
+            param="model",
+            code="model_mismatch",
+        )
+
+
 class AuthenticationError(RequestError):
     """The request carries no valid credentials."""
 
@@ -107,6 +121,16 @@ class BodyTooLargeError(RequestError):
         )
 
 
+class BodyEncodingError(RequestError):
+    """The body has a Content-Encoding that the service does not decode."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The request's Content-Encoding is not supported: compress the body once, with gzip, or not at all.",
+            code="unsupported_encoding",
+        )
+
+
 class HeadersTooLargeError(RequestError):
     """The request line and the headers have more than `limit` bytes."""
 
@@ -117,8 +141,10 @@ class HeadersTooLargeError(RequestError):
 STATUS: dict[type[RequestError], HTTPStatus] = {
     RequestError: HTTPStatus.BAD_REQUEST,
     ModelNotFoundError: HTTPStatus.NOT_FOUND,
+    ModelMismatchError: HTTPStatus.NOT_FOUND,
     AuthenticationError: HTTPStatus.UNAUTHORIZED,
     BodyTooLargeError: HTTPStatus(413),  # whose name differs between Python 3.11 and 3.13
+    BodyEncodingError: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     HeadersTooLargeError: HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
 }
 
@@ -161,7 +187,10 @@ def describe_http(status: int, method: str, path: str) -> ErrorBody:
     code = HTTPStatus(status).phrase.lower().replace(" ", "_")
     match status:
         case HTTPStatus.NOT_FOUND:
-            message = f"Invalid URL ({method} {path}): see GET /openapi.json for the available endpoints"
+            message = (
+                f"Invalid URL ({method} {path}): a client's base URL should end in /v1, such as https://<host>/v1; "
+                "GET /openapi.json lists the endpoints"
+            )
         case HTTPStatus.METHOD_NOT_ALLOWED:
             message = f"Not allowed to {method} on {path}"
         case _:

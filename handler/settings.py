@@ -15,7 +15,7 @@ MB_PER_VCPU = 1769
 MAX_VCPUS = 6
 
 TokenInput = Literal["decode", "native", "reject"]
-LongInput = Literal["error", "truncate", "window"]
+LongInput = Literal["window", "truncate", "error"]
 AuthMode = Literal["api-key", "iam", "jwt", "none"]
 Metrics = Literal["emf", "none"]
 KEY_NAME = r"[A-Za-z0-9_.-]{1,64}"
@@ -33,13 +33,14 @@ class Settings:
     models        MODELS         references of the models to serve, comma-separated; the first is the default
     aliases       MODEL_ALIASES  names that clients hard-code, served by the default model; empty for none
     token_input   TOKEN_INPUT    token IDs are cl100k_base's (decode), the model's own (native), or refused (reject)
-    long_input    LONG_INPUT     long inputs are refused (error), truncated (truncate) or read in windows (window)
+    long_input    LONG_INPUT     long inputs are read in windows (window), truncated (truncate) or refused (error)
     error_format  ERROR_FORMAT   OpenAI's envelope (openai), or a string (plain)
     cors_origins  CORS_ORIGINS   origins of web pages that may call, comma-separated, or *; none by default
     auth_mode     AUTH_MODE      callers send one of API_KEYS (api-key), API Gateway authenticates them (iam, jwt), or
                                  they need no key (none)
     api_keys      API_KEYS       name:sha256 pairs, comma-separated; a name may occur twice while its key is replaced
     base_path     BASE_PATH      path before /v1 on a custom domain or a proxy, without slashes around it
+    page          PAGE           GET / serves a page to try the service with (true), or is an unknown path (false)
     metrics       METRICS        log lines on Lambda are also CloudWatch metrics (emf), or only log lines (none)
     workers                      derived: number of embedding threads, one per vCPU
     model_memory                 derived: bytes that loaded models may take together, None for no limit
@@ -47,14 +48,15 @@ class Settings:
     """
 
     models: tuple[str, ...] = ("all-MiniLM-L6-v2",)
-    aliases: tuple[str, ...] = ("text-embedding-ada-002", "text-embedding-3-small")
+    aliases: tuple[str, ...] = ("text-embedding-ada-002", "text-embedding-3-small", "text-embedding-3-large")
     token_input: TokenInput = "decode"
-    long_input: LongInput = "error"
+    long_input: LongInput = "window"
     error_format: ErrorFormat = "openai"
     cors_origins: tuple[str, ...] = ()
     auth_mode: AuthMode = "api-key"
     api_keys: tuple[tuple[str, str], ...] = ()
     base_path: str = ""
+    page: bool = False
     metrics: Metrics = "emf"
     workers: int = 1
     model_memory: int | None = None
@@ -81,6 +83,7 @@ class Settings:
             auth_mode=_choice(environ, "AUTH_MODE", get_args(AuthMode)),
             api_keys=tuple(map(_key, _names(environ, "API_KEYS", ()))),
             base_path=_base_path(environ.get("BASE_PATH", "")),
+            page=_choice(environ, "PAGE", ("false", "true")) == "true",
             metrics=_choice(environ, "METRICS", get_args(Metrics)),
             workers=_vcpus(environ),
             model_memory=_model_memory(environ),

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
+from typing import Protocol
 
 import orjson
 
@@ -42,8 +43,11 @@ class RequestRecord:
     """What is logged of a request, filled in while it is served; never its texts, headers or key.
 
     request_id   API Gateway's, else Lambda's, else a new one
+    method       the request's method; only the local server shows it, and the path
+    path         the request's path, as it was sent
     caller       the name of the API key
     error        the error code of the response
+    message      the response's error message; it may quote a name in the request: only the local server shows it
     model        the ID of the model that embedded the inputs
     inputs       number of inputs embedded
     tokens       number of tokens the model read
@@ -52,13 +56,23 @@ class RequestRecord:
     """
 
     request_id: str
+    method: str = ""
+    path: str = ""
     caller: str | None = None
     error: str | None = None
+    message: str | None = None
     model: str | None = None
     inputs: int = 0
     tokens: int = 0
     long_inputs: int = 0
     timings: Mapping[str, float] = field(default_factory=dict)
+
+
+class RequestLog(Protocol):
+    """Where finished requests are logged."""
+
+    def log_request(self, record: RequestRecord, status: int, seconds: float) -> None:
+        """Log a request; its status is 0 if the client has disconnected."""
 
 
 @dataclass(frozen=True, slots=True)

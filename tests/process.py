@@ -22,10 +22,13 @@ class Service:
 
 
 @contextmanager
-def start(setup: str = "", **environment: str) -> Iterator["subprocess.Popen[str]"]:
-    """Start the local service on a free port; `setup` is Python code that the process runs first."""
+def start(setup: str = "", *options: str, **environment: str) -> Iterator["subprocess.Popen[str]"]:
+    """Start the local service on a free port; `setup` is Python code that the process runs first.
+
+    Its request log is off without `options`: no test reads it, and a full pipe would block the service.
+    """
     code = f"{setup}\nimport runpy; runpy.run_module('handler.local', run_name='__main__')"
-    command = [sys.executable, "-c", code, "--port", "0"]
+    command = [sys.executable, "-c", code, "--port", "0", *(options or ["--quiet"])]
     with subprocess.Popen(
         command,
         cwd=ROOT,
@@ -44,11 +47,11 @@ def start(setup: str = "", **environment: str) -> Iterator["subprocess.Popen[str
 
 
 @contextmanager
-def serve(setup: str = "", **environment: str) -> Iterator[Service]:
+def serve(setup: str = "", *options: str, **environment: str) -> Iterator[Service]:
     """Start the local service on a free port, and wait until it listens."""
-    with start(setup, **environment) as process:
+    with start(setup, *options, **environment) as process:
         assert process.stdout
-        found = re.search(r"http://[\d.:]+", process.stdout.readline())
+        found = re.search(r"http://(?:\[[\d:a-f]+\]|[\d.]+):\d+", process.stdout.readline())
         yield Service(found[0] if found else "", process)
 
 

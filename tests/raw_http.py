@@ -1,5 +1,6 @@
 """Raw HTTP over a socket, for requests that no client library sends."""
 
+import json
 import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -55,3 +56,9 @@ def chunked(body: bytes, size: int = 1 << 16) -> Iterable[bytes]:
         chunk = body[start : start + size]
         yield b"%x\r\n%b\r\n" % (len(chunk), chunk)
     yield b"0\r\n\r\n"
+
+
+def long_body(texts: int) -> bytes:
+    """Return the body of a request that takes about ten milliseconds for each text."""
+    inputs = [f"{number} " + "word " * 200 for number in range(texts)]
+    return json.dumps({"model": "text-embedding-ada-002", "input": inputs, "encoding_format": "base64"}).encode()

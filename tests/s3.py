@@ -37,6 +37,11 @@ class S3:
         """Return the environment variables that make boto3 use this server, or the one at `url`."""
         return {**CREDENTIALS, "AWS_ENDPOINT_URL": url or self.url}
 
+    def reset(self) -> None:
+        """Remove everything except an empty bucket."""
+        httpx2.post(f"{self.url}/moto-api/reset")
+        self.client.create_bucket(Bucket=BUCKET)
+
     def publish(self, folder: Path, artifacts: Artifacts, **changes: Any) -> Reference:
         """Save a model in `folder`, with changes to its manifest, and publish it; return its pinned reference."""
         manifest = replace(artifacts.manifest, **changes)
@@ -66,11 +71,10 @@ def serve(host: str = "127.0.0.1") -> Iterator[S3]:
     server.start()
     try:
         url = f"http://{host}:{server.get_host_and_port()[1]}"
-        httpx2.post(f"{url}/moto-api/reset")  # all servers in one process share their state
-        client = connect(url)
-        client.create_bucket(Bucket=BUCKET)
-        yield S3(url, client)
-        client.close()
+        running = S3(url, connect(url))
+        running.reset()  # all servers in one process share their state
+        yield running
+        running.client.close()
     finally:
         server.stop()
 

@@ -2,11 +2,13 @@
 
     app.py              create_app(settings, catalog): routes, middleware and error handlers, declared in one place
     openapi.py          the OpenAPI document, built from the routes and schemas when first requested
-    routes.py           POST /v1/embeddings, GET /v1/models, GET /v1/models/{id}, GET /health
+    routes.py           POST /v1/embeddings (and Azure OpenAI's), GET /v1/models, GET /v1/models/{id}, GET /health
+    page.py             GET /, where settings.page is true: page.html, and the headers that confine it
     paths.py            PathNormalizationMiddleware: every usual spelling of the base URL
     auth.py             AuthenticationMiddleware: API keys, or API Gateway's authorizer
     keys.py             API keys: creating one, and its SHA-256
     limits.py           request size, response size and time
+    compression.py      gzip, of request bodies and of large responses
     cors.py             CORSMiddleware: cross-origin requests
     loopback.py         LoopbackMiddleware: refuses requests of foreign web pages to the local server
     middleware.py       RequestLogMiddleware, HeadMiddleware and ServerErrorMiddleware, the outermost

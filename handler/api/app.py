@@ -14,10 +14,10 @@ from handler.api.limits import RequestSizeLimitMiddleware
 from handler.api.middleware import HeadMiddleware, RequestLogMiddleware, ServerErrorMiddleware
 from handler.api.paths import PathNormalizationMiddleware
 from handler.api.routes import router
-from handler.errors import UNAVAILABLE, RequestError, UnavailableError, describe_http
+from handler.errors import UNAVAILABLE, BodyEncodingError, RequestError, UnavailableError, describe_http
 from handler.models.catalog import Catalog
 from handler.settings import Settings
-from handler.telemetry import Telemetry
+from handler.telemetry import RequestLog
 
 
 class EmbeddingsApi(FastAPI):
@@ -30,16 +30,18 @@ class EmbeddingsApi(FastAPI):
 
 
 def create_app(
-    settings: Settings, catalog: Catalog, telemetry: Telemetry | None = None, *, loopback: bool = False
+    settings: Settings, catalog: Catalog, log: RequestLog | None = None, *, loopback: bool = False
 ) -> FastAPI:
     """Build the application that serves a catalog of models.
 
-    Without telemetry, requests are not logged; `loopback` is for a server that only this machine may use.
+    Without a log, requests are not logged; `loopback` is for a server that only this machine may use.
     """
     app = EmbeddingsApi(title="serverless-embeddings", docs_url=None, redoc_url=None, redirect_slashes=False)
     app.state.settings = settings
     app.state.catalog = catalog
     app.include_router(router)
+    if settings.page:
+        app.add_route("/", _page, include_in_schema=False)
     app.exception_handler(RequestError)(_request_error)
     app.exception_handler(HTTPException)(_http_exception)
     app.exception_handler(UnavailableError)(_service_unavailable)
@@ -56,22 +58,30 @@ def create_app(
 
         app.add_middleware(CORSMiddleware, origins=settings.cors_origins, error_format=settings.error_format)
     app.add_middleware(HeadMiddleware)
-    app.add_middleware(RequestLogMiddleware, telemetry=telemetry)
+    app.add_middleware(RequestLogMiddleware, log=log)
     return app
 
 
-def unavailable(telemetry: Telemetry | None) -> RequestLogMiddleware:
+def unavailable(log: RequestLog | None) -> RequestLogMiddleware:
     """Build the application for a service whose settings are invalid: it responds 503 to every request."""
 
     async def respond(scope: Scope, receive: Receive, send: Send) -> None:
         response = error_response(scope, 503, UNAVAILABLE, "openai", {"retry-after": "30"})
         await response(scope, receive, send)
 
-    return RequestLogMiddleware(respond, telemetry)
+    return RequestLogMiddleware(respond, log)
+
+
+async def _page(request: Request) -> Response:
+    from handler.api import page  # not at the top: a cold start is for the API, and the page can wait
+
+    return await page.respond(request)
 
 
 async def _request_error(request: Request, error: RequestError) -> Response:
-    return request_error_response(request.scope, error, request.app.state.settings.error_format)
+    # RFC 9110, section 12.5.3: this header says which encodings the body may have
+    headers = {"accept-encoding": "gzip"} if isinstance(error, BodyEncodingError) else None
+    return request_error_response(request.scope, error, request.app.state.settings.error_format, headers)
 
 
 async def _http_exception(request: Request, error: HTTPException) -> Response:

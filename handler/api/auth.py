@@ -20,7 +20,7 @@ AUTH_HINT = "send it as the header 'Authorization: Bearer <key>'"
 
 
 class AuthenticationMiddleware:
-    """ASGI middleware: responds 401 to a request without a valid key, except for PUBLIC_PATHS.
+    """ASGI middleware: responds 401 to a request without a valid key, except for PUBLIC_PATHS and the page.
 
     With AUTH_MODE `iam` or `jwt`, API Gateway or the function URL has authenticated the caller before it invoked the
     function, and its event says so. An event that does not is refused: a route that lost its authorizer is not open.
@@ -32,10 +32,11 @@ class AuthenticationMiddleware:
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self.app = app
         self.settings = settings
+        self.public_paths = (*PUBLIC_PATHS, "/") if settings.page else PUBLIC_PATHS
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the application for an authenticated caller; respond 401 to any other."""
-        if scope["type"] == "http" and scope["path"] not in PUBLIC_PATHS:
+        if scope["type"] == "http" and scope["path"] not in self.public_paths:
             try:
                 scope["record"].caller = self._authenticate(scope)
             except AuthenticationError as error:
@@ -57,22 +58,22 @@ class AuthenticationMiddleware:
             case "none":
                 return None
             case "api-key":
-                return self._key_name(Headers(scope=scope).getlist("authorization"))
+                return self._key_name(_credentials(Headers(scope=scope)))
             case mode:
                 if _authorized(scope, by=mode):
                     return None
                 raise AuthenticationError(f"AUTH_MODE is '{mode}', and no authorizer has checked this request.")
 
-    def _key_name(self, headers: list[str]) -> str:
+    def _key_name(self, credentials: list[str]) -> str:
         if not self.settings.api_keys:
             raise AuthenticationError(
                 "No API key is configured, so every request is refused: create one with 'make api-key NAME=...', and "
                 "deploy the pair that it prints as API_KEYS (the template's parameter ApiKeys)."
             )
-        if not headers:
+        if not credentials:
             raise AuthenticationError(f"No API key: {AUTH_HINT}.")
-        scheme, _, key = headers[0].strip(HTTP_WHITESPACE).partition(" ")
-        if len(headers) > 1 or scheme.lower() != "bearer":
+        scheme, _, key = credentials[0].strip(HTTP_WHITESPACE).partition(" ")
+        if len(credentials) > 1 or scheme.lower() != "bearer":
             raise AuthenticationError(f"Incorrect API key: {AUTH_HINT}, once.")
         key = key.strip(HTTP_WHITESPACE)
         if len(key) < MIN_KEY_LENGTH:
@@ -83,6 +84,11 @@ class AuthenticationMiddleware:
         if not names:
             raise AuthenticationError(UNKNOWN_KEY)
         return names[0]
+
+
+def _credentials(headers: Headers) -> list[str]:
+    """Return the Authorization headers or, if there are none, those that Azure OpenAI's clients send instead."""
+    return headers.getlist("authorization") or [f"Bearer {key}" for key in headers.getlist("api-key")]
 
 
 def _authorized(scope: Scope, *, by: str) -> bool:

@@ -18,6 +18,7 @@ def request_error_response(
 def error_response(
     scope: Scope, status: int, body: ErrorBody, error_format: ErrorFormat, headers: Mapping[str, str] | None = None
 ) -> Response:
-    """Return an error's response, and note its code in the request's record."""
-    scope["record"].error = body.code or "invalid_request"
+    """Return an error's response, and note its code and message in the request's record."""
+    record = scope["record"]
+    record.error, record.message = body.code or "invalid_request", body.message
     return Response(body.encode(error_format), status, headers, media_type="application/json")

@@ -10,6 +10,7 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from handler.api.compression import accepts_gzip
 from handler.api.error_responses import request_error_response
 from handler.contract.responses import EncodingFormat
 from handler.contract.schemas import MAX_INPUTS
@@ -28,6 +29,8 @@ MAX_RESPONSE_BYTES = 6_291_556
 ENVELOPE_BYTES = 4_096  # status, headers, and what surrounds the rows in the body, such as the model's name
 ROW_BYTES = 64  # of a row without its components, escapes included
 ROW_QUOTES = 10  # at most in a row; each needs an escape
+# Of a byte of floats as text, once it is compressed to 0.441 (benchmarks/README.md) and Lambda has made it base64.
+GZIP_BYTES = 0.441 * 4 / 3
 # API Gateway ends an invocation after 30 seconds (REST APIs: 29); a function URL waits as long as the function runs.
 GATEWAY_SECONDS = 29.0
 RESPONSE_MARGIN_SECONDS = 1.0  # to encode the response and return it
@@ -76,28 +79,40 @@ def _content_length(scope: Scope) -> int:
     return int(length) if length.isdigit() and len(length) <= len(str(1 << 64)) else 0
 
 
-def check_response_size(inputs: int, dimensions: int, encoding_format: EncodingFormat) -> None:
+def check_response_size(scope: Scope, inputs: int, dimensions: int, encoding_format: EncodingFormat) -> None:
     """Refuse, before any work is done, a request whose response is estimated to be larger than Lambda can return.
 
     Raises:
         RequestError: the response would be too large; the message says about how many vectors fit.
     """
     fitting = _max_vectors(dimensions, encoding_format)
+    if inputs > fitting and encoding_format == "float" and accepts_gzip(scope):
+        fitting = _max_vectors(dimensions, encoding_format, GZIP_BYTES)
     if inputs > fitting:
         raise _response_too_large(inputs, dimensions, encoding_format, f"about {fitting}")
 
 
-def check_encoded_size(body: bytes, vectors: Vectors, encoding_format: EncodingFormat) -> None:
+def check_encoded_size(
+    body: bytes, vectors: Vectors, encoding_format: EncodingFormat, *, compressed: bool = False
+) -> None:
     """Refuse a response that is larger than Lambda can return: floats may have more digits than estimated.
 
     Raises:
-        RequestError: the response is too large; the message says how many fit, even of the longest of these vectors.
+        RequestError: the response is too large; the message says how many fit, even of the longest of these vectors, or
+            about how many if the body is compressed.
     """
     inputs, dimensions = vectors.shape
-    if len(body) + ROW_QUOTES * inputs + ENVELOPE_BYTES > MAX_RESPONSE_BYTES:
+    size, room = len(body) + ROW_QUOTES * inputs, MAX_RESPONSE_BYTES - ENVELOPE_BYTES
+    if compressed:
+        size = -(-len(body) // 3) * 4  # Lambda makes it base64
+    if size <= room:
+        return
+    if compressed:
+        fitting = f"about {inputs * room // size}"
+    else:
         rows = body[body.find(b"[") + 1 : body.rfind(b"]")].split(b"},{")
-        fitting = (MAX_RESPONSE_BYTES - ENVELOPE_BYTES) // (max(map(len, rows)) + len("},{") + ROW_QUOTES)
-        raise _response_too_large(inputs, dimensions, encoding_format, f"{fitting}")
+        fitting = f"{room // (max(map(len, rows)) + len('},{') + ROW_QUOTES)}"
+    raise _response_too_large(inputs, dimensions, encoding_format, fitting)
 
 
 def _response_too_large(inputs: int, dimensions: int, encoding_format: EncodingFormat, fitting: str) -> RequestError:
@@ -110,14 +125,14 @@ def _response_too_large(inputs: int, dimensions: int, encoding_format: EncodingF
     )
 
 
-def _max_vectors(dimensions: int, encoding_format: EncodingFormat) -> int:
+def _max_vectors(dimensions: int, encoding_format: EncodingFormat, compressed: float = 1.0) -> int:
     if encoding_format == "base64":
         vector_bytes = -(-4 * dimensions // 3) * 4.0
     else:
         # A component as text, with its comma: 12.24 bytes were measured on average at 384 dimensions; every further
         # leading zero is a byte, and components shrink with the square root of their number.
         vector_bytes = dimensions * (12.3 + max(0, math.log10(dimensions / 384) / 2))
-    return min(MAX_INPUTS, int((MAX_RESPONSE_BYTES - ENVELOPE_BYTES) / (ROW_BYTES + vector_bytes)))
+    return min(MAX_INPUTS, int((MAX_RESPONSE_BYTES - ENVELOPE_BYTES) / (ROW_BYTES + vector_bytes) / compressed))
 
 
 def request_deadline(scope: Scope) -> Deadline:

@@ -8,7 +8,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from handler.api.error_responses import request_error_response
 from handler.errors import ErrorFormat, RequestError
 
-LOOPBACK_HOST = r"(?:localhost|127\.0\.0\.1|\[::1\])(?::\d+)?"
+LOOPBACK_HOST = r"(?:localhost|127(?:\.\d{1,3}){3}|\[::1\])(?::\d+)?"
 LOOPBACK_ORIGIN = rf"https?://{LOOPBACK_HOST}"
 
 
@@ -27,7 +27,7 @@ class LoopbackMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the application, unless a foreign web page sent the request."""
-        if scope["type"] != "http" or self._allows(Headers(scope=scope)):
+        if scope["type"] != "http" or self._allows(scope):
             await self.app(scope, receive, send)
             return
         error = RequestError(
@@ -37,10 +37,16 @@ class LoopbackMiddleware:
         response = request_error_response(scope, error, self.error_format)
         await response(scope, receive, send)
 
-    def _allows(self, headers: Headers) -> bool:
+    def _allows(self, scope: Scope) -> bool:
+        headers = Headers(scope=scope)
         host = headers.get("host", "").lower()
         origin = headers.get("origin", f"http://{host}")
         if origin in self.origins or "*" in self.origins:
             return True
         is_local = re.fullmatch(LOOPBACK_HOST, host) and re.fullmatch(LOOPBACK_ORIGIN, origin)
-        return bool(is_local) and headers.get("sec-fetch-site") != "cross-site"
+        return bool(is_local) and (headers.get("sec-fetch-site") != "cross-site" or _is_followed_link(scope, headers))
+
+
+def _is_followed_link(scope: Scope, headers: Headers) -> bool:
+    """Return whether a browser opens a link in a tab: the page that has the link can neither read nor frame it."""
+    return scope["method"] in {"GET", "HEAD"} and headers.get("sec-fetch-dest") == "document"

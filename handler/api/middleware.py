@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from handler.api.error_responses import error_response
 from handler.errors import UNEXPECTED, CancelledRequestError, ErrorFormat
 from handler.lambda_events import gateway_context
-from handler.telemetry import RequestRecord, Telemetry, log_unexpected
+from handler.telemetry import RequestLog, RequestRecord, log_unexpected
 
 REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")  # it becomes a header
 # How Python ends a process, a coroutine or a generator. Any other BaseException is an error, such as a panic in Rust.
@@ -22,16 +22,17 @@ CONTROL_FLOW = (KeyboardInterrupt, SystemExit, CancelledError, GeneratorExit)
 class RequestLogMiddleware:
     """ASGI middleware: gives every response an x-request-id, inner layers a RequestRecord, and logs the request."""
 
-    def __init__(self, app: ASGIApp, telemetry: Telemetry | None) -> None:
+    def __init__(self, app: ASGIApp, log: RequestLog | None) -> None:
         self.app = app
-        self.telemetry = telemetry
+        self.log = log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the application with a record, and log the record when it has responded."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        started, status, record = time.perf_counter(), 0, RequestRecord(_request_id(scope))
+        started, status = time.perf_counter(), 0
+        record = RequestRecord(_request_id(scope), scope["method"], scope["path"])
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
@@ -41,8 +42,8 @@ class RequestLogMiddleware:
             await send(message)
 
         await self.app({**scope, "record": record}, receive, send_with_id)
-        if self.telemetry:
-            self.telemetry.log_request(record, status, time.perf_counter() - started)
+        if self.log:
+            self.log.log_request(record, status, time.perf_counter() - started)
 
 
 class HeadMiddleware:

@@ -16,6 +16,7 @@ from handler.errors import (
     UNAVAILABLE,
     UNEXPECTED,
     AuthenticationError,
+    BodyEncodingError,
     BodyTooLargeError,
     HeadersTooLargeError,
     ModelNotFoundError,
@@ -67,8 +68,11 @@ def build(app: FastAPI) -> dict[str, Any]:
     }
     paths["/v1/models/{model}"]["get"]["parameters"] = [MODEL]
     if keys:
-        document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
-        document["security"] = [{"key": []}]
+        document["components"]["securitySchemes"] = {
+            "key": {"type": "http", "scheme": "bearer"},
+            "azure": {"type": "apiKey", "in": "header", "name": "api-key"},
+        }
+        document["security"] = [{"key": []}, {"azure": []}]
     return document
 
 
@@ -86,6 +90,7 @@ def _errors(method: str, path: str, *, keys: bool) -> dict[str, Any]:
     if method == "post":
         empty = RequestError("Invalid 'input.3': it is an empty string.", param="input.3", code="empty_input")
         errors[HTTPStatus.BAD_REQUEST] = describe(empty)
+        errors[STATUS[BodyEncodingError]] = describe(BodyEncodingError())
         errors[STATUS[BodyTooLargeError]] = describe(BodyTooLargeError(MAX_BODY_BYTES))
     errors[HTTPStatus.METHOD_NOT_ALLOWED] = describe_http(HTTPStatus.METHOD_NOT_ALLOWED, "DELETE", path)
     retry = {"retry-after": "Seconds after which to retry."}

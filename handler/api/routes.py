@@ -11,10 +11,12 @@ from typing import TypeVar
 from fastapi import APIRouter, Request, Response
 from starlette.types import Receive
 
-from handler.api.limits import check_encoded_size, check_response_size, request_deadline
+from handler.api.compression import MIN_BYTES, accepts_gzip, compress, decode_body
+from handler.api.limits import MAX_BODY_BYTES, check_encoded_size, check_response_size, request_deadline
+from handler.artifacts.manifest import DIGEST_MARK
 from handler.artifacts.resolver import VerifiedManifest
-from handler.contract.responses import EncodingFormat, encode_response
-from handler.contract.schemas import EmbeddingRequest, Model, ModelList
+from handler.contract.responses import EncodingFormat, encode_base64, encode_response
+from handler.contract.schemas import EXAMPLE_TEXT, Canary, DeploymentRequest, EmbeddingRequest, Model, ModelList
 from handler.embedding.deadline import Deadline
 from handler.embedding.embedder import Embedder, Embeddings
 from handler.models.catalog import Catalog
@@ -23,21 +25,31 @@ router = APIRouter()
 Result = TypeVar("Result")
 
 
-@router.post("/v1/embeddings")
+@router.post("/openai/deployments/{model:path}/embeddings", include_in_schema=False)  # noqa: FAST003 - as for get_model
+@router.post("/v1/embeddings")  # below the other, so that it is registered before it and tried first
 async def create_embeddings(request: Request) -> Response:
     """Create the embedding of a text, or of each of up to 2048 texts."""
-    body = EmbeddingRequest.parse(await request.body())
+    content = decode_body(request.scope, await request.body(), MAX_BODY_BYTES)
+    if deployment := request.path_params.get("model"):
+        body: EmbeddingRequest = DeploymentRequest.parse(content).model_copy(update={"model": deployment})
+    else:
+        body = EmbeddingRequest.parse(content)
     encoding_format = body.encoding_format or "float"
-    work = partial(_embed, _catalog(request), body, encoding_format)
+    work = partial(_embed, request, body, encoding_format)
     embedder, embeddings = await _run_until_disconnect(request, work)
     started = time.perf_counter()
+    model = embedder.manifest.id + (f"{DIGEST_MARK}{embedder.digest}" if DIGEST_MARK in body.model else "")
     content = encode_response(
-        embeddings.vectors, model=embedder.manifest.id, tokens=embeddings.tokens, encoding_format=encoding_format
+        embeddings.vectors, model=model, tokens=embeddings.tokens, encoding_format=encoding_format
     )
-    check_encoded_size(content, embeddings.vectors, encoding_format)
+    headers: dict[str, str] = {}
+    if encoding_format == "float" and len(content) >= MIN_BYTES:
+        content, headers = await _compress_if_accepted(request, content)
+    check_encoded_size(content, embeddings.vectors, encoding_format, compressed="content-encoding" in headers)
     timings = {**embedder.load_timings, **embeddings.timings, "encode": time.perf_counter() - started}
     embedder.load_timings = {}
-    headers = {"x-model-digest": f"sha256:{embedder.digest}", "server-timing": server_timing(timings)}
+    headers["x-model-digest"] = f"sha256:{embedder.digest}"
+    headers["server-timing"] = server_timing(timings)
     if embeddings.long_inputs:
         headers["x-long-inputs"] = f"{request.app.state.settings.long_input}; count={embeddings.long_inputs}"
     record = request.scope["record"]
@@ -47,12 +59,20 @@ async def create_embeddings(request: Request) -> Response:
 
 
 def _embed(
-    catalog: Catalog, body: EmbeddingRequest, encoding_format: EncodingFormat, deadline: Deadline
+    request: Request, body: EmbeddingRequest, encoding_format: EncodingFormat, deadline: Deadline
 ) -> tuple[Embedder, Embeddings]:
     """Load the model if necessary, check that the response will fit, and embed the inputs."""
-    embedder = catalog.get(body.model, deadline)
-    check_response_size(len(body.input), embedder.check_dimensions(body.dimensions), encoding_format)
+    embedder = _catalog(request).get(body.model, deadline)
+    check_response_size(request.scope, len(body.input), embedder.check_dimensions(body.dimensions), encoding_format)
     return embedder, embedder.embed(body.input, body.dimensions, body.prompt_name, deadline)
+
+
+async def _compress_if_accepted(request: Request, content: bytes) -> tuple[bytes, dict[str, str]]:
+    """Return a large body, compressed if the client accepts that, and the headers that say so."""
+    if not accepts_gzip(request.scope):
+        return content, {"vary": "Accept-Encoding"}
+    compressed = await _run_in_thread(request, partial(compress, content))
+    return compressed, {"vary": "Accept-Encoding", "content-encoding": "gzip"}
 
 
 @router.get("/v1/models")
@@ -66,10 +86,10 @@ async def list_models(request: Request) -> Response:
 # `:path` because aliases may contain a slash, as in sentence-transformers/all-MiniLM-L6-v2
 @router.get("/v1/models/{model:path}")  # noqa: FAST003 - for a path parameter, FastAPI would import pydantic.v1
 async def get_model(request: Request) -> Response:
-    """Describe one model, by ID or alias."""
+    """Describe one model, by ID or alias, with a canary that it embeds now."""
     model: str = request.path_params["model"]
-    work = partial(_catalog(request).manifest, model, request_deadline(request.scope))
-    return _json(_describe(model, await _run_in_thread(request, work)))
+    work = partial(_describe_with_canary, _catalog(request), model, request_deadline(request.scope))
+    return _json(await _run_in_thread(request, work))
 
 
 @router.get("/health")
@@ -125,5 +145,12 @@ def _describe(name: str, verified: VerifiedManifest) -> Model:
     )
 
 
+def _describe_with_canary(catalog: Catalog, model: str, deadline: Deadline) -> Model:
+    verified, embedder = catalog.manifest(model, deadline), catalog.get(model, deadline)
+    (vector,) = embedder.embed([EXAMPLE_TEXT], deadline=deadline).vectors
+    canary = Canary(input=EXAMPLE_TEXT, embedding=encode_base64(vector))
+    return _describe(model, verified).model_copy(update={"canary": canary})
+
+
 def _json(body: Model | ModelList) -> Response:
-    return Response(body.model_dump_json(), media_type="application/json")
+    return Response(body.model_dump_json(exclude_none=True), media_type="application/json")

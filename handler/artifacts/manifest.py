@@ -30,6 +30,7 @@ FIELD_TYPES: dict[str, type] = {
 NAME = r"[\w.-]*\w[\w.-]*"
 ALIAS = f"{NAME}(?:[/:]{NAME})*"
 SHA256 = "[0-9a-f]{64}"
+DIGEST_MARK = "@sha256:"  # between a name and the digest that the model of that name must have
 
 MAX_MANIFEST_BYTES = 1 << 20
 MAX_FILE_BYTES = (1 << 31) - 1  # the largest message that protobuf reads
@@ -47,22 +48,24 @@ def sha256_of(content: bytes) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A model's `name` or `s3://bucket/prefix/name`, either with `@sha256:<digest>` for exactly one manifest.
+    """A model's `name`, `folder/name` or `s3://bucket/prefix/name`, each with `@sha256:<digest>` for one manifest only.
 
     name    the model's ID, and its folder
     digest  the SHA-256 that its manifest must have, in hex; None for any
     bucket  the bucket in which it is published; None for the image
     prefix  the key prefix before the name, ending in a slash, or empty
+    folder  the folder of its folder, ending in a slash, or empty for that of the image
     """
 
     name: str
     digest: str | None = None
     bucket: str | None = None
     prefix: str = ""
+    folder: str = ""
 
     PATTERN: ClassVar = re.compile(
-        r"(?:s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])/(?P<prefix>(?:[\w.!*'()-]+/)*))?"
-        rf"(?P<name>{NAME})(?:@sha256:(?P<digest>{SHA256}))?"
+        r"(?:s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])/(?P<prefix>(?:[\w.!*'()-]+/)*)|(?P<folder>(?!\w+:)[^@,]*/))?"
+        rf"(?P<name>{NAME})(?:{DIGEST_MARK}(?P<digest>{SHA256}))?"
     )
 
     @classmethod
@@ -76,13 +79,13 @@ class Reference:
         if not found:
             raise SettingsError(
                 f"MODELS names '{text}', which is not a reference: write NAME or NAME@sha256:<64 hex digits>, or "
-                "either after s3://bucket/prefix/"
+                "either after s3://bucket/prefix/ or a folder's path and /"
             )
-        return cls(found["name"], found["digest"], found["bucket"], found["prefix"] or "")
+        return cls(found["name"], found["digest"], found["bucket"], found["prefix"] or "", found["folder"] or "")
 
     def __str__(self) -> str:
-        where = f"s3://{self.bucket}/{self.prefix}" if self.bucket else ""
-        return f"{where}{self.name}" + (f"@sha256:{self.digest}" if self.digest else "")
+        where = f"s3://{self.bucket}/{self.prefix}" if self.bucket else self.folder
+        return f"{where}{self.name}" + (f"{DIGEST_MARK}{self.digest}" if self.digest else "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,8 +51,8 @@ class ArtifactResolver:
     store: S3Store
 
     def is_bundled(self, reference: Reference) -> bool:
-        """Return whether the image holds the referenced model, so that no bucket is needed."""
-        path = self.bundled / reference.name / MANIFEST_FILE
+        """Return whether the image, or the reference's folder, holds the model, so that no bucket is needed."""
+        path = self._folder(reference) / MANIFEST_FILE
         return path.is_file() and (not reference.bucket or reference.digest == sha256_of(path.read_bytes()))
 
     def open(self, reference: Reference) -> VerifiedManifest:
@@ -63,14 +63,14 @@ class ArtifactResolver:
         Raises:
             ArtifactError: it is missing, damaged, or not the pinned one.
         """
-        path = self.bundled / reference.name / MANIFEST_FILE
+        path = self._folder(reference) / MANIFEST_FILE
         if self.is_bundled(reference):
             return _verify(reference, path.read_bytes(), remedy=RESTORE)
         if reference.bucket:
             return _verify(reference, self.store.read_manifest(reference), remedy=PUBLISH)
         raise ArtifactError(
-            f"model '{reference}': {path} does not exist; name a model of the image, or one in a bucket as "
-            "s3://bucket/prefix/name"
+            f"model '{reference}': {path} does not exist; name a model of the image, or one elsewhere as "
+            "s3://bucket/prefix/name or folder/name"
         )
 
     def load(self, verified: VerifiedManifest) -> Artifacts:
@@ -85,9 +85,12 @@ class ArtifactResolver:
     def _read(self, verified: VerifiedManifest, name: str) -> bytes:
         reference, file = verified.reference, verified.manifest.files[name]
         if not reference.bucket:
-            return read_checked(self.bundled / reference.name / name, file)
+            return read_checked(self._folder(reference) / name, file)
         copy = next(self._bundled_copies(file), None)
         return read_checked(copy, file) if copy else self.store.read_blob(reference, file)
+
+    def _folder(self, reference: Reference) -> Path:
+        return (Path(reference.folder) if reference.folder else self.bundled) / reference.name
 
     def _bundled_copies(self, file: File) -> Iterator[Path]:
         """Yield the image's files with the same size and SHA-256."""

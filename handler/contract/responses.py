@@ -16,7 +16,7 @@ def encode_response(vectors: NDArray[np.float32], *, model: str, tokens: int, en
     `float` prints every component as the shortest decimal that reads back as the same float32 (orjson does);
     `base64` is standard base64 of little-endian float32, what the official clients ask for by default.
     """
-    embeddings = map(_base64, vectors.astype("<f4", copy=False)) if encoding_format == "base64" else vectors
+    embeddings = map(encode_base64, vectors.astype("<f4", copy=False)) if encoding_format == "base64" else vectors
     return orjson.dumps(
         {
             "object": "list",
@@ -31,5 +31,6 @@ def encode_response(vectors: NDArray[np.float32], *, model: str, tokens: int, en
     )
 
 
-def _base64(vector: NDArray[np.float32]) -> str:
+def encode_base64(vector: NDArray[np.float32]) -> str:
+    """Return the base64 of the bytes of one vector, float32 (dimensions,)."""
     return b2a_base64(vector.data, newline=False).decode("ascii")

@@ -1,12 +1,13 @@
 """The OpenAI embeddings contract and its limits."""
 
-import re
-from itertools import islice
+import codecs
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError
 from pydantic.config import JsonDict
 
+from handler.artifacts.manifest import DIGEST_MARK, MAX_NAME
+from handler.contract.body import check_containers, foreign_encoding
 from handler.contract.responses import EncodingFormat
 from handler.embedding.cl100k import MAX_CHARACTERS
 from handler.errors import RequestError, from_validation
@@ -15,13 +16,7 @@ MAX_INPUTS = 2048
 # OpenAI accepts 8192 tokens in an input. Characters are limited as well, since time and memory depend on them: one text
 # of 6 MB became 1.4 GB of tokens, only to be refused.
 MAX_TOKEN_IDS = 8192
-MAX_NAME = 256
-# Lists and objects in a body; 2048 token arrays make 2050. Two bytes of JSON are one of them, and up to 280 bytes of
-# memory: a body of 4 MB that was nothing but brackets took 640 MB.
-MAX_CONTAINERS = 1 << 14
-# A string, or the bracket that opens a list or an object. The string may lack its end: the search would otherwise start
-# again at every quote in it.
-STRING_OR_BRACKET = rb'(?s)"(?:[^"\\]++|\\.)*+(?:"|\Z)|([\[{])'
+MAX_MODEL = MAX_NAME + len(DIGEST_MARK) + 64
 MAX_INT32 = 2**31 - 1  # the API document's int32
 
 PROMPT_NAMES = {
@@ -94,18 +89,6 @@ def _checked_tokens(values: object, param: str) -> list[int]:
     return values
 
 
-def _check_containers(body: bytes) -> None:
-    """Count lists and objects before they are parsed; brackets in strings do not count."""
-    if body.count(b"[") + body.count(b"{") <= MAX_CONTAINERS:
-        return
-    brackets = (found for found in re.finditer(STRING_OR_BRACKET, body) if found[1])
-    if any(islice(brackets, MAX_CONTAINERS, None)):
-        raise RequestError(
-            f"The request's body has more than {MAX_CONTAINERS:,} lists and objects; send several requests.",
-            code="request_too_large",
-        )
-
-
 def _too_long(param: str, size: str, limit: str) -> RequestError:
     return RequestError(
         f"Invalid '{param}': it has {size}, and at most {limit} are accepted; split it.",
@@ -118,8 +101,9 @@ def _wrong_type(param: str, expected: str) -> RequestError:
     return RequestError(f"Invalid type for '{param}': expected {expected}.", param=param, code="invalid_type")
 
 
+EXAMPLE_TEXT = "The food was delicious and the waiter..."
 EXAMPLE_REQUEST: JsonDict = {
-    "input": "The food was delicious and the waiter...",
+    "input": EXAMPLE_TEXT,
     "model": "text-embedding-ada-002",
     "encoding_format": "float",
 }
@@ -137,7 +121,7 @@ class EmbeddingRequest(BaseModel):
 
     model_config = ConfigDict(extra="ignore", strict=True, frozen=True, json_schema_extra={"example": EXAMPLE_REQUEST})
 
-    model: str = Field(max_length=MAX_NAME, description="ID or alias of the model to use: see GET /v1/models.")
+    model: str = Field(max_length=MAX_MODEL, description="ID or alias of a model, or either with `@sha256:<digest>`.")
     input: Annotated[
         Texts | TokenArrays,
         PlainValidator(parse_input, json_schema_input_type=str | list[str] | list[TokenId] | list[list[TokenId]]),
@@ -159,16 +143,22 @@ class EmbeddingRequest(BaseModel):
 
     @classmethod
     def parse(cls, body: bytes) -> "EmbeddingRequest":
-        """Parse a request body; its content type does not matter.
+        """Parse a request body; its content type does not matter, and it may begin with a byte order mark.
 
         Raises:
             RequestError: it is not JSON or not a valid request; the message names the field and what is expected.
         """
-        _check_containers(body)
+        check_containers(body)
         try:
-            return cls.model_validate_json(body)
+            return cls.model_validate_json(body.removeprefix(codecs.BOM_UTF8))
         except ValidationError as error:
-            raise from_validation(error) from None
+            raise foreign_encoding(body) or from_validation(error) from None
+
+
+class DeploymentRequest(EmbeddingRequest):
+    """Body of a request whose path names the model, as Azure OpenAI's clients send it: `model` does not matter."""
+
+    model: str = ""
 
 
 class ErrorDetail(BaseModel):
@@ -212,8 +202,15 @@ class EmbeddingResponse(BaseModel):
     usage: Usage
 
 
+class Canary(BaseModel):
+    """A text and the base64 of its vector, float32: an index that stores both can check later that nothing changed."""
+
+    input: str
+    embedding: str
+
+
 class Model(BaseModel):
-    """A served model; `root` is the ID that an alias stands for."""
+    """A served model; `root` is the ID that an alias stands for. Only GET /v1/models/{id} has a canary."""
 
     id: str
     object: Literal["model"] = "model"
@@ -223,6 +220,7 @@ class Model(BaseModel):
     digest: str
     dimensions: int
     max_tokens: int
+    canary: Canary | None = None
 
 
 class ModelList(BaseModel):

@@ -2,7 +2,8 @@
 
 embedder.py      the pipeline: tokenize -> infer -> pool -> truncate dimensions -> normalize
 tokenization.py  texts or token IDs -> token sequences; what to do with inputs that are too long
-wordpiece.py     text -> token IDs, word by word, from a cache
+unigram.py       text -> token IDs of Unigram tokenizers, such as XLM-RoBERTa's, word by word, from a cache
+wordpiece.py     the same for BERT's tokenizers
 cl100k.py        OpenAI's cl100k_base token IDs -> text
 inference.py     ONNX Runtime: token sequences of one length -> hidden states
 pooling.py       pure NumPy: mean, cls, average_windows, truncate_dimensions, l2_normalize

@@ -40,6 +40,8 @@ class InferenceSession:
         # is no folder, so it contains none, and paths that lead out of it are refused.
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
         self._session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        # Kept to build the session again if its providers change, which they do not. The weights are copied.
+        self._session._model_bytes = None  # noqa: SLF001 - 23 MB of memory for the bundled model
         layout = self._session.get_inputs()[0].shape
         if layout != LAYOUT:
             raise ValueError(f"its input has the layout {layout}; only {LAYOUT} is supported")

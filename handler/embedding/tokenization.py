@@ -17,12 +17,18 @@ from handler.settings import LongInput, TokenInput
 if TYPE_CHECKING:
     from tokenizers import Tokenizer as HuggingFaceTokenizer
 
+    from handler.embedding.unigram import CachedUnigram
+
 TokenIds = list[int]
+WINDOW_HINT = "have the service set LONG_INPUT=window (the template's parameter LongInput) to read it in windows"
 
 # For all inputs of a request together. Only decoded token IDs can exceed the first, because some stand for a hundred
 # characters: the size of a body limits texts to as many. The second is 2048 inputs of 256 tokens.
 MAX_REQUEST_CHARACTERS = 1 << 22
 MAX_REQUEST_TOKENS = 1 << 19
+# Of a text that is read in windows, special tokens around the windows not counted: what OpenAI accepts in an input. An
+# input of token IDs has as many of OpenAI's at most (MAX_TOKEN_IDS), and may have more of the model's own.
+MAX_INPUT_TOKENS = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +47,7 @@ class Tokenizer:
     """A model's own tokenizer, with the policies for token IDs as input and for inputs that are too long."""
 
     def __init__(
-        self, definition: bytes, max_tokens: int, token_input: TokenInput = "decode", long_input: LongInput = "error"
+        self, definition: bytes, max_tokens: int, token_input: TokenInput = "decode", long_input: LongInput = "window"
     ) -> None:
         """Build from the bytes of a tokenizer.json; `max_tokens` includes the special tokens.
 
@@ -50,18 +56,18 @@ class Tokenizer:
         """
         self._definition = definition
         fields = orjson.loads(definition)
-        self._wordpiece = CachedWordPiece.from_definition(fields)
+        self._words = _word_cache(fields)
         opening, closing = _special_ids(fields) or self._tokenizer.encode("").ids
         self._enclosing = [opening], [closing]
         self._max_tokens = max_tokens
         self._token_input = token_input
         self._long_input = long_input
         # A text is tokenized until it has more tokens than this, and then it is too long.
-        self._limit = MAX_REQUEST_TOKENS if long_input == "window" else max_tokens - 2
+        self._limit = MAX_INPUT_TOKENS if long_input == "window" else max_tokens - 2
 
     @cached_property
     def _tokenizer(self) -> "HuggingFaceTokenizer":
-        """The model's tokenizer as `tokenizers` reads it, for what CachedWordPiece does not support."""
+        """The model's tokenizer as `tokenizers` reads it, for what the word caches do not support."""
         from tokenizers import Tokenizer as HuggingFaceTokenizer  # not at the top: most models never need it
 
         tokenizer = HuggingFaceTokenizer.from_buffer(self._definition)
@@ -81,12 +87,15 @@ class Tokenizer:
             RequestError: token IDs are not accepted or not in the vocabulary, or an input or all of them are too long.
             UnavailableError: the deadline has passed.
         """
+        limit = self._limit
+        if self._long_input == "window" and not isinstance(inputs[0], str):
+            limit = MAX_REQUEST_TOKENS  # the client has counted them, as tokens of OpenAI's: they may be more here
         native = self._token_input == "native" and not isinstance(inputs[0], str)
-        contents = self._check_native(inputs) if native else self._encode_texts(self._texts(inputs, prompt))
+        contents = self._check_native(inputs) if native else self._encode_texts(self._texts(inputs, prompt), limit)
         encodings, tokens = [], 0
         for index, content in enumerate(contents):
             deadline.check()
-            encodings.append(self._fit(content, index, special=not native))
+            encodings.append(self._fit(content, index, limit, special=not native))
             tokens += len(content)
             if tokens > MAX_REQUEST_TOKENS:
                 raise _too_large(index, f"{MAX_REQUEST_TOKENS:,} tokens")
@@ -102,10 +111,10 @@ class Tokenizer:
                 raise _too_large(index, f"{MAX_REQUEST_CHARACTERS:,} characters")
             yield text
 
-    def _encode_texts(self, texts: Iterator[str]) -> Iterator[TokenIds]:
-        """Yield each text's token IDs, without special tokens around them."""
-        if self._wordpiece is not None:
-            return map(self._wordpiece.encode, texts, repeat(self._limit))
+    def _encode_texts(self, texts: Iterator[str], limit: int) -> Iterator[TokenIds]:
+        """Yield each text's token IDs, without special tokens around them; they may end soon after `limit` of them."""
+        if self._words is not None:
+            return map(self._words.encode, texts, repeat(limit))
         return (self._tokenizer.encode_batch_fast([text])[0].ids[1:-1] for text in texts)
 
     def _decode(self, token_ids: TokenIds, index: int) -> str:
@@ -125,23 +134,29 @@ class Tokenizer:
             _check_vocabulary(token_ids, index, size, "the model's vocabulary")
             yield token_ids
 
-    def _fit(self, content: TokenIds, index: int, *, special: bool) -> Encoding:
+    def _fit(self, content: TokenIds, index: int, limit: int, *, special: bool) -> Encoding:
         """Apply the policy to an input that may be too long; `special` if special tokens are to enclose it."""
         opening, closing = self._enclosing if special else ([], [])
         window = self._max_tokens - len(opening) - len(closing)
         if len(content) <= window:
             return Encoding([[*opening, *content, *closing]])
         if self._long_input == "error":
-            raise RequestError(
-                f"This model's maximum context length is {self._max_tokens} tokens, however you requested at least "
-                f"{len(opening) + len(content) + len(closing)} tokens in 'input.{index}'. Please shorten it or split "
-                "it.",
-                param=f"input.{index}",
-                code="context_length_exceeded",
-            )
+            requested = len(opening) + len(content) + len(closing)
+            raise _context_length_exceeded(self._max_tokens, requested, index, f", or {WINDOW_HINT}")
+        if self._long_input == "window" and len(content) > limit:
+            raise _context_length_exceeded(limit, len(content), index)
         end = window if self._long_input == "truncate" else len(content)
         pieces = [content[start : start + window] for start in range(0, end, window)]
         return Encoding([[*opening, *piece, *closing] for piece in pieces], long=True)
+
+
+def _word_cache(definition: dict[str, Any]) -> "CachedWordPiece | CachedUnigram | None":
+    """Return the model's tokenizer as a cache of words, or None if it is neither WordPiece nor Unigram as supported."""
+    if (wordpiece := CachedWordPiece.from_definition(definition)) is not None:
+        return wordpiece
+    from handler.embedding.unigram import CachedUnigram  # not at the top: most models never need it
+
+    return CachedUnigram.from_definition(definition)
 
 
 def _special_ids(definition: dict[str, Any]) -> tuple[int, int] | None:
@@ -166,6 +181,16 @@ def _check_vocabulary(token_ids: TokenIds, index: int, size: int, vocabulary: st
             param=f"input.{index}",
             code="invalid_token_id",
         )
+
+
+def _context_length_exceeded(limit: int, requested: int, index: int, remedy: str = "") -> RequestError:
+    """Return the error in OpenAI's words, which clients search for."""
+    return RequestError(
+        f"This model's maximum context length is {limit} tokens, however you requested at least {requested} tokens in "
+        f"'input.{index}'. Please shorten it or split it{remedy}.",
+        param=f"input.{index}",
+        code="context_length_exceeded",
+    )
 
 
 def _too_large(index: int, limit: str) -> RequestError:

@@ -9,12 +9,19 @@ from dataclasses import dataclass, replace
 from functools import partial
 from threading import Lock
 
-from handler.artifacts.manifest import MODEL_FILE, TOKENIZER_FILE, Reference
+from handler.artifacts.manifest import DIGEST_MARK, MODEL_FILE, TOKENIZER_FILE, Reference
 from handler.artifacts.resolver import ArtifactResolver, VerifiedManifest
 from handler.artifacts.s3 import S3Store
 from handler.embedding.deadline import NO_DEADLINE, Deadline
 from handler.embedding.embedder import Embedder
-from handler.errors import ArtifactError, ModelNotFoundError, ServiceError, SettingsError, UnavailableError
+from handler.errors import (
+    ArtifactError,
+    ModelMismatchError,
+    ModelNotFoundError,
+    ServiceError,
+    SettingsError,
+    UnavailableError,
+)
 from handler.models.loader import BackgroundLoader
 from handler.settings import Settings
 
@@ -100,13 +107,22 @@ class Catalog:
         wait(self._read_manifests(), deadline.within(LOAD_TIMEOUT_SECONDS).remaining)
         return {name: served.manifest.result for name, served in self.names().items() if served.manifest.result}
 
-    def find(self, name: str, deadline: Deadline = NO_DEADLINE) -> ServedModel:
-        """Find a model by ID or alias; a name that is not known yet waits for the manifests that might hold it.
+    def find(self, model: str, deadline: Deadline = NO_DEADLINE) -> ServedModel:
+        """Find a model by ID or alias, either of which `@sha256:<digest>` may follow, to demand exactly one manifest.
 
         Raises:
             ModelNotFoundError: no model has that name.
+            ModelMismatchError: the model of that name has another digest.
             UnavailableError: the manifest of a model that might have it is unavailable now.
         """
+        name, pinned, digest = model.partition(DIGEST_MARK)
+        served = self._find_by_name(name, deadline)
+        if pinned and (actual := served.manifest.get(deadline.remaining).digest) != digest:
+            raise ModelMismatchError(model, actual)
+        return served
+
+    def _find_by_name(self, name: str, deadline: Deadline) -> ServedModel:
+        """Find a model; a name that is not known yet waits for the manifests that might hold it."""
         names = self.names()
         if name in names:
             return names[name]
@@ -122,25 +138,24 @@ class Catalog:
             raise ModelNotFoundError(name, tuple(names))
         return names[name]
 
-    def manifest(self, name: str, deadline: Deadline = NO_DEADLINE) -> VerifiedManifest:
+    def manifest(self, model: str, deadline: Deadline = NO_DEADLINE) -> VerifiedManifest:
         """Find a model and read its manifest.
 
         Raises:
-            ModelNotFoundError: no model has that name.
-            UnavailableError: the manifest is unavailable now.
+            ModelNotFoundError, ModelMismatchError, UnavailableError: as `find`.
         """
         deadline = deadline.within(LOAD_TIMEOUT_SECONDS)
-        return self.find(name, deadline).manifest.get(deadline.remaining)
+        return self.find(model, deadline).manifest.get(deadline.remaining)
 
-    def get(self, name: str, deadline: Deadline = NO_DEADLINE) -> Embedder:
+    def get(self, model: str, deadline: Deadline = NO_DEADLINE) -> Embedder:
         """Find a model and load it.
 
         Raises:
-            ModelNotFoundError: no model has that name.
+            ModelNotFoundError, ModelMismatchError: as `find`.
             UnavailableError: the model is unavailable now.
         """
         deadline = deadline.within(LOAD_TIMEOUT_SECONDS)
-        served = self.find(name, deadline)
+        served = self.find(model, deadline)
         served.last_used = time.monotonic()
         return served.embedder.get(deadline.remaining)
 

@@ -1,6 +1,7 @@
 """`python -m model_artifacts.recipe` (make model): builds a verified model from source weights, step by step."""
 
 import argparse
+import json
 import os
 import sys
 from dataclasses import replace
@@ -12,13 +13,13 @@ from handler.artifacts.resolver import Artifacts
 from handler.embedding.tokenization import Tokenizer
 from model_artifacts.recipe import golden as reference
 from model_artifacts.recipe import source as sources
+from model_artifacts.recipe.configuration import SourceError
 from model_artifacts.recipe.export import export
 from model_artifacts.recipe.quantize import quantize
 from model_artifacts.recipe.save import describe, save
-from model_artifacts.recipe.verify import VerificationError, verify
+from model_artifacts.recipe.verify import VerificationError, read_sts, verify
 
 GOLDEN_FILE = "golden.json"
-FULL_PRECISION = Path("build/models")
 TOOLS = ("numpy", "onnx", "onnxruntime", "tokenizers")
 
 
@@ -31,45 +32,60 @@ def main() -> None:
         metavar="DIR",
         help="a Hugging Face directory of a BERT encoder (default: the pinned package)",
     )
+    parser.add_argument("--name", help="the model's ID (default: the directory's name)")
+    parser.add_argument(
+        "--prompts", type=_prompts, metavar="JSON", help='prompts that the source lacks: {"query": "query: "}'
+    )
     parser.add_argument("--sts", type=Path, metavar="FILE", help="also measure on this split of STS-B (.tsv.gz)")
     parser.add_argument(
         "--full-precision", action="store_true", help="do not quantize; write the model to build/models/"
     )
     arguments = parser.parse_args()
     try:
-        build(arguments.source, arguments.sts, full_precision=arguments.full_precision)
-    except (sources.SourceError, VerificationError, OSError) as error:
+        if arguments.sts:
+            read_sts(arguments.sts)  # it is needed last, so a wrong file fails before the rest is done
+        source = sources.read(arguments.source, arguments.name, arguments.prompts)
+        path = reference.golden_file(source.id, arguments.source)
+        build(source, path, arguments.sts, full_precision=arguments.full_precision)
+    except (SourceError, VerificationError, OSError) as error:
         sys.exit(f"make model: {error}")
 
 
-def build(directory: Path | None, sts: Path | None, *, full_precision: bool = False) -> None:
-    """Run the steps and print the name of each as it starts.
+def _prompts(text: str) -> dict[str, str]:
+    """Parse prompts from the command line."""
+    prompts = json.loads(text)
+    if not isinstance(prompts, dict) or not all(isinstance(prompt, str) for prompt in prompts.values()):
+        raise ValueError
+    return prompts
 
-    The full-precision model has its own name and is not written to the image: it is four times as large.
+
+def build(source: sources.Source, path: Path, sts: Path | None, *, full_precision: bool = False) -> None:
+    """Run the steps after the source, and print the name of each as it starts; `path` is that of the golden.json.
+
+    The model is written beside its golden.json. The full-precision model has its own name and is not written to the
+    image: it is four times as large.
+
+    Raises:
+        SourceError: there are no reference vectors, or those of other weights.
+        VerificationError: the model is not good enough to be served.
     """
-    print("source")
-    source = sources.read(directory)
-    folder = reference.MODELS / source.id
-    golden = reference.Golden.read(folder / GOLDEN_FILE)
-    recorded = (folder / GOLDEN_FILE).read_bytes()
+    golden, recorded, folder = reference.Golden.read(path), path.read_bytes(), path.parent
     if golden.source_sha256 != source.weights_sha256:
-        raise sources.SourceError(
-            f"{folder / GOLDEN_FILE}: recorded from other weights; record it again with make golden"
-        )
+        raise SourceError(f"{path}: recorded from other weights; record it again with make golden")
 
-    print("export")
+    step("export")
     full = export(source)
 
     if full_precision:
         source = replace(source, id=f"{source.id}-float32", aliases=())
-        folder, served = FULL_PRECISION / source.id, full
+        folder, served = reference.BUILT / source.id, full
         folder.mkdir(parents=True, exist_ok=True)
     else:
-        print("quantize")
+        step("quantize")
         opening, _, closing = Tokenizer(source.tokenizer, source.max_tokens).encode(["a"])[0].windows[0]
         served = quantize(full, (opening, closing))
 
-    print("verify")
+    step("verify")
     files = {
         MODEL_FILE: served.SerializeToString(deterministic=True),
         TOKENIZER_FILE: source.tokenizer,
@@ -96,9 +112,14 @@ def build(directory: Path | None, sts: Path | None, *, full_precision: bool = Fa
     for data, figures in quality.items():
         print(f"  {data}: " + ", ".join(f"{name} {figure}" for name, figure in figures.items() if name != "sha256"))
 
-    print("save")
+    step("save")
     digest = save(folder, draft, files, quality)
     print(f"  {source.id}@sha256:{digest}, {len(files[MODEL_FILE]) / 1e6:.1f} MB")
+
+
+def step(name: str) -> None:
+    """Print the name of a step as it starts, also into a pipe."""
+    print(name, flush=True)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from model_artifacts.recipe.export import INPUT
-from model_artifacts.recipe.source import Weights
+from model_artifacts.recipe.weights import Weights
 
 CALIBRATION_TEXTS = 256
 CALIBRATION_TOKENS = 128  # maximum per text

@@ -1,4 +1,4 @@
-"""Builds the ONNX graph of a BERT encoder node by node.
+"""Builds the ONNX graph of a BERT encoder, or of a relative of it, node by node.
 
 The graph is not traced from PyTorch, so the recipe does not need PyTorch, every tensor has a name, the bytes are the
 same on every machine, and the layout is the fastest for ONNX Runtime's CPU kernels: tokens before texts, so that heads
@@ -24,6 +24,9 @@ OPSET = 21
 MICROSOFT = "com.microsoft"
 INPUT = "input_ids"
 OUTPUT = "last_hidden_state"
+TOKEN_TYPES = "embeddings.token_type_embeddings.weight"
+DISTANCE_BIAS = "encoder.relative_attention_bias.weight"
+MAX_DISTANCE = 128  # in tokens; further ones share the last bucket
 # The limits replace Softmax's subtraction of the maximum: the sum of 512 exponentials of 80 is finite in float32, and
 # the exponential of -80 is a normal number. Scores of sentences stay within 30; a token repeated 100 times reached 70.
 SCORE_LIMITS = {"least": -80.0, "most": 80.0}  # the keys are names in the graph
@@ -71,16 +74,19 @@ def export(source: Source) -> onnx.ModelProto:
     words = graph.node(
         "Gather", "words", [graph.constant("words.weight", weights["embeddings.word_embeddings.weight"]), INPUT]
     )
-    positions = weights["embeddings.position_embeddings.weight"] + weights["embeddings.token_type_embeddings.weight"][0]
+    positions = weights["embeddings.position_embeddings.weight"][source.first_position :]
+    if TOKEN_TYPES in weights:
+        positions = positions + weights[TOKEN_TYPES][0]
     length = graph.node("Shape", "length", [INPUT], start=0, end=1)
     zero = graph.constant("zero", np.array([0]))
     table = graph.constant("positions.weight", positions[: source.max_tokens, None])
     state = graph.node("Add", "embeddings", [words, graph.node("Slice", "positions", [table, zero, length, zero])])
     state = layer_norm("embeddings.norm", state, "embeddings.LayerNorm")
+    bias = _distance_bias(graph, source, length) if DISTANCE_BIAS in weights else None
 
     for index in range(source.layers):
         prefix, name = f"encoder.layer.{index}", f"layer.{index}"
-        context = _attention(graph, source, index, state)
+        context = _attention(graph, source, index, state, bias)
         attended = linear(f"{name}.output", context, f"{prefix}.attention.output.dense")
         state = graph.node("Add", f"{name}.attended", [attended, state])
         state = layer_norm(f"{name}.attended.norm", state, f"{prefix}.attention.output.LayerNorm")
@@ -93,8 +99,41 @@ def export(source: Source) -> onnx.ModelProto:
     return assemble(graph)
 
 
-def _attention(graph: Graph, source: Source, layer: int, state: str) -> str:
-    """Add scaled dot-product attention (Vaswani et al. 2017, section 3.2); return (tokens, texts, hidden)."""
+def _distance_bias(graph: Graph, source: Source, length: str) -> str:
+    """Add what MPNet adds to the attention scores for the distance of two tokens; return (heads, tokens, tokens)."""
+    table, reach = source.weights[DISTANCE_BIAS], source.max_tokens - 1
+    buckets = distance_buckets(np.arange(-reach, reach + 1), len(table))
+    by_distance = graph.constant("distance.weight", table[buckets])
+    numbers = {"zero": 0, "one": 1, "reach": reach}
+    scalars = {name: graph.constant(f"distance.{name}", np.array(number)) for name, number in numbers.items()}
+    count = graph.node("Squeeze", "distance.count", [length])
+    keys = graph.node("Range", "distance.keys", [scalars["zero"], count, scalars["one"]])
+    queries = graph.node("Unsqueeze", "distance.queries", [keys, graph.constant("distance.axis", np.array([1]))])
+    rows = graph.node(
+        "Add", "distance.rows", [graph.node("Sub", "distance.between", [keys, queries]), scalars["reach"]]
+    )
+    pairs = graph.node("Gather", "distance.pairs", [by_distance, rows])
+    return graph.node("Transpose", "distance.bias", [pairs], perm=[2, 0, 1])
+
+
+def distance_buckets(distances: NDArray[np.int64], buckets: int) -> NDArray[np.int64]:
+    """Return the bucket of each distance, from the query's token to the key's (Raffel et al. 2020, section 2.1).
+
+    Half of the buckets are for each direction. In each half, the first half has one distance per bucket, and the
+    others have more the further they are.
+    """
+    half, far = buckets // 2, np.abs(distances)
+    exact = half // 2
+    share = np.log(np.maximum(far, 1) / exact) / np.log(MAX_DISTANCE / exact)
+    coarse = np.minimum(exact + (share * (half - exact)).astype(np.int64), half - 1)
+    return np.where(far < exact, far, coarse) + np.where(distances > 0, half, 0)
+
+
+def _attention(graph: Graph, source: Source, layer: int, state: str, distance_bias: str | None) -> str:
+    """Add scaled dot-product attention (Vaswani et al. 2017, section 3.2); return (tokens, texts, hidden).
+
+    `distance_bias`, (heads, tokens, tokens), is added to the scores of every text.
+    """
     name, heads, weights = f"layer.{layer}.attention", source.heads, source.weights
     hidden = len(weights[f"encoder.layer.{layer}.attention.self.query.bias"])
     split_heads = graph.constant("split_heads", np.array([0, 0, heads, hidden // heads]))
@@ -112,6 +151,8 @@ def _attention(graph: Graph, source: Source, layer: int, state: str) -> str:
     scores = graph.node(
         "FusedMatMul", f"{name}.scores", [by_head["query"], by_head["key"]], transBatchA=1, transB=1, **strided
     )
+    if distance_bias:
+        scores = graph.node("Add", f"{name}.scores.biased", [scores, distance_bias])
     limits = [graph.constant(f"score.{end}", np.array(limit, np.float32)) for end, limit in SCORE_LIMITS.items()]
     powers = graph.node("Exp", f"{name}.powers", [graph.node("Clip", f"{name}.clipped", [scores, *limits])])
     total = graph.node("ReduceSum", f"{name}.total", [powers, graph.constant("last_axis", np.array([-1]))], keepdims=1)

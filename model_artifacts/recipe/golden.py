@@ -6,6 +6,7 @@ This step runs in its own environment (`make golden`), because only it needs PyT
 import argparse
 import base64
 import json
+import sys
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -14,9 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model_artifacts.recipe import source as sources
+from model_artifacts.recipe.configuration import SourceError
 
 TEXTS = Path(__file__).with_name("texts.json")
-MODELS = Path(__file__).parent.parent
+BUNDLED = Path(__file__).parent.parent
+BUILT = Path("build/models")  # not in the image
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +38,15 @@ class Golden:
             SourceError: the file does not exist.
         """
         if not path.is_file():
-            raise sources.SourceError(f"{path}: no such file; record it with make golden")
+            raise SourceError(f"{path}: no such file; record it with make golden")
         content = json.loads(path.read_text(encoding="utf-8"))
         vectors = [np.frombuffer(base64.b64decode(row["embedding"]), "<f4") for row in content["data"]]
         return cls([row["text"] for row in content["data"]], np.array(vectors), content["source_sha256"])
+
+
+def golden_file(identity: str, directory: Path | None) -> Path:
+    """Return the path of a model's golden.json: in the image's models for the pinned package, else in build/models/."""
+    return (BUILT if directory else BUNDLED) / identity / "golden.json"
 
 
 def main() -> None:
@@ -47,10 +55,15 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--source", type=Path, metavar="DIR", help="a Hugging Face directory of a BERT encoder")
-    directory = parser.parse_args().source
-    identity = directory.name if directory else sources.PACKAGE_ID
-    directory = directory or sources.default_directory()
-    model = SentenceTransformer(str(directory), device="cpu")
+    parser.add_argument("--name", help="the model's ID (default: the directory's name)")
+    arguments = parser.parse_args()
+    try:
+        path = golden_file(sources.identify(arguments.source, arguments.name), arguments.source)
+        directory = arguments.source or sources.default_directory()
+    except SourceError as error:
+        sys.exit(f"make golden: {error}")
+    # A source of 16 bits would be computed in 16 bits.
+    model = SentenceTransformer(str(directory), device="cpu", model_kwargs={"dtype": "float32"})
     data = [
         {"text": text, "embedding": base64.b64encode(model.encode([text])[0].astype("<f4").tobytes()).decode()}
         for text in json.loads(TEXTS.read_text(encoding="utf-8"))
@@ -60,8 +73,7 @@ def main() -> None:
         "source_sha256": sources.sha256(directory / sources.WEIGHTS_FILE),
         "data": data,
     }
-    path = MODELS / identity / "golden.json"
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     print(f"{path}: {len(data)} texts")
 

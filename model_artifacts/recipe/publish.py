@@ -2,6 +2,7 @@
 
 import argparse
 import base64
+import re
 import sys
 from collections.abc import Iterator
 from io import BytesIO
@@ -19,6 +20,7 @@ from handler.errors import ArtifactError
 
 MODELS = Path(__file__).parents[1]
 PREFIX = "models/"  # the template grants the function read access to this prefix
+BUCKET_NAME = r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
 IMMUTABLE = {"IfNoneMatch": "*"}
 
 
@@ -35,18 +37,49 @@ def main() -> None:
     )
     parser.add_argument("--dry-run", action="store_true", help="print what would be uploaded, and upload nothing")
     arguments = parser.parse_args()
-    s3 = boto3.client("s3")
     try:
         if arguments.model:
-            path = Path(arguments.model)
-            folder = path if path.is_dir() else MODELS / path
+            folder = _folder(arguments.model)
+            s3 = _connect(arguments.bucket)
             pinned = publish(s3, folder, arguments.bucket, dry_run=arguments.dry_run)
             print(f"{'would be' if arguments.dry_run else 'published:'} {pinned}")
             print(f"deploy it: sam deploy --parameter-overrides Models={pinned}")
         else:
+            s3 = _connect(arguments.bucket)
             print("\n".join(published(s3, arguments.bucket)) or f"no model in s3://{arguments.bucket}/{PREFIX}")
     except (ArtifactError, PublishError, OSError, ValueError, BotoCoreError, ClientError) as error:
         sys.exit(f"make {'publish' if arguments.model else 'models'}: {error}")
+
+
+def _folder(model: str) -> Path:
+    """Return the folder of a model, given by its name or its path.
+
+    Raises:
+        PublishError: there is no such model.
+    """
+    folder = Path(model) if Path(model).is_dir() else MODELS / model
+    if not (folder / MANIFEST_FILE).is_file():
+        bundled = ", ".join(sorted(path.parent.name for path in MODELS.glob(f"*/{MANIFEST_FILE}")))
+        raise PublishError(f"MODEL is '{model}': there is no such model; choose {bundled}, or a folder with a manifest")
+    return folder
+
+
+def _connect(bucket: str) -> Any:
+    """Return a client of S3, once it has found the bucket.
+
+    Raises:
+        PublishError: the name is invalid, or there is no such bucket.
+    """
+    if not re.fullmatch(BUCKET_NAME, bucket):
+        raise PublishError(f"BUCKET is '{bucket}': write only the bucket's name, such as BUCKET=my-models")
+    s3 = boto3.client("s3")
+    try:
+        s3.head_bucket(Bucket=bucket)  # a missing bucket would look like one that lacks every object
+    except ClientError as error:
+        if error.response["ResponseMetadata"]["HTTPStatusCode"] != 404:
+            raise
+        raise PublishError(f"BUCKET is '{bucket}': there is no such bucket; create it, or correct the name") from error
+    return s3
 
 
 def publish(s3: Any, folder: Path, bucket: str, *, dry_run: bool = False) -> Reference:
@@ -67,10 +100,8 @@ def publish(s3: Any, folder: Path, bucket: str, *, dry_run: bool = False) -> Ref
     missing = {key: blob for key, blob in contents.items() if not _exists(s3, bucket, key, blob)}
     with tqdm(total=sum(map(len, missing.values())), unit="B", unit_scale=True, disable=dry_run or None) as bar:
         for key, blob in missing.items():
-            bar.set_description(key.rpartition("/")[2][:12])
-            if dry_run:
-                print(f"{len(blob):12,}  {key}")
-            else:
+            bar.write(f"{len(blob):12,}  {key}", file=sys.stdout if dry_run else sys.stderr)
+            if not dry_run:
                 _upload(s3, bucket, key, blob, bar)
     current = Reference(manifest.id, None, bucket, PREFIX)
     if not dry_run and not _exists(s3, bucket, manifest_key(current), content, immutable=False):

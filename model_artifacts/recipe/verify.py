@@ -46,7 +46,7 @@ def verify(
     Raises:
         VerificationError: the exported graph differs from the source model, or the quantized one misses a minimum.
     """
-    settings = Settings(workers=workers)
+    settings = Settings(workers=workers, long_input="truncate")  # as sentence-transformers does
     served = Embedder(artifacts, settings)
     exported = Embedder(replace(artifacts, model=full_precision), settings)
     deviation = float(np.abs(_embed(exported, golden.texts, "export") - golden.vectors).max())
@@ -63,14 +63,23 @@ def verify(
 
 
 def read_sts(path: Path) -> Pairs:
-    """Read a split of STS-B in its published format: gzipped, tab-separated, columns score, sentence1, sentence2."""
-    with gzip.open(path, "rt", encoding="utf-8", newline="") as lines:
-        rows = list(csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE))
-    return Pairs(
-        left=[row["sentence1"] for row in rows],
-        right=[row["sentence2"] for row in rows],
-        scores=np.array([float(row["score"]) for row in rows]),
-    )
+    """Read a split of STS-B in its published format: gzipped, tab-separated, columns score, sentence1, sentence2.
+
+    Raises:
+        VerificationError: the file does not exist, or has another format.
+    """
+    try:
+        with gzip.open(path, "rt", encoding="utf-8", newline="") as lines:
+            rows = list(csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE))
+        return Pairs(
+            left=[row["sentence1"] for row in rows],
+            right=[row["sentence2"] for row in rows],
+            scores=np.array([float(row["score"]) for row in rows]),
+        )
+    except (OSError, EOFError, KeyError, TypeError, ValueError) as error:
+        raise VerificationError(
+            f"STS={path} is not a split of STS-B, a gzipped table of score, sentence1 and sentence2: {error}"
+        ) from error
 
 
 def _measure_sts(served: Embedder, exported: Embedder, path: Path) -> Figures:

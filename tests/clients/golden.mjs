@@ -3,8 +3,8 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 
-export const model = 'all-MiniLM-L6-v2'
-export const baseURL = process.env.EMBEDDINGS_URL
+export const MODEL = 'all-MiniLM-L6-v2'
+export const url = process.env.EMBEDDINGS_URL
 const rows = JSON.parse(readFileSync(process.env.GOLDEN, 'utf8')).data
 export const texts = rows.map((row) => row.text)
 const vectors = rows.map(({ embedding }) => {

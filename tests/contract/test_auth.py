@@ -79,8 +79,44 @@ def test_missing_or_invalid_key_gets_a_401_that_names_the_remedy(protected_clien
 
 
 @pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ([("api-key", ALICE)], 200),
+        ([("Api-Key", ALICE)], 200),
+        ([("api-key", MALLORY)], 401),
+        ([("api-key", "")], 401),
+        ([("api-key", digest_of(ALICE))], 401),
+        ([("api-key", f"Bearer {ALICE}")], 401),
+        ([("api-key", ALICE), ("api-key", ALICE)], 401),
+        ([("authorization", f"Bearer {ALICE}"), ("api-key", MALLORY)], 200),
+        ([("authorization", f"Bearer {MALLORY}"), ("api-key", ALICE)], 401),
+        ([("x-api-key", ALICE)], 401),
+    ],
+)
+@pytest.mark.parametrize("path", ["/v1/embeddings", "/openai/deployments/tiny/embeddings?api-version=2024-10-21"])
+def test_key_may_be_in_azures_header_instead(protected_client, headers, status, path):
+    response = protected_client.post(path, json=BODY, headers=headers)
+    assert response.status_code == status
+    assert status == 200 or response.json()["error"]["code"] == "invalid_api_key"
+
+
+def test_azures_client_is_authenticated(protected_client):
+    def azure(key: str) -> openai.AzureOpenAI:
+        return openai.AzureOpenAI(
+            azure_endpoint=str(protected_client.base_url), api_version="2024-10-21", api_key=key, max_retries=0
+        )
+
+    with azure(BOB) as client:
+        assert client.embeddings.create(model="tiny", input="a").model == "tiny"
+    with azure(MALLORY) as client, pytest.raises(openai.AuthenticationError):
+        client.embeddings.create(model="tiny", input="a")
+
+
+@pytest.mark.parametrize(
     ("method", "path"),
     [
+        ("POST", "/openai/deployments/tiny/embeddings"),
+        ("GET", "/openai/health"),
         ("POST", "/embeddings"),
         ("POST", "//v1//embeddings/"),
         ("POST", "/v1/v1/embeddings"),
@@ -132,8 +168,11 @@ def test_official_client_raises_authentication_error(protected_client):
 
 def test_openapi_document_describes_api_keys(protected_client):
     document = protected_client.get("/openapi.json", headers={"authorization": f"Bearer {ALICE}"}).json()
-    assert document["security"] == [{"key": []}]
-    assert document["components"]["securitySchemes"] == {"key": {"type": "http", "scheme": "bearer"}}
+    assert document["security"] == [{"key": []}, {"azure": []}]
+    assert document["components"]["securitySchemes"] == {
+        "key": {"type": "http", "scheme": "bearer"},
+        "azure": {"type": "apiKey", "in": "header", "name": "api-key"},
+    }
     documented = document["paths"]["/v1/embeddings"]["post"]["responses"]["401"]["content"]["application/json"]
     assert documented["example"] == post(protected_client, f"Bearer {MALLORY}").json()
     assert document["paths"]["/health"]["get"]["security"] == []

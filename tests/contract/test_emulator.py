@@ -1,6 +1,7 @@
 """The function under Lambda's Runtime Interface Emulator: the working copy or, with --image, the image."""
 
 import base64
+import gzip
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from handler.api.keys import digest_of
+from handler.api.limits import MAX_RESPONSE_BYTES
 from handler.artifacts.resolver import load
 from handler.embedding.embedder import Embedder
 from handler.settings import Settings
@@ -18,7 +20,7 @@ from tests.emulator import FUNCTION, Function, run
 from tests.events import KINDS, content, event, headers
 
 MODEL = "all-MiniLM-L6-v2"
-TEXTS = ["The food was delicious and the waiter...", "Größe, 大小, размер, 🍜", "a " * 200]
+TEXTS = ["The food was delicious and the waiter...", "Größe, 大小, размер, 🍜", "a " * 300]
 KEY, MARKER = "sk-plughmarker-of-the-emulator", "xyzzymarker"
 Start = Callable[..., AbstractContextManager[Function]]
 
@@ -30,7 +32,7 @@ def start(request, tmp_path_factory) -> Start:
 
 @pytest.fixture(scope="module")
 def function(start: Start) -> Iterator[Function]:
-    with start(AUTH_MODE="none", LONG_INPUT="window") as running:
+    with start(AUTH_MODE="none") as running:
         yield running
 
 
@@ -50,6 +52,7 @@ def test_vectors_match_those_of_this_process_bit_for_bit(function, embedder, kin
     response = function.invoke(event(kind, encode(body(TEXTS, encoding_format="base64"))))
     assert response["statusCode"] == 200
     assert headers(response)["x-model-digest"] == f"sha256:{embedder.digest}"
+    assert headers(response)["x-long-inputs"] == "window; count=1"
     expected = embedder.embed(TEXTS)
     vectors = [np.frombuffer(base64.b64decode(item["embedding"]), "<f4") for item in content(response)["data"]]
     np.testing.assert_array_equal(vectors, expected.vectors)
@@ -72,14 +75,42 @@ def test_largest_response_fits(function):
 
 
 def test_floats_of_more_digits_than_estimated_are_rejected_with_how_many_vectors_fit(function):
-    rejected = function.invoke(event("http-api-2.0", body(["we"] * 1313, encoding_format="float")))
+    plain = {"accept-encoding": "identity"}
+    rejected = function.invoke(event("http-api-2.0", body(["we"] * 1313, encoding_format="float"), **plain))
     assert (rejected["statusCode"], content(rejected)["error"]["code"]) == (400, "response_too_large")
     floats, base64s = map(int, re.findall(r"(\d+)(?: fit| with)", content(rejected)["error"]["message"]))
     assert 1250 < floats < 1313
     assert base64s == 2048
     for encoding_format, inputs in (("float", floats), ("base64", base64s)):
-        response = function.invoke(event("http-api-2.0", body(["we"] * inputs, encoding_format=encoding_format)))
+        response = function.invoke(
+            event("http-api-2.0", body(["we"] * inputs, encoding_format=encoding_format), **plain)
+        )
         assert (response["statusCode"], len(content(response)["data"])) == (200, inputs)
+
+
+@pytest.mark.parametrize("kind", ["http-api-2.0", "function-url"])
+def test_compressed_request_and_largest_compressed_response(function, embedder, kind):
+    texts = [f"{number} of {number * number}" for number in range(2048)]
+    request = event(
+        kind,
+        gzip.compress(body(texts).encode()),
+        **{"content-encoding": "gzip", "accept-encoding": "gzip, deflate"},
+    )
+    response = function.invoke(request)
+    assert (response["statusCode"], response["isBase64Encoded"]) == (200, True)
+    assert headers(response)["content-encoding"] == "gzip"
+    assert len(json.dumps(response)) <= MAX_RESPONSE_BYTES
+    vectors = np.array([item["embedding"] for item in content(response)["data"]], np.float32)
+    np.testing.assert_array_equal(vectors, embedder.embed(texts).vectors)
+
+
+def test_rest_api_gets_no_compressed_response(function):
+    """REST APIs decode base64 only for media types that they are configured for."""
+    accept = {"accept-encoding": "gzip"}
+    response = function.invoke(event("rest-api-1.0", body(["x"] * 100), **accept))
+    assert (response["statusCode"], response["isBase64Encoded"]) == (200, False)
+    rejected = function.invoke(event("rest-api-1.0", body(["x"] * 2048), **accept))
+    assert content(rejected)["error"]["code"] == "response_too_large"
 
 
 def test_log_lines_are_json_and_the_first_reports_the_cold_start(start):

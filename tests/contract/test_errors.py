@@ -32,7 +32,7 @@ def error_of(response: httpx2.Response) -> dict[str, str | None]:
         ({"model": "tiny", "input": [[1], []]}, "input.1"),
         ({"model": "tiny", "input": [1, -1]}, "input.1"),
         ({"model": "tiny", "input": [[5], [5, 10**6]]}, "input.1"),
-        ({"model": "tiny", "input": ["a", "a " * 15]}, "input.1"),
+        ({"model": "tiny", "input": ["a", "a " * 8193]}, "input.1"),
         ({"model": "tiny", "input": ["a"] * 2049}, "input"),
         ({"model": "tiny", "input": "a", "encoding_format": "hex"}, "encoding_format"),
         ({"model": "tiny", "input": "a", "dimensions": 33}, "dimensions"),

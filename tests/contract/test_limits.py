@@ -11,9 +11,10 @@ from fastapi import FastAPI
 
 from handler.api.app import create_app
 from handler.api.limits import MAX_BODY_BYTES, MAX_HEADERS_BYTES, MAX_RESPONSE_BYTES, check_response_size
-from handler.contract.schemas import MAX_INPUTS, MAX_NAME, MAX_TOKEN_IDS
+from handler.contract.schemas import MAX_INPUTS, MAX_MODEL, MAX_TOKEN_IDS
 from handler.embedding import cl100k
 from handler.embedding.cl100k import MAX_CHARACTERS
+from handler.embedding.tokenization import MAX_INPUT_TOKENS
 from handler.errors import RequestError
 from handler.lambda_events import LambdaHandler
 from handler.models.catalog import Catalog
@@ -137,8 +138,7 @@ Fields = Callable[[int], dict[str, Any]]
         (MAX_INPUTS, lambda size: {"input": [[2, 3]] * size}, "too_many_inputs"),
         (MAX_CHARACTERS, lambda size: {"input": "a" * size}, "input_too_long"),
         (MAX_CHARACTERS, lambda size: {"input": ["a", "\U0001f35c" * size]}, "input_too_long"),
-        (tiny.MAX_TOKENS, lambda size: {"input": "a " * (size - 2)}, "context_length_exceeded"),
-        (tiny.MAX_TOKENS, lambda size: {"input": [[2] * size]}, "context_length_exceeded"),
+        (MAX_INPUT_TOKENS, lambda size: {"input": "a " * size}, "context_length_exceeded"),
         (tiny.HIDDEN, lambda size: {"dimensions": size}, "invalid_value"),
     ],
     ids=[
@@ -147,7 +147,6 @@ Fields = Callable[[int], dict[str, Any]]
         "characters",
         "characters beyond 16 bits",
         "tokens",
-        "native token IDs",
         "dimensions",
     ],
 )
@@ -157,8 +156,18 @@ def test_request_fields_are_limited(url, offset, limit, fields: Fields, code):
 
 
 @pytest.mark.parametrize("offset", AROUND)
+def test_tokens_are_limited_to_the_models_with_the_error_policy(offset):
+    settings = Settings(auth_mode="none", token_input="native", long_input="error")
+    size = tiny.MAX_TOKENS + offset
+    with serve(create_app(settings, Catalog.of([tiny.embedder(settings)], settings))) as url:
+        for given in ("a " * (size - 2), [[2] * size]):
+            expected = (400, "context_length_exceeded") if offset > 0 else (200, None)
+            assert post(url, {"model": "tiny", "input": given}) == expected
+
+
+@pytest.mark.parametrize("offset", AROUND)
 def test_token_ids_per_input_are_limited(offset):
-    settings = Settings(auth_mode="none", token_input="native", long_input="window")
+    settings = Settings(auth_mode="none", token_input="native")
     with serve(create_app(settings, Catalog.of([tiny.embedder(settings)], settings))) as url:
         for given in ([5] * (MAX_TOKEN_IDS + offset), [[5], [5] * (MAX_TOKEN_IDS + offset)]):
             expected = (400, "input_too_long") if offset > 0 else (200, None)
@@ -180,7 +189,7 @@ def test_text_decoded_from_openai_token_ids_is_limited(offset):
 @pytest.mark.parametrize("letter", ["x", "\0", '"', "\U0001f35c"])
 def test_length_of_the_model_name_is_limited(url, offset, letter):
     expected = (400, "invalid_value") if offset > 0 else (404, "model_not_found")
-    assert post(url, {"model": letter * (MAX_NAME + offset), "input": "a"}) == expected
+    assert post(url, {"model": letter * (MAX_MODEL + offset), "input": "a"}) == expected
 
 
 @pytest.mark.parametrize("digits", [10, 309, 5_000, 1_000_000])
@@ -203,7 +212,7 @@ def test_response_size_is_limited(encoding_format):
 
 def fits(inputs: int, encoding_format: Any) -> bool:
     try:
-        check_response_size(inputs, 1_024, encoding_format)
+        check_response_size({"headers": []}, inputs, 1_024, encoding_format)
     except RequestError as error:
         return error.code != "response_too_large"
     return True
@@ -218,7 +227,7 @@ def test_no_response_exceeds_lambdas_payload_limit(monkeypatch, kind, component)
 
     def ask(inputs: int) -> dict[str, Any]:
         body = json.dumps({"model": "tiny", "input": ["a"] * inputs, "encoding_format": "float"})
-        response = handler(event(kind, body), CONTEXT)
+        response = handler(event(kind, body, **{"accept-encoding": "identity"}), CONTEXT)
         assert len(json.dumps(response)) <= MAX_RESPONSE_BYTES
         return response
 

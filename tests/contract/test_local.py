@@ -10,12 +10,15 @@ from contextlib import ExitStack
 import httpx2
 import pytest
 
+from handler.connections import KEEP_ALIVE_SECONDS
 from tests import process, raw_http
 from tests.process import Service, wait_until
 
 ORIGIN = "https://app.example"
 BODY = b'{"model": "text-embedding-ada-002", "input": "a"}'
 SHORT_TIMEOUT = "import handler.connections; handler.connections.REQUEST_SECONDS = 0.3"
+SHORT_KEEP_ALIVE = f"{SHORT_TIMEOUT}; handler.connections.KEEP_ALIVE_SECONDS = 1.5"
+HEALTH = b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n"
 MAX_FILES = 256  # of a process on macOS
 
 
@@ -86,6 +89,35 @@ def test_requests_of_foreign_pages_are_rejected(url, host, headers, method):
     assert response.headers["x-request-id"]
 
 
+FOLLOWED_LINK = ["sec-fetch-site: cross-site", "sec-fetch-mode: navigate", "sec-fetch-dest: document"]
+
+
+@pytest.mark.parametrize(
+    ("method", "host", "headers", "status"),
+    [
+        ("GET", "localhost", FOLLOWED_LINK, 200),
+        ("HEAD", "localhost", FOLLOWED_LINK, 200),
+        ("POST", "localhost", [*FOLLOWED_LINK, "origin: https://evil.example"], 400),  # a form of a foreign page
+        ("POST", "localhost", FOLLOWED_LINK, 400),
+        ("GET", "evil.example", FOLLOWED_LINK, 400),
+        ("GET", "localhost", [*FOLLOWED_LINK[:2], "sec-fetch-dest: iframe"], 400),
+        ("GET", "localhost", [FOLLOWED_LINK[0], "sec-fetch-mode: no-cors", "sec-fetch-dest: image"], 400),
+    ],
+)
+def test_link_of_a_foreign_page_opens_the_page(url, method, host, headers, status):
+    payload = raw_http.request(method, "/", *headers).replace(b"host: localhost", f"host: {host}".encode())
+    assert raw_http.send(url, payload, method).status == status
+
+
+def test_local_server_serves_the_page_even_if_it_has_keys():
+    with process.serve(API_KEYS=f"alice:{'0' * 64}") as service:
+        assert service.process.stdout
+        assert [service.process.stdout.readline() for _ in range(4)][3] == f"or open {service.url}/ in a browser.\n"
+        response = httpx2.get(f"{service.url}/")
+        assert (response.status_code, 'data-auth="api-key"' in response.text) == (200, True)
+        assert httpx2.get(f"{service.url}/v1/models").status_code == 401
+
+
 def test_requests_of_allowed_origins_are_served(url_with_origin):
     allowed = post(url_with_origin, "localhost:3000", f"origin: {ORIGIN}", "sec-fetch-site: cross-site")
     assert (allowed.status, allowed.headers["access-control-allow-origin"]) == (200, ORIGIN)
@@ -128,9 +160,31 @@ def test_connection_is_closed_if_its_request_does_not_arrive(short_timeout, begu
         assert 0.2 < seconds_until_closed(connection, trickle) < 2
 
 
+def test_idle_connection_is_kept_for_longer_than_clients_keep_theirs():
+    assert KEEP_ALIVE_SECONDS > 90  # Go's transport; httpx and Node's agent: 5
+
+
+def test_idle_connection_is_reused_until_its_own_limit():
+    with process.serve(SHORT_KEEP_ALIVE) as service, raw_http.connect(service.url) as connection:
+        for _ in range(2):
+            connection.sendall(HEALTH)
+            assert connection.recv(1024).startswith(b"HTTP/1.1 200")
+            time.sleep(1)  # longer than a request may take to arrive
+        assert seconds_until_closed(connection, b"") < 2
+
+
+def test_request_that_does_not_arrive_on_a_reused_connection_closes_it():
+    with process.serve(SHORT_TIMEOUT) as service, raw_http.connect(service.url) as connection:
+        connection.sendall(HEALTH)
+        assert connection.recv(1024).startswith(b"HTTP/1.1 200")
+        time.sleep(0.5)
+        connection.sendall(b"GET /health HTTP/1.1\r\nx: ")
+        assert 0.2 < seconds_until_closed(connection, b"x") < 2
+
+
 def test_connection_stays_open_while_its_request_is_served(short_timeout):
     started = time.monotonic()
-    response = httpx2.post(f"{short_timeout.url}/v1/embeddings", content=long_request(600), timeout=60)
+    response = httpx2.post(f"{short_timeout.url}/v1/embeddings", content=raw_http.long_body(600), timeout=60)
     assert (response.status_code, time.monotonic() - started > 0.7) == (200, True)
 
 
@@ -145,15 +199,10 @@ def test_idle_connections_do_not_block_others():
         assert time.monotonic() - started < 5
 
 
-def long_request(texts: int) -> bytes:
-    inputs = [f"{number} " + "word " * 200 for number in range(texts)]
-    return json.dumps({"model": "text-embedding-ada-002", "input": inputs, "encoding_format": "base64"}).encode()
-
-
 def test_aborted_requests_are_cancelled():
     with process.serve() as service:
         pid = service.process.pid
-        payload = raw_http.request("POST", "/v1/embeddings", body=long_request(1_000))
+        payload = raw_http.request("POST", "/v1/embeddings", body=raw_http.long_body(1_000))
         with ExitStack() as stack:
             for _ in range(8):
                 stack.enter_context(raw_http.connect(service.url)).sendall(payload)

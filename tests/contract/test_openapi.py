@@ -86,7 +86,7 @@ def operations(document) -> dict[str, dict[str, Any]]:
 def test_every_operation_documents_its_statuses(operations):
     assert all(operation["description"] for operation in operations.values())
     assert {path: set(operation["responses"]) for path, operation in operations.items()} == {
-        "/v1/embeddings": {"200", "400", "404", "405", "413", "431", "500", "503"},
+        "/v1/embeddings": {"200", "400", "404", "405", "413", "415", "431", "500", "503"},
         "/v1/models": {"200", "405", "431", "500"},
         "/v1/models/{model}": {"200", "404", "405", "431", "500", "503"},
         "/health": {"200", "405", "431", "500"},

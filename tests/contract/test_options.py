@@ -40,6 +40,12 @@ def test_header_reports_the_policy_and_the_number_of_long_inputs(policy):
     assert "x-long-inputs" not in post({"model": "tiny", "input": "a"}, settings).headers
 
 
+def test_long_text_is_read_in_windows_by_default():
+    response = post({"model": "tiny", "input": LONG}, Settings())
+    assert response.headers["x-long-inputs"] == "window; count=1"
+    assert response.json()["usage"]["prompt_tokens"] == len(LONG.split()) + 2 * 2  # two windows
+
+
 def test_openai_token_ids_give_the_vector_of_their_text():
     settings = Settings()
     bodies = ({"model": "tiny", "input": given} for given in ([15339, 1917], "hello world"))

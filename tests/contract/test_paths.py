@@ -21,7 +21,11 @@ ORIGIN = "https://example.com"
 
 @pytest.mark.parametrize(
     "path",
-    ["/v1/embeddings", "/embeddings", "/v1/v1/embeddings", "/v1/embeddings/", "/embeddings/", "//v1//embeddings"],
+    [
+        *("/v1/embeddings", "/embeddings", "/v1/v1/embeddings", "/v1/embeddings/", "/embeddings/", "//v1//embeddings"),
+        *("/openai/v1/embeddings", "/openai/v1/embeddings/", "/v1/openai/v1/embeddings", "/openai/embeddings"),
+        *("/v1/embeddings/embeddings", "/embeddings/embeddings", "//v1/embeddings//embeddings/"),
+    ],
 )
 def test_variants_of_the_embeddings_path_reach_the_route(client, path):
     response = client.post(path, content=BODY, follow_redirects=False)
@@ -29,7 +33,11 @@ def test_variants_of_the_embeddings_path_reach_the_route(client, path):
 
 
 @pytest.mark.parametrize(
-    "path", ["/models", "/v1/models/", "/v1/v1/models", "/models/tiny", "/v1/models/someone/tiny/"]
+    "path",
+    [
+        *("/models", "/v1/models/", "/v1/v1/models", "/models/tiny", "/v1/models/someone/tiny/"),
+        *("/v1/embeddings/models", "/openai/v1/models", "/openai/models?api-version=2024-10-21"),
+    ],
 )
 def test_variants_of_the_models_paths_reach_their_routes(client, path):
     response = client.get(path, follow_redirects=False)
@@ -37,8 +45,51 @@ def test_variants_of_the_models_paths_reach_their_routes(client, path):
 
 
 @pytest.mark.parametrize("path", ["/v1", "/", "/v2/embeddings", "/v1/embeddings/extra", "/xembeddings"])
-def test_other_paths_are_not_found(client, path):
-    assert client.post(path, content=BODY).status_code in {404, 405}
+def test_other_paths_are_not_found_and_the_error_says_what_the_base_url_ends_in(client, path):
+    response = client.post(path, content=BODY)
+    assert response.status_code == 404
+    assert "base URL should end in /v1, such as https://<host>/v1" in response.json()["error"]["message"]
+
+
+AZURE = "/openai/deployments/tiny/embeddings"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *(AZURE, f"{AZURE}/", f"/v1{AZURE}", "/openai/v1/deployments/tiny/embeddings", "/deployments/tiny/embeddings"),
+        *("/openai/deployments/someone/tiny/embeddings", "/openai/deployments/text-embedding-ada-002/embeddings"),
+    ],
+)
+@pytest.mark.parametrize("model", [{}, {"model": "tiny"}, {"model": "gpt-4"}, {"model": ""}])
+def test_azures_path_names_the_model(client, path, model):
+    fields = {"input": ["the food", "a"], "encoding_format": "float"}
+    plain = client.post("/v1/embeddings", json={"model": "tiny", **fields})
+    response = client.post(f"{path}?api-version=2024-10-21", json={**model, **fields})
+    assert (response.status_code, response.json()) == (200, plain.json())
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "code"),
+    [
+        ("/openai/deployments/nope/embeddings", 404, "model_not_found"),
+        ("/openai/deployments/tiny/chat/completions", 404, "not_found"),
+        ("/openai/deployments/embeddings", 404, "not_found"),
+        (AZURE, 400, "missing_required_parameter"),
+    ],
+)
+def test_errors_on_azures_path(client, path, status, code):
+    response = client.post(path, json={} if status == 400 else {"input": "a"})
+    assert (response.status_code, response.json()["error"]["code"]) == (status, code)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_azures_path_in_events(app, kind):
+    assert LambdaHandler(app)(event(kind, BODY, path=AZURE), CONTEXT)["statusCode"] == 200
+
+
+def test_azures_path_below_a_base_path(mapped):
+    assert mapped(custom_domain_event("http-api-2.0", f"/team/emb{AZURE}"), CONTEXT)["statusCode"] == 200
 
 
 @pytest.mark.parametrize("path", ["/docs", "/redoc"])
@@ -145,7 +196,7 @@ def test_no_origin_is_allowed_by_default(client):
 
 
 def test_preflight_allows_the_headers_of_openais_clients(cors_client):
-    request_headers = "authorization, content-type, x-stainless-lang, x-stainless-retry-count"
+    request_headers = "api-key, authorization, content-type, x-stainless-lang, x-stainless-retry-count"
     headers = {
         "origin": ORIGIN,
         "access-control-request-method": "POST",

@@ -16,20 +16,27 @@ from handler.artifacts.manifest import MODEL_FILE
 from handler.artifacts.resolver import load
 from handler.errors import ArtifactError
 from handler.settings import Settings
-from model_artifacts.recipe.publish import PREFIX, PublishError, publish, published
+from model_artifacts.recipe.publish import PREFIX, PublishError, main, publish, published
 from model_artifacts.recipe.save import save
 from tests import s3 as s3_server
 from tests import tiny
 from tests.emulator import ROOT, clean_environment
 from tests.s3 import BUCKET, S3
 
+MODEL = "all-MiniLM-L6-v2"
 POINTER = f"{PREFIX}tiny/manifest.json"
 
 
+@pytest.fixture(scope="module")
+def server() -> Iterator[S3]:
+    with s3_server.serve() as running:
+        yield running
+
+
 @pytest.fixture
-def s3() -> Iterator[S3]:
-    with s3_server.serve() as server:
-        yield server
+def s3(server: S3) -> S3:
+    server.reset()
+    return server
 
 
 @pytest.fixture
@@ -144,15 +151,44 @@ def test_command_publishes_a_model_that_load_reads(s3, folder, monkeypatch, tmp_
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert run(BUCKET).stdout == f"no model in s3://{BUCKET}/models/\n"
-    output = run(BUCKET, "--model", str(folder)).stdout
+    uploaded = run(BUCKET, "--model", str(folder))
+    assert {line.split()[1] for line in uploaded.stderr.splitlines()} == keys(s3) - {POINTER}
+    output = uploaded.stdout
     assert "deploy it: sam deploy --parameter-overrides Models=s3://" in output
     pinned = output.split()[1]
     assert load(pinned, Settings(artifacts=tmp_path / "nothing")).model == tiny.artifacts().model
     assert run(BUCKET).stdout.startswith(f"* {pinned}")
-    failed = run("no-such-bucket", "--model", str(folder))
-    assert failed.returncode == 1
-    assert len(failed.stderr.splitlines()) == 1
-    assert failed.stderr.startswith("make publish: ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--bucket", "s3://b", "--model", "tiny"], "make publish: MODEL is 'tiny': there is no such model; choose "),
+        (["--bucket", "s3://b", "--model", MODEL], "make publish: BUCKET is 's3://b': write only the bucket's name"),
+        (["--bucket", "missing", "--model", MODEL], "make publish: BUCKET is 'missing': there is no such bucket"),
+        (["--bucket", "missing", "--model", MODEL, "--dry-run"], "make publish: BUCKET is 'missing': there is no "),
+        (["--bucket", "missing"], "make models: BUCKET is 'missing': there is no such bucket"),
+    ],
+)
+def test_command_names_the_invalid_variable_in_one_line(s3, monkeypatch, capsys, arguments, message):
+    for name, value in s3.environment().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "argv", ["publish", *arguments])
+    with pytest.raises(SystemExit) as failed:
+        main()
+    assert str(failed.value).startswith(message)
+    assert "\n" not in str(failed.value)
+    assert capsys.readouterr().out == ""
+
+
+def test_refused_access_to_the_bucket_is_reported(s3, monkeypatch):
+    with s3_server.relay(s3) as relay:
+        for name, value in s3.environment(relay.url).items():
+            monkeypatch.setenv(name, value)
+        relay.where, relay.fault = "", s3_server.error(403, "AccessDenied")
+        monkeypatch.setattr(sys, "argv", ["publish", "--bucket", BUCKET, "--model", MODEL])
+        with pytest.raises(SystemExit, match=r"^make publish: .*Forbidden"):
+            main()
 
 
 def client(url: str) -> object:

@@ -1,5 +1,7 @@
 """The checks of a running deployment. Each returns a detail for the report, or raises why it failed or was skipped."""
 
+import gzip
+import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,6 +23,7 @@ from tests.deploy.client import Deployment, authorization, vectors
 SETTINGS = Settings()
 SHORT = "The food was delicious and the waiter..."
 BATCH = [f"text number {index}" for index in range(MAX_INPUTS)]
+LONG = " ".join(BATCH[:200])
 WRONG_KEY = "sk-this-is-none-of-the-configured-keys"
 WARM_REQUESTS = 100
 # docs/operations.md: the lowest that was measured on an emulated arm64 processor is 0.9992.
@@ -147,6 +150,19 @@ def check_batch(subject: Subject) -> str:
     return f"{subject.compare(response, BATCH)}, {len(response.content):,} bytes in {seconds:.1f} s"
 
 
+def check_long_text(subject: Subject) -> str:
+    response = subject.embed([LONG])
+    if error_code(response) == "context_length_exceeded":
+        raise CheckSkipped("LongInput is error: long texts are refused")
+    expect(response, httpx2.codes.OK)
+    policy = response.headers.get("x-long-inputs")
+    if policy == "truncate; count=1":
+        raise CheckSkipped("LongInput is truncate")
+    if policy != "window; count=1":
+        raise CheckFailed(f"x-long-inputs is {policy}")
+    return f"{subject.compare(response, [LONG])}, in windows"
+
+
 def check_error_envelope(subject: Subject) -> str:
     response = subject.embed(["a text", ""])
     seen = expect(response, httpx2.codes.BAD_REQUEST, "empty_input")
@@ -179,7 +195,22 @@ def check_response_limit(subject: Subject) -> str:
     dimensions = vectors(subject.embed([SHORT])).shape[1]
     if MAX_INPUTS * dimensions * MIN_FLOAT_BYTES < MAX_RESPONSE_BYTES:
         raise CheckSkipped(f"{MAX_INPUTS} vectors of {dimensions} dimensions fit into a response")
-    return expect(subject.embed(BATCH, encoding_format="float"), httpx2.codes.BAD_REQUEST, "response_too_large")
+    headers = authorization(subject.deployment.key) | {"accept-encoding": "identity"}
+    body = {"model": subject.model, "input": BATCH, "encoding_format": "float"}
+    return expect(subject.deployment.post(json=body, headers=headers), httpx2.codes.BAD_REQUEST, "response_too_large")
+
+
+def check_gzip(subject: Subject) -> str:
+    headers = authorization(subject.deployment.key) | {"accept-encoding": "gzip", "content-encoding": "gzip"}
+    body = {"model": subject.model, "input": BATCH[:500], "encoding_format": "float"}
+    response = subject.deployment.post(content=gzip.compress(json.dumps(body).encode()), headers=headers)
+    expect(response, httpx2.codes.OK)
+    if response.headers.get("content-encoding") != "gzip":
+        raise CheckFailed("the response is not compressed")
+    served = np.array([row["embedding"] for row in response.json()["data"]], np.float32)
+    if not np.array_equal(served, vectors(subject.embed(BATCH[:500]))):
+        raise CheckFailed("the vectors differ from those of a plain request")
+    return f"500 vectors as floats, {response.num_bytes_downloaded:,} of {len(response.content):,} bytes"
 
 
 def check_cors(subject: Subject) -> str:
@@ -219,11 +250,13 @@ CHECKS: dict[str, Callable[[Subject], str]] = {
     "wrong key": check_wrong_key,
     "model digest": check_digest,
     "golden vectors": check_golden,
+    "long text": check_long_text,
     "error envelope": check_error_envelope,
     "request IDs": check_request_ids,
     "body over 4 MiB": check_body_limit,
     "headers over 16 KiB": check_headers_limit,
     "response over 6 MB": check_response_limit,
+    "gzip": check_gzip,
     f"{MAX_INPUTS} texts as base64": check_batch,
     "CORS": check_cors,
     "warm latency": check_latency,

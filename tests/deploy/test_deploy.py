@@ -25,6 +25,7 @@ ORIGIN = "https://app.example"
     [
         ({"Environment": "default", "ApiKeys": "alice:not-a-digest"}, "name:sha256 pairs"),
         ({"Environment": "default", "AuthMode": "jwt"}, "JwtIssuer has to name"),
+        ({"Environment": "default", "AuthMode": "iam", "Page": "true"}, "A page cannot sign requests"),
         ({"ErrorFormat": "plain"}, "Environment"),
     ],
 )
@@ -142,7 +143,10 @@ def test_iam_admits_signed_requests(sam, dev):
 
 def test_jwt_admits_the_issuers_tokens(sam, dev):
     with issuer.run() as issued:
-        sam.deploy("dev", AuthMode="jwt", JwtIssuer=issued.url, JwtAudience="embeddings")
+        assert dev.http.get(dev.url.removesuffix("v1")).status_code != 200
+        sam.deploy("dev", AuthMode="jwt", JwtIssuer=issued.url, JwtAudience="embeddings", Page="true")
+        page = dev.http.get(dev.url.removesuffix("v1"))  # opened without a token, it asks for one
+        assert (page.status_code, 'data-auth="jwt"' in page.text) == (200, True)
         assert dev.embed_with_key().status_code == 401
         assert dev.embed(authorization=f"Bearer {issued.token('another audience')}").status_code == 401
         assert dev.embed(authorization=f"Bearer {issued.token('embeddings')}").status_code == 200

@@ -1,6 +1,7 @@
 """Lambda events of API Gateway and function URLs, in the formats that AWS documents, and access to responses."""
 
 import base64
+import gzip
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -43,5 +44,5 @@ def headers(response: dict[str, Any]) -> dict[str, str]:
 
 def content(response: dict[str, Any]) -> Any:
     """Return a response's body, parsed as JSON."""
-    body = response["body"]
-    return json.loads(base64.b64decode(body) if response["isBase64Encoded"] else body)
+    body = base64.b64decode(response["body"]) if response["isBase64Encoded"] else response["body"].encode()
+    return json.loads(gzip.decompress(body) if headers(response).get("content-encoding") == "gzip" else body)

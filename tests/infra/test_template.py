@@ -21,6 +21,7 @@ VARIANTS = {
     "keys": {"ApiKeys": KEY},
     "iam": {"AuthMode": "iam", "CorsOrigins": "*", **FUNCTION_URL},
     "jwt": JWT,
+    "page": {"Page": "true", **JWT},
     "open": {"AuthMode": "none", **FUNCTION_URL},
     "large": {
         "Tracing": "Active",
@@ -337,10 +338,20 @@ def test_auth_mode_selects_the_authorizer(variant, security, schemes):
     assert environment["API_KEYS"] == VARIANTS[variant].get("ApiKeys", "")
 
 
+@pytest.mark.parametrize("overrides", [{}, {"AuthMode": "none"}, JWT])
+def test_page_has_a_route_that_needs_no_token(overrides):
+    stack = translate(Page="true", **overrides)
+    assert stack["Function"]["Environment"]["Variables"]["PAGE"] == "true"
+    assert set(operations(stack)["/"]) == {"get"}
+    assert "security" not in operations(stack)["/"]["get"]
+    assert "/" not in operations(translate(**overrides))
+    assert translate(**overrides)["Function"]["Environment"]["Variables"]["PAGE"] == "false"
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_deployment_fails_if_the_issuer_cannot_be_verified(variant):
     api = translate(**VARIANTS[variant]).only("AWS::ApiGatewayV2::Api")
-    assert api["FailOnWarnings"] == (variant == "jwt")
+    assert api["FailOnWarnings"] == (VARIANTS[variant].get("AuthMode") == "jwt")
 
 
 def test_jwts_are_checked_against_issuer_and_audience():
@@ -372,6 +383,10 @@ def test_function_url_is_optional_and_never_bypasses_an_authorizer(overrides, au
     [
         ({**JWT, "JwtIssuer": ""}, "AuthMode is jwt, so JwtIssuer has to name the issuer of the tokens."),
         ({**JWT, "JwtAudience": ""}, "AuthMode is jwt, so JwtAudience has to name the audience of the tokens."),
+        (
+            {"Page": "true", "AuthMode": "iam"},
+            "A page cannot sign requests with IAM; choose another AuthMode, or set Page to false.",
+        ),
         (
             {**JWT, **FUNCTION_URL},
             "A function URL cannot check JWTs; choose another AuthMode, or set FunctionUrl to false.",

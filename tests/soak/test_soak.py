@@ -48,7 +48,7 @@ MIX: list[tuple[str, int, bytes, int]] = [
     ("one text", 40, body(TEXTS[0], encoding_format="float"), 200),
     ("fifty texts", 20, body(TEXTS * 10, encoding_format="base64"), 200),
     ("empty text", 8, body(["a", ""]), 400),
-    ("overlong text", 6, body("a " * 5_000), 400),
+    ("overlong text", 6, body("a " * 9_000), 400),
     ("invalid JSON", 6, b'{"model": "tiny", "inp', 400),
     ("unknown model", 6, body("a", model="unknown"), 404),
     ("oversized body", 2, b" " * (5 << 20), 413),

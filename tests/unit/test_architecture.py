@@ -17,13 +17,16 @@ PACKAGES = sorted(path.parent for path in HANDLER.glob("*/__init__.py"))
 SHARED = {"errors", "settings", "telemetry"}  # every package may import these
 # Each package, and each module directly in handler/, with the others that it may import.
 ALLOWED_IMPORTS = {
-    "local": {"main", "api", "models", "connections"},
+    "local": {"main", "api", "contract", "models", "server", "console", "signals"},
     "main": {"api", "models", "lambda_events"},
     "api": {"lambda_events", "contract", "models", "embedding", "artifacts"},
+    "server": {"connections", "signals"},
     "bulk": {"contract", "models", "embedding", "artifacts"},
     "connections": set(),
+    "console": set(),
+    "signals": set(),
     "lambda_events": set(),
-    "contract": {"embedding"},
+    "contract": {"embedding", "artifacts"},
     "models": {"embedding", "artifacts"},
     "embedding": {"artifacts"},
     "artifacts": set(),

@@ -11,9 +11,13 @@ import pytest
 ROOT = Path(__file__).parents[2]
 # Packages whose modules have another name.
 PACKAGES = {
+    "PIL": "pillow",
     "haystack": "haystack-ai",
     "jwt": "pyjwt",
-    "llama_index": "llama-index-embeddings-openai-like",
+    "lightrag": "lightrag-hku",
+    "llama_index": "llama-index-core",
+    "mem0": "mem0ai",
+    "pydantic_ai": "pydantic-ai-slim",
     "samcli": "aws-sam-cli",
     "samtranslator": "aws-sam-translator",
 }
@@ -31,10 +35,11 @@ def normalized(name: str) -> str:
 
 
 def groups(project: str, *chosen: str) -> set[str]:
-    """Return what a pyproject.toml declares: its dependencies, and those of some groups."""
+    """Return what a pyproject.toml declares: its dependencies, and those of some groups, but not of included ones."""
     content = tomllib.loads((ROOT / project / "pyproject.toml").read_text())
     declared = content["project"].get("dependencies", [])
-    return names(declared + [each for group in chosen for each in content["dependency-groups"][group]])
+    declared += [each for group in chosen for each in content["dependency-groups"][group] if isinstance(each, str)]
+    return names(declared)
 
 
 def files(pattern: str) -> set[str]:
@@ -43,24 +48,29 @@ def files(pattern: str) -> set[str]:
 
 
 SHIPPED = groups(".", "native", "service")
-DEVELOPED = SHIPPED | groups(".", "bulk", "dev")
-RECIPE = SHIPPED | groups(".", "recipe")
+INSTALLED = SHIPPED | groups(".", "local")  # by make setup
+DEVELOPED = INSTALLED | groups(".", "bulk", "dev")
+RECIPE = INSTALLED | groups(".", "recipe")
 ADDED = names(re.findall(r"--with (\S+)", (ROOT / "Makefile").read_text()))
+CLIENTS = [path.parent.name for path in ROOT.glob("tests/clients/*/__init__.py")]
 # Modules that stay out of the image.
 LOCAL = re.findall(r"^handler/.+\.py$", (ROOT / ".dockerignore").read_text(), re.MULTILINE)
 # A folder or file to the packages of the environments that it runs in; the longest one that fits counts.
 DECLARED = {
     "handler": SHIPPED,
-    "handler/bulk": SHIPPED | groups(".", "bulk"),
-    **dict.fromkeys(LOCAL, DEVELOPED),
+    "handler/bulk": INSTALLED | groups(".", "bulk"),
+    **dict.fromkeys(LOCAL, INSTALLED),
     "model_artifacts/recipe": RECIPE,
+    "model_artifacts/recipe/publish.py": INSTALLED,
     "model_artifacts/recipe/golden.py": RECIPE | files("model_artifacts/recipe/golden-requirements.txt"),
     "layers": set(),
     "tests": DEVELOPED,
     "tests/bulk": groups("tests/bulk") | DEVELOPED,
-    "tests/clients": groups("tests/clients"),
+    "tests/clients": groups("tests/clients", "base"),
+    **{f"tests/clients/{group}": groups("tests/clients", "base", group) for group in CLIENTS},
     "tests/deploy": groups("tests/deploy") | DEVELOPED,  # tests/deploy/verify.py runs with the project's own packages
     "tests/infra": groups("tests/infra", "sam"),
+    "tests/page": groups("tests/page"),
     "benchmarks": DEVELOPED | RECIPE | ADDED,
     "benchmarks/peers": DEVELOPED | RECIPE | ADDED | files("benchmarks/peers/*.txt"),
 }
@@ -68,7 +78,7 @@ SOURCES = [
     path.relative_to(ROOT)
     for folder in ("handler", "model_artifacts", "layers", "tests", "benchmarks")
     for path in sorted((ROOT / folder).rglob("*.py"))
-    if not {"node_modules", ".venv", ".venv-scan"} & set(path.parts)
+    if not any(part.startswith((".venv", "node_modules")) for part in path.parts)
 ]
 
 

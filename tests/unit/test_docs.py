@@ -1,6 +1,8 @@
 """The documentation against the repository: links, make targets, paths, and names of the template and the settings."""
 
+import json
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,11 +12,12 @@ from handler.artifacts.manifest import MANIFEST_FILE, sha256_of
 from handler.settings import Settings
 
 ROOT = Path(__file__).parents[2]
-PAGES = [
-    ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "benchmarks/README.md")
-]
+README = ROOT / "README.md"
+PAGES = [README] + [ROOT / name for name in ("CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "benchmarks/README.md")]
 PAGES += sorted(ROOT.glob("docs/*.md"))
 DEPLOYMENT = ROOT / "docs/deployment.md"
+CLIENTS = ROOT / "tests/clients"
+CLIENT_HELPERS = {"httpx", "llama-index-core", "numpy", "pytest", "@langchain/core"}  # installed for the clients' sake
 LAMBDA_VARIABLES = {"AWS_LAMBDA_FUNCTION_MEMORY_SIZE"}  # Lambda sets it, so no operator looks for it
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -55,6 +58,28 @@ def first_column(page: Path, heading: str) -> set[str]:
     }
 
 
+def client_rows() -> list[list[str]]:
+    """Return the cells of the README's tables of clients: name, versions, features, configuration."""
+    section = README.read_text().split("\n## Clients\n")[1].split("\n## ")[0]
+    rows = [line.strip("| ").split(" | ") for line in section.splitlines() if line.startswith("| ")]
+    return [row for row in rows if row[1] != "tested version"]
+
+
+def locked_clients() -> set[tuple[str, str]]:
+    """Return the names and versions of the clients that tests/clients installs."""
+    packages = tomllib.loads((CLIENTS / "uv.lock").read_text())["package"]
+    (matrix,) = (package for package in packages if package["name"] == "client-matrix")
+    versions = {package["name"]: package["version"] for package in packages}
+    declared = [each for group in matrix["dev-dependencies"].values() for each in group]
+    python = {(each["name"], each.get("version", versions[each["name"]])) for each in declared}
+    javascript = {
+        (re.sub(r"-\d$", "", name), version.rpartition("@")[2])  # openai-4 is npm:openai@4...
+        for path in CLIENTS.glob("*/package.json")
+        for name, version in json.loads(path.read_text())["dependencies"].items()
+    }
+    return {(name, version) for name, version in python | javascript if name not in CLIENT_HELPERS}
+
+
 def template_names(section: str) -> set[str]:
     """Return the names in a top-level section of template.yaml."""
     body = re.split(rf"^{section}:\n", (ROOT / "template.yaml").read_text(), flags=re.MULTILINE)[1]
@@ -63,7 +88,7 @@ def template_names(section: str) -> set[str]:
 
 @each_page
 def test_relative_links_and_anchors_resolve(page):
-    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+    for link in re.findall(r"""(?:\]\(|src(?:set)?=")([^)"\s]+)[)"]""", page.read_text()):
         target, _, anchor = link.partition("#")
         if link.startswith(("https://", "../../actions/")):  # the latter are GitHub's pages about the workflows
             continue
@@ -109,3 +134,20 @@ def test_the_examples_name_the_digest_of_the_bundled_model():
     named = {prefix for page in PAGES for prefix in re.findall(r"sha256:([0-9a-f]+)…", page.read_text())}
     assert named
     assert all(digest.startswith(prefix) for prefix in named)
+
+
+def test_the_versions_of_the_clients_are_the_locked_ones():
+    packages = re.findall(r"(\S+) ((?:\d[\d.]*(?:, )?)+)", "\n".join(row[1] for row in client_rows()))
+    assert {(name, each) for name, versions in packages for each in versions.split(", ") if each} == locked_clients()
+
+
+def test_the_configuration_of_each_client_is_in_a_test():
+    tests = condensed("\n".join(path.read_text() for path in CLIENTS.glob("*/*test*")))
+    for *_, configuration in client_rows():
+        for line in re.findall("`([^`]+)`", configuration):
+            assert condensed(line).removesuffix(")") in tests  # a test may pass more arguments
+
+
+def condensed(text: str) -> str:
+    """Return code without white space; the tests' `url` is the README's `URL`."""
+    return re.sub(r"\s", "", re.sub(r"\burl\b", "URL", text))

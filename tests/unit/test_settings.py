@@ -10,7 +10,7 @@ from handler.settings import Settings
 def test_defaults_serve_the_bundled_model_under_openais_model_names():
     settings = Settings.from_env({})
     assert settings.models == ("all-MiniLM-L6-v2",)
-    assert settings.aliases == ("text-embedding-ada-002", "text-embedding-3-small")
+    assert settings.aliases == ("text-embedding-ada-002", "text-embedding-3-small", "text-embedding-3-large")
     assert settings.workers >= 1
 
 
@@ -53,7 +53,7 @@ def test_empty_list_of_models_is_rejected():
     ("variable", "field", "choices"),
     [
         ("TOKEN_INPUT", "token_input", ["decode", "native", "reject"]),
-        ("LONG_INPUT", "long_input", ["error", "truncate", "window"]),
+        ("LONG_INPUT", "long_input", ["window", "truncate", "error"]),
         ("ERROR_FORMAT", "error_format", ["openai", "plain"]),
         ("AUTH_MODE", "auth_mode", ["api-key", "iam", "jwt", "none"]),
         ("METRICS", "metrics", ["emf", "none"]),
@@ -65,6 +65,16 @@ def test_choices_default_to_the_first_and_an_invalid_value_error_lists_them(vari
         assert getattr(Settings.from_env({variable: choice}), field) == choice
     with pytest.raises(SettingsError, match=f"{variable} is 'x': choose one of {', '.join(choices)}"):
         Settings.from_env({variable: "x"})
+
+
+def test_page_is_off_by_default():
+    assert [Settings.from_env(given).page for given in ({}, {"PAGE": "false"}, {"PAGE": "true"})] == [
+        False,
+        False,
+        True,
+    ]
+    with pytest.raises(SettingsError, match="PAGE is 'yes': choose one of false, true"):
+        Settings.from_env({"PAGE": "yes"})
 
 
 @pytest.mark.parametrize(

@@ -164,7 +164,7 @@ def test_logs_metrics_and_responses_contain_no_texts_and_no_keys(monkeypatch, ca
             bodies = [
                 {**text, "input": value} for value in ([MARKER, ""], [MARKER, 1], {MARKER: MARKER}, [[MARKER]], 1)
             ]
-            bodies += [{**text, "input": [MARKER] * 3000}, {**text, "input": f"{MARKER} " * 50}]
+            bodies += [{**text, "input": [MARKER] * 3000}, {**text, "input": f"{MARKER} {'a ' * 9000}"}]
             bodies += [{**text, "encoding_format": "hex"}, {**text, "dimensions": 999}, {"input": MARKER}]
             bodies += [f'{{"input": "{MARKER}", "model"'.encode(), MARKER.encode(), f"[{MARKER!r}]".encode()]
         case 404:

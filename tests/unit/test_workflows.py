@@ -1,6 +1,7 @@
 """The workflows call make targets that exist, those of .ci/run among them, and their jobs wait for jobs that exist."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,16 @@ def test_ci_calls_the_targets_of_the_local_script():
     local = called((ROOT / ".ci/run").read_text())
     assert "model" in local
     assert local - called(WORKFLOWS["ci.yml"]) == {"bench-instructions"}  # its record holds for one build of Python
+
+
+def test_the_local_script_runs_every_tier_of_the_tests():
+    makefile = (ROOT / "Makefile").read_text()
+    targets = "|".join(called((ROOT / ".ci/run").read_text()))
+    run = "".join(re.findall(rf"^(?:{targets})[:/].*\n(?:\t.*\n)*", makefile, re.MULTILINE))
+    by_default = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]["testpaths"]
+    assert "coverage run -m pytest $(parallel)\n" in run  # which runs the tests in the default folders
+    tiers = {f"tests/{path.relative_to(ROOT / 'tests').parts[0]}" for path in (ROOT / "tests").rglob("test_*.py")}
+    assert tiers - set(by_default) <= set(re.findall(r"tests/[a-z]+", run))
 
 
 @pytest.mark.parametrize("name", WORKFLOWS)

@@ -1,3 +1,4 @@
+import base64
 import json
 import math
 
@@ -7,8 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
+from starlette.types import Scope
 
 from handler.api.app import create_app
+from handler.api.compression import compress
 from handler.api.limits import (
     ENVELOPE_BYTES,
     MAX_RESPONSE_BYTES,
@@ -17,8 +20,9 @@ from handler.api.limits import (
     check_response_size,
     request_deadline,
 )
+from handler.artifacts.manifest import MAX_NAME
 from handler.contract.responses import EncodingFormat, encode_response
-from handler.contract.schemas import MAX_INPUTS, MAX_NAME
+from handler.contract.schemas import MAX_INPUTS
 from handler.errors import RequestError
 from handler.lambda_events import LambdaHandler
 from handler.models.catalog import Catalog
@@ -62,6 +66,8 @@ def test_deadline_counts_from_when_the_gateway_received_the_request(now, monkeyp
     assert (deadline.arrived, deadline.ends) == (now - age, now - age + 28)
 
 
+NO_GZIP: Scope = {"type": "http", "headers": []}
+GZIP: Scope = {"type": "http", "headers": [(b"accept-encoding", b"gzip")]}
 LONGEST = np.float32("-0.0000152536395")  # no float32 in [-1, 1] has more characters
 LARGE = [383, 384, 385, 767, 768, 1023, 1024, 1536, 4096]  # dimensions, of which fewer than 2048 vectors fit as floats
 
@@ -85,11 +91,11 @@ def response_bytes(body: bytes) -> int:
 @pytest.mark.parametrize("encoding_format", ["float", "base64"])
 def test_largest_accepted_response_of_typical_vectors_fits_in_lambdas_payload_limit(dimensions, encoding_format):
     with pytest.raises(RequestError, match=r"about \d+ fit") as rejected:
-        check_response_size(10**6, dimensions, encoding_format)
+        check_response_size(NO_GZIP, 10**6, dimensions, encoding_format)
     inputs = fitting(rejected.value)
-    check_response_size(inputs, dimensions, encoding_format)
+    check_response_size(NO_GZIP, inputs, dimensions, encoding_format)
     with pytest.raises(RequestError):
-        check_response_size(inputs + 1, dimensions, encoding_format)
+        check_response_size(NO_GZIP, inputs + 1, dimensions, encoding_format)
     vectors = np.random.default_rng(0).normal(size=(inputs, dimensions)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     body = encode(vectors, encoding_format)
@@ -97,10 +103,39 @@ def test_largest_accepted_response_of_typical_vectors_fits_in_lambdas_payload_li
     assert 0.5 * MAX_RESPONSE_BYTES < response_bytes(body) <= MAX_RESPONSE_BYTES
 
 
+@pytest.mark.parametrize("dimensions", [500, 768, 1023, 1024, 1536, 4096])
+def test_largest_accepted_compressed_response_of_typical_vectors_fits_in_lambdas_payload_limit(dimensions):
+    with pytest.raises(RequestError, match=r"about \d+ fit") as rejected:
+        check_response_size(GZIP, 10**6, dimensions, "float")
+    inputs = fitting(rejected.value)
+    check_response_size(GZIP, inputs, dimensions, "float")
+    vectors = np.random.default_rng(0).normal(size=(inputs, dimensions)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    body = compress(encode(vectors, "float"))
+    check_encoded_size(body, vectors, "float", compressed=True)
+    assert 0.9 * MAX_RESPONSE_BYTES < len(base64.b64encode(body)) + ENVELOPE_BYTES <= MAX_RESPONSE_BYTES
+
+
+def test_gzip_makes_no_difference_to_base64():
+    with pytest.raises(RequestError) as rejected:
+        check_response_size(GZIP, 10**6, 1024, "base64")
+    check_response_size(NO_GZIP, fitting(rejected.value), 1024, "base64")
+    with pytest.raises(RequestError):
+        check_response_size(NO_GZIP, fitting(rejected.value) + 1, 1024, "base64")
+
+
+def test_compressed_response_larger_than_estimated_is_rejected_with_about_how_many_fit():
+    body = b"\0" * ((MAX_RESPONSE_BYTES - ENVELOPE_BYTES) // 4 * 3)
+    vectors = np.zeros((2000, 384), np.float32)
+    check_encoded_size(body, vectors, "float", compressed=True)
+    with pytest.raises(RequestError, match=r"2000 vectors of 384 dimensions as float are too many.*: about 1999 fit"):
+        check_encoded_size(body + b"\0", vectors, "float", compressed=True)
+
+
 @pytest.mark.parametrize("dimensions", [384, 1024])
 def test_vectors_of_more_digits_than_estimated_are_rejected_with_how_many_fit(dimensions):
     with pytest.raises(RequestError) as estimated:
-        check_response_size(10**6, dimensions, "float")
+        check_response_size(NO_GZIP, 10**6, dimensions, "float")
     vectors = np.full((fitting(estimated.value), dimensions), LONGEST)
     with pytest.raises(RequestError, match=r"bytes: \d+ fit") as rejected:
         check_encoded_size(encode(vectors, "float"), vectors, "float")
@@ -143,9 +178,8 @@ def test_envelope_is_no_larger_than_assumed(kind, letter):
     settings = Settings(cors_origins=(origin,), auth_mode="none", long_input="truncate")
     embedder = tiny.embedder(settings, id=letter * MAX_NAME)
     embedder.load_timings = dict.fromkeys(["artifacts", "session", "first-run"], 1e6)
-    asked = event(
-        kind, json.dumps({"model": "text-embedding-ada-002", "input": ["a " * 100] * MAX_INPUTS}), origin=origin
-    )
+    model = f"text-embedding-ada-002@sha256:{embedder.digest}"
+    asked = event(kind, json.dumps({"model": model, "input": ["a " * 100] * MAX_INPUTS}), origin=origin)
     asked["requestContext"]["requestId"] = "r" * 128
     response = LambdaHandler(create_app(settings, Catalog.of([embedder], settings)))(asked, context())
     assert {"x-long-inputs", "x-model-digest", "access-control-allow-origin"} <= set(headers(response))

@@ -6,7 +6,6 @@ import pytest
 
 from handler.artifacts import manifest as limits
 from handler.artifacts.manifest import MODEL_FILE, SCHEMA_VERSION, TOKENIZER_FILE, Manifest, Reference
-from handler.contract import schemas
 from handler.errors import SettingsError
 from tests import tiny
 
@@ -87,10 +86,6 @@ def test_deeply_nested_manifest_is_refused():
         Manifest.parse(b"[" * 100_000)
 
 
-def test_alias_is_no_longer_than_a_request_may_name():
-    assert limits.MAX_NAME == schemas.MAX_NAME
-
-
 @pytest.mark.parametrize(
     ("text", "reference"),
     [
@@ -98,6 +93,9 @@ def test_alias_is_no_longer_than_a_request_may_name():
         (f"name@sha256:{DIGEST}", Reference("name", DIGEST)),
         ("s3://bucket/models/name", Reference("name", None, "bucket", "models/")),
         (f"s3://bucket/name@sha256:{DIGEST}", Reference("name", DIGEST, "bucket", "")),
+        ("build/models/name", Reference("name", folder="build/models/")),
+        (f"/my models/name@sha256:{DIGEST}", Reference("name", DIGEST, folder="/my models/")),
+        ("../name", Reference("name", folder="../")),
     ],
 )
 def test_reference_round_trips(text, reference):
@@ -111,7 +109,9 @@ def test_reference_round_trips(text, reference):
         "",
         "two words",
         "..",
-        "a/b",
+        "https://host/name",
+        "build/",
+        "a@b/name",
         "name@sha256:",
         f"name@sha256:{DIGEST[1:]}",
         "s3://bucket",

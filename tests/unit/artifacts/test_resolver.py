@@ -30,6 +30,13 @@ def test_load_returns_the_saved_model(folder):
     assert loaded.digest == hashlib.sha256((folder / "tiny/manifest.json").read_bytes()).hexdigest()
 
 
+def test_load_reads_a_model_of_another_folder(folder, tmp_path_factory):
+    loaded = load(f"{folder}/tiny", Settings(artifacts=tmp_path_factory.mktemp("image")))
+    assert loaded == load("tiny", Settings(artifacts=folder))
+    with pytest.raises(ArtifactError, match=f"model '{folder}/none': {folder}/none/manifest.json does not exist; "):
+        load(f"{folder}/none", Settings())
+
+
 def test_open_notes_when_the_manifest_was_read(folder):
     started = int(time.time())
     assert started <= ArtifactResolver(folder, S3Store()).open(Reference("tiny")).created <= time.time()

@@ -139,7 +139,7 @@ def test_the_recorded_pace_is_that_of_the_benchmark():
 def test_rows_that_a_request_would_be_refused_for_are_rejects(tmp_path):
     texts = [text_of(30) if row % 4 == 0 else "good food" for row in range(400)]
     write_jsonl(tmp_path / "a.jsonl", [*texts, *[""] * 100])
-    embedder = tiny.embedder()  # refuses texts of more than 16 tokens
+    embedder = tiny.embedder(Settings(long_input="error"))  # refuses texts of more than 16 tokens
     plan = make_plan(tmp_path, embedder)
     expected = estimate(open_storage(str(tmp_path)), plan, embedder)
     receipts = run(tmp_path, plan, embedder)

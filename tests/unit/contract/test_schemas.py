@@ -1,3 +1,4 @@
+import gzip
 import json
 import time
 import tracemalloc
@@ -6,7 +7,8 @@ from contextlib import nullcontext
 import pytest
 
 from handler.api.limits import MAX_BODY_BYTES
-from handler.contract.schemas import MAX_CONTAINERS, MAX_INPUTS, MAX_INT32, MAX_TOKEN_IDS, EmbeddingRequest
+from handler.contract.body import MAX_CONTAINERS
+from handler.contract.schemas import MAX_INPUTS, MAX_INT32, MAX_TOKEN_IDS, EmbeddingRequest
 from handler.embedding.cl100k import MAX_CHARACTERS
 from handler.errors import RequestError
 
@@ -181,3 +183,24 @@ def test_counting_lists_takes_little_memory_and_time(strings):
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert (seconds < 3, peak < 1 << 20) == (True, True), (seconds, peak)
+
+
+@pytest.mark.parametrize("text", ["a", "\u00e9\U0001f35c"])
+def test_utf_8_may_begin_with_a_byte_order_mark(text):
+    body = json.dumps({"model": "tiny", "input": text}, ensure_ascii=False).encode("utf-8-sig")
+    assert EmbeddingRequest.parse(body).input == [text]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"])
+def test_error_names_utf_16_and_utf_32(encoding):
+    body = '{"model": "tiny", "input": "a"}'.encode(encoding)
+    with pytest.raises(RequestError, match=f"it is {encoding[:6].upper()}; send it as UTF-8") as raised:
+        EmbeddingRequest.parse(body)
+    assert raised.value.code == "invalid_json"
+
+
+def test_error_names_gzip_without_its_header():
+    with pytest.raises(
+        RequestError, match="it is gzip; compress it once, and send the header 'Content-Encoding: gzip'"
+    ):
+        EmbeddingRequest.parse(gzip.compress(b"{}"))

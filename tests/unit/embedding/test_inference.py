@@ -1,3 +1,4 @@
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -86,3 +87,12 @@ def test_session_starts_no_threads():
     session = InferenceSession(model)
     session.run(np.full((4, 2), tiny.OPENING))
     assert set(threads.iterdir()) <= before
+
+
+def test_the_serialized_model_is_not_kept():
+    content = in_initializer(helper.make_tensor("w", TensorProto.FLOAT, [tiny.HIDDEN], WEIGHTS))
+    references = sys.getrefcount(content)
+    session = InferenceSession(content)
+    assert session._session._model_bytes is None
+    assert sys.getrefcount(content) == references
+    assert session.run(TOKEN).any()

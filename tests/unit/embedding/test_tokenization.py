@@ -35,16 +35,18 @@ def test_id_outside_the_vocabulary_is_rejected_with_its_position(tokenizer):
 
 
 @pytest.mark.parametrize("inputs", [["a", "a b c d e f g"], ["a", "a " * 1000], [[1], [4] * 9]])
-def test_input_over_the_context_length_is_rejected_with_its_position(tokenizer, inputs):
+def test_error_policy_rejects_an_input_with_its_position_and_names_the_setting(inputs):
+    tokenizer = tokenizer_with("native", "error")
     assert tokenizer.encode(["a b c d e f"])
     with pytest.raises(
         RequestError, match="maximum context length is 8 tokens, however you requested at least 9 tokens"
     ) as raised:
         tokenizer.encode(inputs)
     assert (raised.value.param, raised.value.code) == ("input.1", "context_length_exceeded")
+    assert "LONG_INPUT=window (the template's parameter LongInput)" in raised.value.message
 
 
-def tokenizer_with(token_input: TokenInput = "decode", long_input: LongInput = "error") -> Tokenizer:
+def tokenizer_with(token_input: TokenInput = "decode", long_input: LongInput = "window") -> Tokenizer:
     return Tokenizer(tiny.tokenizer_definition(), 8, token_input, long_input)
 
 
@@ -92,9 +94,31 @@ def test_window_policy_keeps_every_token():
     assert list(map(len, encoding.windows)) == [8, 8, 3]
 
 
+@pytest.mark.parametrize("library", [False, True], ids=["wordpiece", "tokenizers"])
+def test_window_policy_reads_as_many_tokens_as_openai_accepts(library):
+    definition = orjson.loads(tiny.tokenizer_definition())
+    if library:
+        definition["pre_tokenizer"] = {"type": "WhitespaceSplit"}
+    tokenizer = Tokenizer(orjson.dumps(definition), 8)
+    (encoding,) = tokenizer.encode(["a " * 8192])
+    assert sum(len(window) - 2 for window in encoding.windows) == 8192
+    with pytest.raises(
+        RequestError, match="maximum context length is 8192 tokens, however you requested at least 8193 tokens"
+    ) as raised:
+        tokenizer.encode(["a", "a " * 8193])
+    assert (raised.value.param, raised.value.code) == ("input.1", "context_length_exceeded")
+
+
 def test_long_native_token_ids_are_split_without_adding_special_tokens():
     (encoding,) = tokenizer_with(token_input="native", long_input="window").encode([LETTERS])
     assert encoding.windows == [LETTERS[:8], LETTERS[8:]]
+
+
+def test_openai_token_ids_may_be_more_tokens_of_the_model():
+    ellipsis = 1131
+    assert cl100k.decode([ellipsis]) == "..."
+    (encoding,) = tokenizer_with().encode([[ellipsis] * 8192])
+    assert sum(len(window) - 2 for window in encoding.windows) == 3 * 8192
 
 
 def test_prompt_is_prepended_to_every_text():
@@ -109,16 +133,16 @@ def test_encode_preserves_the_order_of_texts():
 
 
 def test_encode_stops_at_the_first_text_over_the_context_length(monkeypatch):
-    tokenizer = tokenizer_with()
+    tokenizer = tokenizer_with(long_input="error")
     encoded: list[str] = []
-    assert tokenizer._wordpiece is not None
-    encode = tokenizer._wordpiece.encode
+    assert tokenizer._words is not None
+    encode = tokenizer._words.encode
 
     def record(text: str, limit: int) -> list[int]:
         encoded.append(text)
         return encode(text, limit)
 
-    monkeypatch.setattr(tokenizer._wordpiece, "encode", record)
+    monkeypatch.setattr(tokenizer._words, "encode", record)
     with pytest.raises(RequestError):
         tokenizer.encode(["a", "b " * 9, "c"])
     assert encoded == ["a", "b " * 9]
@@ -152,7 +176,7 @@ def test_unsupported_tokenizer_falls_back_to_the_tokenizers_library():
     definition = orjson.loads(tiny.tokenizer_definition())
     definition["pre_tokenizer"] = {"type": "WhitespaceSplit"}
     tokenizer = Tokenizer(orjson.dumps(definition), 8, long_input="truncate")
-    assert tokenizer._wordpiece is None
+    assert tokenizer._words is None
     assert tokenizer.encode(["a b"]) == tokenizer_with().encode(["a b"])
     assert tokenizer.encode(["a b c d e f g h"]) == tokenizer_with(long_input="truncate").encode(["a b c d e f g h"])
 

@@ -12,7 +12,8 @@ from handler.artifacts.resolver import Artifacts, load
 from handler.embedding.embedder import Embedder
 from handler.settings import Settings
 from model_artifacts.recipe import golden, source
-from model_artifacts.recipe.__main__ import FULL_PRECISION, build
+from model_artifacts.recipe.__main__ import build
+from model_artifacts.recipe.configuration import SourceError
 from model_artifacts.recipe.export import export
 from tests import tiny
 from tests.emulator import ROOT
@@ -32,43 +33,46 @@ def directory(tmp_path: Path, monkeypatch) -> Path:
         {"text": text, "embedding": base64.b64encode(vector.tobytes()).decode()}
         for text, vector in zip(TEXTS, vectors, strict=True)
     ]
-    (tmp_path / "models" / "tiny-bert").mkdir(parents=True)
+    monkeypatch.setattr(golden, "BUILT", tmp_path / "models")
+    (tmp_path / "models/tiny-bert").mkdir(parents=True)
     tiny.write_json(tmp_path / "models/tiny-bert/golden.json", {"source_sha256": parsed.weights_sha256, "data": rows})
-    monkeypatch.setattr(golden, "MODELS", tmp_path / "models")
     return folder
 
 
+def build_from(directory: Path, *, full_precision: bool = False) -> None:
+    parsed = source.read(directory)
+    build(parsed, golden.golden_file(parsed.id, directory), sts=None, full_precision=full_precision)
+
+
 def test_build_makes_a_loadable_model_with_the_sources_configuration(directory, tmp_path):
-    build(directory, sts=None)
+    build_from(directory)
     loaded = load("tiny-bert", Settings(artifacts=tmp_path / "models"))
     assert (loaded.manifest.pooling, loaded.manifest.max_tokens, loaded.manifest.dimensions) == ("cls", 12, tiny.HIDDEN)
     assert loaded.manifest.provenance["weights_sha256"] == source.sha256(directory / "model.safetensors")
     assert loaded.manifest.quality["golden"]["texts"] == len(TEXTS)
     assert Embedder(loaded, Settings()).embed(["the food"], prompt_name="query").tokens > 4
-    build(directory, sts=None)
+    build_from(directory)
     assert load("tiny-bert", Settings(artifacts=tmp_path / "models")).digest == loaded.digest
 
 
 def test_build_rejects_reference_vectors_of_other_weights(directory, tmp_path):
     path = tmp_path / "models/tiny-bert/golden.json"
     path.write_text(path.read_text().replace(source.sha256(directory / "model.safetensors"), "0" * 64))
-    with pytest.raises(source.SourceError, match="recorded from other weights; record it again with make golden"):
-        build(directory, sts=None)
+    with pytest.raises(SourceError, match="recorded from other weights; record it again with make golden"):
+        build_from(directory)
 
 
 def test_missing_reference_vectors_error_names_the_remedy(directory, tmp_path):
     (tmp_path / "models/tiny-bert/golden.json").unlink()
-    with pytest.raises(source.SourceError, match="no such file; record it with make golden"):
-        build(directory, sts=None)
+    with pytest.raises(SourceError, match="no such file; record it with make golden"):
+        build_from(directory)
 
 
-def test_full_precision_model_gets_its_own_name_outside_of_the_image(directory, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    build(directory, sts=None, full_precision=True)
-    loaded = load("tiny-bert-float32", Settings(artifacts=tmp_path / FULL_PRECISION))
+def test_full_precision_model_gets_its_own_name(directory, tmp_path):
+    build_from(directory, full_precision=True)
+    loaded = load("tiny-bert-float32", Settings(artifacts=tmp_path / "models"))
     assert loaded.manifest.aliases == ()
     assert loaded.manifest.quality["golden"]["cosine_min"] > 0.99999
-    assert not (tmp_path / "models/tiny-bert-float32").exists()
 
 
 def test_command_reports_an_incomplete_source_in_one_line(tmp_path):
@@ -76,3 +80,10 @@ def test_command_reports_an_incomplete_source_in_one_line(tmp_path):
     failed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert failed.returncode == 1
     assert failed.stderr == f"make model: {tmp_path / 'config.json'}: no such file\n"
+
+
+def test_command_reports_a_missing_sts_file_in_one_line_before_any_step():
+    command = [sys.executable, "-m", "model_artifacts.recipe", "--sts", "nosuch.tsv.gz"]
+    failed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (failed.returncode, failed.stdout, len(failed.stderr.splitlines())) == (1, "", 1)
+    assert failed.stderr.startswith("make model: STS=nosuch.tsv.gz is not a split of STS-B, a gzipped table of ")

@@ -56,3 +56,24 @@ def test_read_sts_parses_the_published_format(sts):
     pairs = read_sts(sts)
     assert (pairs.left[0], pairs.right[0]) == (TEXTS[0], TEXTS[-1])
     np.testing.assert_array_equal(pairs.scores, [1, 2, 3, 4])
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        None,
+        b"score\tsentence1\tsentence2\n",
+        gzip.compress(b"score\tsentence1\n1\ta\n"),
+        gzip.compress(b"score\tsentence1\tsentence2\nhigh\ta\tb\n"),
+        gzip.compress(b"score\tsentence1\tsentence2\n\xff\ta\tb\n"),
+        gzip.compress(b"score\tsentence1\tsentence2\n1\ta\tb\n")[:-9],
+    ],
+    ids=["missing", "not gzipped", "no column", "no number", "not UTF-8", "cut off"],
+)
+def test_read_sts_rejects_any_other_file_in_one_line(tmp_path, content):
+    path = tmp_path / "sts.tsv.gz"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(VerificationError, match=f"^STS={path} is not a split of STS-B, a gzipped table of ") as refused:
+        read_sts(path)
+    assert "\n" not in str(refused.value)

@@ -5,12 +5,12 @@ import test from 'node:test'
 
 import OpenAI from 'openai'
 
-import { baseURL, check, model, texts } from './golden.mjs'
+import { check, MODEL, texts, url } from '../golden.mjs'
 
-const client = new OpenAI({ baseURL, apiKey: 'none' })
+const client = new OpenAI({ baseURL: url, apiKey: 'none' })
 
 async function embed(options) {
-  const { data } = await client.embeddings.create({ model, input: texts, ...options })
+  const { data } = await client.embeddings.create({ model: MODEL, input: texts, ...options })
   return data.map((row) => row.embedding)
 }
 
@@ -27,7 +27,7 @@ test('fewer dimensions give the first ones at unit length', async () => {
 
 test('models are listed and described', async () => {
   const { data } = await client.models.list()
-  assert.ok(data.some(({ id }) => id === model))
+  assert.ok(data.some(({ id }) => id === MODEL))
   assert.ok(data.some(({ id }) => id === 'text-embedding-ada-002'))
-  assert.equal((await client.models.retrieve(model)).id, model)
+  assert.equal((await client.models.retrieve(MODEL)).id, MODEL)
 })

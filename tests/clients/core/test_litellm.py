@@ -23,5 +23,6 @@ def test_every_way_to_request_floats_gives_the_golden_vectors(relay, golden, opt
 
 
 def test_batch_gives_the_golden_vectors(url, golden):
-    response = litellm.embedding(f"openai/{MODEL}", golden.texts, api_base=url, api_key="none")
+    texts = golden.texts
+    response = litellm.embedding(f"openai/{MODEL}", texts, api_base=url, api_key="none")
     golden.check([row["embedding"] for row in response.data])

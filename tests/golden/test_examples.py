@@ -1,0 +1,24 @@
+"""The Python examples of the README and docs/, against the real model."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from handler.api.app import create_app
+from handler.models.catalog import Catalog
+from handler.settings import Settings
+from tests.conftest import serve
+
+ROOT = Path(__file__).parents[2]
+BASE_URL = "http://127.0.0.1:3000/v1"
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/models.md"])
+def test_python_examples_run(page, embedder):
+    """Run the blocks of a page, in order, as one program."""
+    code = "\n".join(re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL))
+    assert BASE_URL in code
+    settings = Settings(auth_mode="none")
+    with serve(create_app(settings, Catalog.of([embedder(1)], settings))) as url:
+        exec(compile(code.replace(BASE_URL, f"{url}/v1"), page, "exec"), {})  # noqa: S102 - the examples

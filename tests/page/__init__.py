@@ -1,0 +1,1 @@
+"""Tests of the page in Chromium, in an environment of their own."""
