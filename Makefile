@@ -63,20 +63,27 @@ run: setup ## serve on http://127.0.0.1:3000 (PORT=3000; QUIET=1: no request log
 embed: setup ## print a text's vector (TEXT='...'), or the vector of each line of standard input
 	@$(python) -m handler.local $(if $(filter undefined,$(origin TEXT)),--stdin,-- "$$TEXT")
 
+bulk_options = $(foreach name,TEXT ID MODEL DIMENSIONS INPUT_TYPE LAYOUT PREVIOUS MAX_REJECTS,$(if $(value $(name)),$(call option,$(name)) "$$$(name)"))
+
 bulk: .venv/ready-bulk ## embed a data set, after its price (IN=data.parquet OUT=FOLDER; docs/bulk.md has the options)
-	@$(python) -m handler.bulk run "$${IN:?IN is missing: make bulk IN=data.parquet OUT=vectors}" "$${OUT:?OUT is missing: make bulk IN=data.parquet OUT=vectors}" $(foreach name,TEXT ID MODEL DIMENSIONS INPUT_TYPE LAYOUT PREVIOUS MAX_REJECTS,$(if $($(name)),$(call option,$(name)) "$$$(name)")) $(if $(YES),--yes) $(if $(DRY_RUN),--dry-run)
+	$(call need,IN,data.parquet OUT=vectors)$(call need,OUT,vectors)
+	@$(python) -m handler.bulk run "$$IN" "$$OUT" $(bulk_options) $(call flag,YES,--yes) $(call flag,DRY_RUN,--dry-run)
 
 bulk-status: .venv/ready-bulk ## print how far a bulk job is (OUT=FOLDER)
-	@$(python) -m handler.bulk status "$${OUT:?OUT is missing: make bulk-status OUT=vectors}"
+	$(call need,OUT,vectors)
+	@$(python) -m handler.bulk status "$$OUT"
 
 bulk-cancel: .venv/ready-bulk ## end a bulk job; what it has written remains (OUT=FOLDER)
-	@$(python) -m handler.bulk cancel "$${OUT:?OUT is missing: make bulk-cancel OUT=vectors}"
+	$(call need,OUT,vectors)
+	@$(python) -m handler.bulk cancel "$$OUT"
 
 bulk-resume: .venv/ready-bulk ## go on with a bulk job where it was (OUT=FOLDER)
-	@$(python) -m handler.bulk resume "$${OUT:?OUT is missing: make bulk-resume OUT=vectors}"
+	$(call need,OUT,vectors)
+	@$(python) -m handler.bulk resume "$$OUT"
 
 load: .venv/ready-bulk ## put the vectors of a bulk job into a vector store (FROM=FOLDER TO=s3vectors://bucket/index)
-	@$(python) -m handler.bulk load "$${FROM:?FROM is missing: make load FROM=vectors TO=s3vectors://bucket/index}" "$${TO:?TO is missing: make load FROM=vectors TO=s3vectors://bucket/index}"
+	$(call need,FROM,vectors TO=s3vectors://bucket/index)$(call need,TO,s3vectors://bucket/index)
+	@$(python) -m handler.bulk load "$$FROM" "$$TO"
 
 test: .venv/ready-dev ## run the unit, contract, golden and fuzz tests on all cores, one to two minutes (TESTS=tests/unit: only those)
 	@echo "Running $(or $(TESTS),$(all_tests))"

@@ -1,23 +1,25 @@
 """Bulk jobs on this machine: throughput beside the embedder's own, and memory whatever the input's size.
 
 `python -m benchmarks.bulk_desk` embeds the same texts by the embedder alone, in batches of 2,048, and by a job that
-reads them from JSON Lines and writes Parquet, in turns. `--memory GB` runs jobs over files of that size, and stops each
-after some shards.
+reads them from JSON Lines and writes Parquet, in turns. `--memory GB` runs jobs over files of that size, in which the
+embedder embeds only some texts of each chunk.
 """
 
 import argparse
 import json
+import multiprocessing
 import os
 import random
 import shutil
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import cycle, islice
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -28,12 +30,15 @@ from handler.bulk import desk
 from handler.bulk.plan import Options, make_plan
 from handler.bulk.shard import Work
 from handler.bulk.storage import open_input, open_storage
-from handler.embedding.embedder import Embedder
+from handler.embedding.deadline import NO_DEADLINE, Deadline
+from handler.embedding.embedder import Embedder, Embeddings
+from handler.embedding.tokenization import TokenIds
 from handler.settings import Settings
 
 BATCH = 2048
+FEW = 32  # texts of a chunk that a job whose memory is measured embeds
 FILLER_BYTES = 1900  # of another column, so that 2 GB are a million rows
-MEMORY_SHARDS = 4
+MEMORY_SECONDS = 20  # between two looks at it
 
 
 def main() -> None:
@@ -45,10 +50,10 @@ def main() -> None:
     parser.add_argument("--memory", type=float, metavar="GB", help="measure memory, with files of so many GB")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        texts = distinct(Texts(arguments.sts))
         if arguments.memory:
-            memory(Path(folder), texts, int(arguments.memory * 1e9))
+            memory(Path(folder), int(arguments.memory * 1e9))
         else:
+            texts = distinct(Texts(arguments.sts))
             throughput(Path(folder), list(islice(texts, arguments.rows)), arguments.rounds)
 
 
@@ -61,22 +66,9 @@ def distinct(texts: Texts) -> Iterator[str]:
 
 def throughput(folder: Path, texts: list[str], rounds: int) -> None:
     """Compare rows per second, by the clock and by the time of all cores."""
-    settings = Settings.from_env(os.environ)
-    embedder = Embedder(load(settings.models[0], settings), settings)
     with (folder / "in.jsonl").open("w") as file:
         file.writelines(json.dumps({"id": str(number), "text": text}) + "\n" for number, text in enumerate(texts))
-    source, entries = open_input(str(folder / "in.jsonl"))
-    options = Options(
-        model=embedder.manifest.id,
-        digest=embedder.digest,
-        dimensions=embedder.manifest.dimensions,
-        text="text",
-        id="id",
-        input_type="",
-        long_input="error",
-        layout="columns",
-    )
-    plan = make_plan(source, entries, options)
+    work = open_work(folder / "in.jsonl", folder / "out", Embedder)
     cpu: dict[str, list[float]] = {"embedder": [], "job": []}
 
     def timed(name: str, run: Callable[[], object]) -> float:
@@ -87,11 +79,11 @@ def throughput(folder: Path, texts: list[str], rounds: int) -> None:
 
     def embed() -> None:
         for start in range(0, len(texts), BATCH):
-            embedder.embed(texts[start : start + BATCH])
+            work.embedder.embed(texts[start : start + BATCH])
 
     def job() -> None:
         shutil.rmtree(folder / "out", ignore_errors=True)
-        desk.run(Work(source, open_storage(str(folder / "out")), plan, embedder), "")
+        desk.run(work, "")
 
     subjects = {"embedder": lambda _: timed("embedder", embed), "job": lambda _: timed("job", job)}
     measured = interleave("throughput", subjects, rounds, 600)
@@ -101,55 +93,89 @@ def throughput(folder: Path, texts: list[str], rounds: int) -> None:
     print(f"ratio      {by_clock:.3f} by the clock, {by_core:.3f} by the time of all cores")
 
 
-def memory(folder: Path, texts: Iterator[str], size: int) -> None:
-    """Print the peak of a job's resident memory for large files."""
+def open_work(source: Path, output: Path, kind: type[Embedder]) -> Work:
+    """Return the work of a job with the bundled model and the default options."""
+    settings = Settings.from_env(os.environ)
+    embedder = kind(load(settings.models[0], settings), settings)
+    storage, entries = open_input(str(source))
+    options = Options(
+        model=embedder.manifest.id,
+        digest=embedder.digest,
+        dimensions=embedder.manifest.dimensions,
+        text="text",
+        id="id",
+        input_type="",
+        long_input="error",
+        layout="columns",
+    )
+    return Work(storage, open_storage(str(output)), make_plan(storage, entries, options), embedder)
+
+
+def memory(folder: Path, size: int) -> None:
+    """Print the peak of a job's resident memory for files of `size` bytes, each written and read by its own process."""
+    processes = multiprocessing.get_context("spawn")
     for name, write in (("in.jsonl", write_jsonl), ("in.parquet", write_parquet)):
-        path = folder / name
-        rows = write(path, texts, size)
-        print(f"{name}: {path.stat().st_size / 1e9:.2f} GB, {rows:,} rows", flush=True)
-        peaks = run_and_watch(path, folder / "out")
-        print(f"  peak after each shard: {', '.join(f'{peak:.0f}' for peak in peaks)} MB", flush=True)
-        path.unlink()
+        writer = processes.Process(target=write, args=(folder / name, size))
+        writer.start()
+        writer.join()
+        job = processes.Process(target=run_job, args=(folder / name, folder / "out"))
+        job.start()
+        print(f"  peak of its memory: {', '.join(f'{peak:.0f}' for peak in peaks(job, folder / 'out'))} MB", flush=True)
+        assert job.exitcode == 0
+        (folder / name).unlink()
         shutil.rmtree(folder / "out")
 
 
-def write_jsonl(path: Path, texts: Iterator[str], size: int) -> int:
-    """Write JSON Lines of about `size` bytes; return the number of rows."""
-    rows = 0
+def peaks(job: SpawnProcess, output: Path) -> list[float]:
+    """Return the peak of a job's resident memory in MB, as it was again and again until the job ended."""
+    found: list[float] = []
+    while job.is_alive():
+        status = Path(f"/proc/{job.pid}/status").read_text()
+        if "VmHWM:" in status and (output / "_job/shards").exists():
+            found.append(int(status.partition("VmHWM:")[2].split()[0]) / 1000)
+        job.join(MEMORY_SECONDS)
+    return found
+
+
+def write_jsonl(path: Path, size: int) -> None:
+    """Write JSON Lines of about `size` bytes."""
+    rows, texts = 0, distinct(Texts(None))
     with path.open("w") as file:
         while file.tell() < size:
             row = {"id": str(rows), "text": next(texts), "other": random.randbytes(FILLER_BYTES // 2).hex()}
             file.write(json.dumps(row) + "\n")
             rows += 1
-    return rows
+    print(f"JSON Lines: {path.stat().st_size / 1e9:.1f} GB, {rows:,} rows", flush=True)
 
 
-def write_parquet(path: Path, texts: Iterator[str], size: int) -> int:
-    """Write a Parquet file of about `size` bytes in row groups of a million rows; return the number of rows."""
-    schema = pa.schema([("id", pa.string()), ("text", pa.string()), ("other", pa.binary())])
-    group, rows = 1_000_000, 0
-    with pq.ParquetWriter(path, schema) as writer:
-        while rows * FILLER_BYTES < size:
-            ids = [str(rows + number) for number in range(group)]
-            fillers = [random.randbytes(FILLER_BYTES) for _ in range(group)]
-            table = pa.table({"id": ids, "text": list(islice(texts, group)), "other": fillers}, schema)
-            writer.write_table(table, row_group_size=group)
-            rows += group
-    return rows
+def write_parquet(path: Path, size: int) -> None:
+    """Write a Parquet file of about `size` bytes and one row group."""
+    rows = size // FILLER_BYTES
+    ids = [str(number) for number in range(rows)]
+    fillers = pa.array((random.randbytes(FILLER_BYTES) for _ in range(rows)), pa.binary())
+    table = pa.table({"id": ids, "text": list(islice(distinct(Texts(None)), rows)), "other": fillers})
+    pq.write_table(table, path, row_group_size=rows)
+    print(f"Parquet: {path.stat().st_size / 1e9:.1f} GB, {rows:,} rows in one row group", flush=True)
 
 
-def run_and_watch(source: Path, output: Path) -> list[float]:
-    """Run a job until it has done some shards; return the peak of its resident memory after each, in MB."""
-    command = [sys.executable, "-m", "handler.bulk", "run", str(source), str(output), "--yes"]
-    peaks: list[float] = []
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
-        while len(peaks) < MEMORY_SHARDS and process.poll() is None:
-            time.sleep(0.5)
-            if len(list((output / "_job/shards").glob("*.json"))) > len(peaks):
-                status = Path(f"/proc/{process.pid}/status").read_text()
-                peaks.append(int(status.partition("VmHWM:")[2].split()[0]) / 1000)
-        process.terminate()
-    return peaks
+class FewTexts(Embedder):
+    """The bundled model, which embeds some texts of a chunk and repeats their vectors: large files take minutes."""
+
+    def embed(
+        self,
+        inputs: Sequence[str | TokenIds],
+        dimensions: int | None = None,
+        prompt_name: str | None = None,
+        deadline: Deadline = NO_DEADLINE,
+    ) -> Embeddings:
+        """Return as many vectors as there are inputs."""
+        few = super().embed(inputs[:FEW], dimensions, prompt_name, deadline)
+        return replace(few, vectors=np.resize(few.vectors, (len(inputs), few.vectors.shape[1])))
+
+
+def run_job(source: Path, output: Path) -> None:
+    """Run a job."""
+    desk.run(open_work(source, output, FewTexts), "")
 
 
 if __name__ == "__main__":

@@ -82,18 +82,14 @@ def cancel(target: Storage) -> None:
     """End the run that writes to a folder; what it has written remains.
 
     Raises:
-        BulkError: there is none, or it is another user's.
+        BulkError: there is none.
     """
     if not isinstance(target, Folder):
         raise BulkError(f"{target.uri}: only a run that writes to a folder can be found; press Ctrl-C where it runs")
     with _open_lock(target) as lock:
         if _acquire(lock):
             raise BulkError(f"{target.uri}: no run writes there")
-        pid = int(lock.read())
-        try:
-            os.kill(pid, signal.SIGTERM)
-        except OSError as error:
-            raise from_os_error(f"process {pid}", error) from error
+        os.kill(int(lock.read()), signal.SIGTERM)
 
 
 def _open_lock(target: Folder) -> TextIO:

@@ -56,7 +56,7 @@ def read_schema(storage: Storage, entries: Sequence[Entry], text: str) -> pa.Sch
         raise BulkError(f"{storage.uri}: two columns have the name {duplicates[0]!r}; rename one")
     if text not in schema.names:
         raise BulkError(f"{storage.uri}: there is no column {text!r}; TEXT names one of {schema.names}")
-    if not _holds_strings(schema.field(text).type):
+    if not holds_strings(schema.field(text).type):
         raise BulkError(f"{storage.uri}: the column {text!r} holds {schema.field(text).type}, and must hold strings")
     return schema
 
@@ -89,6 +89,7 @@ def _format(storage: Storage, entry: Entry) -> Format:
     )
 
 
-def _holds_strings(kind: pa.DataType) -> bool:
+def holds_strings(kind: pa.DataType) -> bool:
+    """Return whether a column of this type holds strings."""
     value = kind.value_type if pa.types.is_dictionary(kind) else kind
     return bool(pa.types.is_string(value) or pa.types.is_large_string(value) or pa.types.is_string_view(value))

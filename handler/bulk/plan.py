@@ -16,7 +16,7 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from handler.bulk.entries import Entry, Storage
-from handler.bulk.formats import read_schema, split
+from handler.bulk.formats import holds_strings, read_schema, split
 from handler.errors import BulkError
 from handler.settings import LongInput
 
@@ -132,6 +132,8 @@ def make_plan(source: Storage, entries: Sequence[Entry], options: Options) -> Pl
         options = replace(options, id="")
     if options.id and options.id not in schema.names:
         raise BulkError(f"{source.uri}: there is no column '{options.id}'; ID names one of: {', '.join(schema.names)}")
+    if options.id and not (holds_strings(kind := schema.field(options.id).type) or pa.types.is_integer(kind)):
+        raise BulkError(f"{source.uri}: the column '{options.id}' holds {kind}; ID names one of strings or integers")
     with ThreadPoolExecutor(SPLITTERS) as pool:
         ranges = list(pool.map(partial(split, source, text=options.text), entries))
     shards = [(entry.name, *each) for entry, own in zip(entries, ranges, strict=True) for each in own]

@@ -59,13 +59,14 @@ class Progress:
         self._shard = chunk.shard
         self._rows += len(chunk.rows) + len(chunk.rejected)
         share = (self._done + chunk.position - chunk.shard.start) / self._total
-        self._display.show(self._describe(share), share)
+        if share and self._rows > self._earlier:
+            self._display.show(self._describe(share), share)
 
     def _describe(self, share: float) -> str:
         rate = (self._rows - self._earlier) / max(time.monotonic() - self._started, 1e-9)
-        rows = self._rows / share if share else 0
-        left = f"{duration((rows - self._rows) / rate)} left" if rate and share else "the rest is not known yet"
-        return f"{self._rows:,} of about {rows:,.0f} rows ({share:.0%}), {rate:,.0f} rows/s, {left}"
+        rows = self._rows / share
+        left = duration((rows - self._rows) / rate)
+        return f"{self._rows:,} of about {rows:,.0f} rows ({share:.0%}), {rate:,.0f} rows/s, {left} left"
 
 
 def _size(shard: Shard) -> int:

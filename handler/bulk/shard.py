@@ -22,7 +22,7 @@ from handler.bulk.receipts import SHARDS, Receipt, file_sha256
 from handler.embedding.embedder import Embedder
 
 REJECTS = "_rejects/"
-AHEAD = 4  # chunks that wait between two stages: a write of seconds, such as that of a part, leaves no worker idle
+AHEAD = 2  # chunks that wait between two stages: the seconds in which a part is written leave no worker idle
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 
 from handler.bulk import s3_vectors
+from handler.bulk.__main__ import main
 from handler.bulk.load import Loaded, load
 from handler.bulk.s3_vectors import Vector, shorten
 from handler.errors import BulkError
@@ -194,3 +195,10 @@ def test_without_credentials_there_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     with pytest.raises(BulkError, match=r"there are no AWS credentials; run aws configure, or set AWS_PROFILE$"):
         run(write_output(tmp_path / "out", [["a"]]))
+
+
+def test_the_command_says_how_many_vectors_arrived(store, tmp_path, capsys):
+    output = write_output(tmp_path / "out", [["one", "two"]])
+    assert main(["load", output, TARGET]) == 0
+    assert capsys.readouterr().out == "2 vectors put, 0 by an earlier load\n"
+    assert len(store.vectors()) == 2
