@@ -176,7 +176,7 @@ def test_lines_show_this_machine_and_aws_side_by_side():
     expected = Estimate(200_000, 3, 3_282_000, 125, usage, 4096, measured=False)
     first, head, time, *bill, total, assumed = expected.lines()
     assert first == "200,000 rows, 3 of them rejected, 3,282,000 tokens: as 4,096 rows suggest"
-    assert head.split() == ["this", "machine", "AWS,", "1,000", "environments"]
+    assert head.split() == ["this", "machine", "AWS,", "200", "environments"]
     assert time.split() == ["time", "2", "min", "5", "s", "43", "s"]
     assert [line.split("  ")[0] for line in bill] == [f"{item.name}, {item.unit}" for item in usage.bill()]
     assert total.split() == ["dollars", "0", f"{usage.dollars():.4f}"]
