@@ -124,7 +124,7 @@ def estimate(source: Storage, plan: Plan, embedder: Embedder) -> Estimate:
         rejects=rejects,
         tokens=tokens,
         seconds=tokens * pace.seconds,
-        usage=Usage(len(plan.shards), max(1, math.ceil(packed / PART_BYTES)), vcpu_seconds),
+        usage=Usage(len(plan.shards), math.ceil(packed / PART_BYTES), vcpu_seconds),
         sampled=sum(len(stratum.rows) + stratum.rejects for stratum in strata),
         measured=measured,
     )

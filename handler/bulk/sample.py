@@ -7,6 +7,7 @@ the size of their ranges: rows of Parquet, so that the number of rows is exact, 
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from threading import Event
 
 import numpy as np
@@ -53,8 +54,13 @@ class Pace:
 
 
 def sample(source: Storage, plan: Plan) -> Iterator[Stratum]:
-    places = _places(plan)
-    for place, following in zip(places, [*places[1:], len(plan.shards)], strict=True):
+    """Yield the sample, in the order of the plan.
+
+    Raises:
+        BulkError: the input cannot be read.
+    """
+    places = _places(plan) if plan.shards else []
+    for place, following in pairwise([*places, len(plan.shards)]):
         shard = plan.shards[place]
         most = SAMPLE_ROWS if shard.file.endswith(".parquet") else SAMPLE_BYTES
         end = min(shard.end, shard.start + most // len(places))

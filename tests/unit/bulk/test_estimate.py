@@ -21,7 +21,7 @@ from handler.bulk.estimate import REFERENCE, Actual, Estimate, estimate, referen
 from handler.bulk.formats import read_schema, split
 from handler.bulk.merge import group
 from handler.bulk.plan import InputFile, Options, Plan, Shard
-from handler.bulk.prices import Usage
+from handler.bulk.prices import STEP_SECONDS, Usage
 from handler.bulk.receipts import Receipt
 from handler.bulk.shard import Work, embed_shards
 from handler.bulk.storage import open_input, open_storage
@@ -152,6 +152,17 @@ def test_an_input_without_a_row_to_embed_costs_nothing_to_embed(tmp_path, embedd
     write_jsonl(tmp_path / "a.jsonl", [""])
     expected = estimate(open_storage(str(tmp_path)), make_plan(tmp_path, embedder), embedder)
     assert (expected.rows, expected.rejects, expected.tokens, expected.seconds) == (1, 1, 0, 0)
+
+
+def test_an_input_without_rows_takes_nothing(tmp_path, embedder):
+    table = pa.table({"id": pa.array([], pa.int64()), "text": pa.array([], pa.string())})
+    pq.write_table(table, tmp_path / "a.parquet")
+    plan = make_plan(tmp_path, embedder)
+    assert not plan.shards
+    expected = estimate(open_storage(str(tmp_path)), plan, embedder)
+    assert (expected.rows, expected.tokens, expected.sampled, expected.usage) == (0, 0, 0, Usage(0, 0, 0.0))
+    assert expected.usage.duration(200) == STEP_SECONDS
+    assert expected.lines()
 
 
 def test_the_sample_is_bounded(tmp_path, monkeypatch, embedder):
