@@ -45,8 +45,15 @@ def write() -> None:
 
 def tables() -> str:
     """Return all tables as Markdown."""
-    sections = _times(), _bill(), _lengths(), _shard_sizes(), _children(), _limits()
-    return "\n\n".join(sections)
+    sections = {
+        "Time by the number of environments, and the price on x86_64:": _times(),
+        "The price by item:": _bill(),
+        "Ten million texts by their length:": _lengths(),
+        f"A billion texts of {USUAL_LENGTH} tokens in shards of other sizes, 8 MB at most:": _shard_sizes(),
+        "Children of a Map Run by their duration:": _children(),
+        "Limits of AWS, and what the largest run needs of them:": _limits(),
+    }
+    return "\n\n".join(f"{caption}\n\n{table}" for caption, table in sections.items())
 
 
 def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:

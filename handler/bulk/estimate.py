@@ -16,7 +16,7 @@ from handler.bulk.sample import measure, sample
 from handler.embedding.embedder import Embedder
 
 PACKED_VECTORS, PACKED_COLUMNS = 0.92, 0.5  # what zstd makes of a byte
-ENVIRONMENTS = 1000  # the concurrency of an AWS account that has not asked for more
+ENVIRONMENTS = 200  # unless the stack has another BulkMaxConcurrency
 # Texts per second of one vCPU by tokens per text, of the bundled model: benchmarks/report/results.json.
 REFERENCE_MODEL = "all-MiniLM-L6-v2"
 REFERENCE = {8: 1795.0, 16: 866.6, 32: 422.9, 64: 195.2, 128: 91.5, 256: 40.53}
@@ -124,7 +124,7 @@ def estimate(source: Storage, plan: Plan, embedder: Embedder) -> Estimate:
         rejects=rejects,
         tokens=tokens,
         seconds=tokens * pace.seconds,
-        usage=Usage(len(plan.shards), max(1, math.ceil(packed / PART_BYTES)), vcpu_seconds),
+        usage=Usage(len(plan.shards), math.ceil(packed / PART_BYTES), vcpu_seconds),
         sampled=sum(len(stratum.rows) + stratum.rejects for stratum in strata),
         measured=measured,
     )

@@ -31,7 +31,7 @@ PARTS_AT_ONCE = 300  # more would exceed the rate of GET requests
 RECEIPTS_PER_SECOND = 1000.0  # read by 32 threads, 30 ms each
 
 CHILD_TRANSITIONS = 2  # of a child with one task: into the task, and to the end
-PARENT_TRANSITIONS = 6  # plan, shards, group, parts, finish, and the end
+PARENT_TRANSITIONS = 8  # plan, shards, group, parts, finish, two choices, and the end
 # Seconds of a shard besides embedding: a cold start with pyarrow, the first read and the last write.
 SHARD_SECONDS = 2.0
 # Seconds of a part of 128 MB: read and written at 90 MB/s, and packed again in between.
@@ -70,10 +70,12 @@ class Usage:
     @property
     def shard_seconds(self) -> float:
         """Seconds that a shard takes."""
-        return self.seconds / self.shards + SHARD_SECONDS
+        return self.seconds / max(1, self.shards) + SHARD_SECONDS
 
     def map_seconds(self, concurrency: int) -> float:
         """Return the seconds of the stage that embeds."""
+        if not self.shards:
+            return 0.0
         wave, place = divmod(self.shards - 1, concurrency)
         start = max((self.shards - 1) / START_RATE, place / START_RATE + wave * self.shard_seconds)
         return start + self.shard_seconds

@@ -7,6 +7,7 @@ the size of their ranges: rows of Parquet, so that the number of rows is exact, 
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from threading import Event
 
 import numpy as np
@@ -21,7 +22,9 @@ from handler.embedding.embedder import Embedder
 SAMPLED_SHARDS = 16  # and the first of each file, if there are no more files than this
 SAMPLE_BYTES, SAMPLE_ROWS = 8 << 20, 40_000  # of all sampled shards together
 COMPRESSED_BYTES = 64 << 20  # a compressed file is read from its start, so no sample is behind these bytes of it
-FIRST_TEXTS, MAX_TEXTS, SECONDS = 64, 2048, 1.5  # that are embedded to find the pace
+# What is embedded to find the pace, after a few texts that warm up: a second or two, and enough texts of each length to
+# share runs as they do in the job.
+FIRST_TEXTS, MAX_TEXTS, MAX_TOKENS = 64, 2048, 1 << 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,19 +41,26 @@ class Stratum:
 class Pace:
     """What embedding took, per token: seconds with all cores, and seconds of one core.
 
+    mean_tokens    tokens per text
     per_character  tokens per character
     refused        share of the texts that the model refuses, such as those that are too long
     """
 
     seconds: float
     cpu_seconds: float
+    mean_tokens: float
     per_character: float
     refused: float
 
 
 def sample(source: Storage, plan: Plan) -> Iterator[Stratum]:
-    places = _places(plan)
-    for place, following in zip(places, [*places[1:], len(plan.shards)], strict=True):
+    """Yield the sample, in the order of the plan.
+
+    Raises:
+        BulkError: the input cannot be read.
+    """
+    places = _places(plan) if plan.shards else []
+    for place, following in pairwise([*places, len(plan.shards)]):
         shard = plan.shards[place]
         most = SAMPLE_ROWS if shard.file.endswith(".parquet") else SAMPLE_BYTES
         end = min(shard.end, shard.start + most // len(places))
@@ -83,7 +93,7 @@ def measure(plan: Plan, strata: Sequence[Stratum], embedder: Embedder) -> Pace:
     """Embed texts as frequent in the sample as they are in the input."""
     rows = [row for stratum in strata for row in stratum.rows]
     if not rows:
-        return Pace(0.0, 0.0, 0.0, 0.0)
+        return Pace(0.0, 0.0, 0.0, 0.0, 0.0)
     ends = np.cumsum([stratum.weight for stratum in strata for _ in stratum.rows])
 
     def embed(count: int) -> Pace:
@@ -96,9 +106,7 @@ def measure(plan: Plan, strata: Sequence[Stratum], embedder: Embedder) -> Pace:
         tokens = max(1, embedded.tokens)
         characters = sum(len(row.text or "") for row in chosen)
         refused = len(embedded.chunk.rejected) / count
-        return Pace(seconds / tokens, cpu_seconds / tokens, embedded.tokens / characters, refused)
+        return Pace(seconds / tokens, cpu_seconds / tokens, tokens / count, embedded.tokens / characters, refused)
 
-    started = time.perf_counter()
-    embed(min(FIRST_TEXTS, len(rows)))
-    rate = FIRST_TEXTS / (time.perf_counter() - started)
-    return embed(max(1, min(int(rate * SECONDS), MAX_TEXTS, len(rows))))
+    first = embed(min(FIRST_TEXTS, len(rows)))
+    return embed(max(1, min(int(MAX_TOKENS / first.mean_tokens), MAX_TEXTS, len(rows))))

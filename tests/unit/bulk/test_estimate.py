@@ -21,7 +21,7 @@ from handler.bulk.estimate import REFERENCE, Actual, Estimate, estimate, referen
 from handler.bulk.formats import read_schema, split
 from handler.bulk.merge import group
 from handler.bulk.plan import InputFile, Options, Plan, Shard
-from handler.bulk.prices import Usage
+from handler.bulk.prices import STEP_SECONDS, Usage
 from handler.bulk.receipts import Receipt
 from handler.bulk.shard import Work, embed_shards
 from handler.bulk.storage import open_input, open_storage
@@ -154,6 +154,17 @@ def test_an_input_without_a_row_to_embed_costs_nothing_to_embed(tmp_path, embedd
     assert (expected.rows, expected.rejects, expected.tokens, expected.seconds) == (1, 1, 0, 0)
 
 
+def test_an_input_without_rows_takes_nothing(tmp_path, embedder):
+    table = pa.table({"id": pa.array([], pa.int64()), "text": pa.array([], pa.string())})
+    pq.write_table(table, tmp_path / "a.parquet")
+    plan = make_plan(tmp_path, embedder)
+    assert not plan.shards
+    expected = estimate(open_storage(str(tmp_path)), plan, embedder)
+    assert (expected.rows, expected.tokens, expected.sampled, expected.usage) == (0, 0, 0, Usage(0, 0, 0.0))
+    assert expected.usage.duration(200) == STEP_SECONDS
+    assert expected.lines()
+
+
 def test_the_sample_is_bounded(tmp_path, monkeypatch, embedder):
     for number in range(40):
         write_jsonl(tmp_path / f"{number:02d}.jsonl", ["good food"] * 500)
@@ -176,7 +187,7 @@ def test_lines_show_this_machine_and_aws_side_by_side():
     expected = Estimate(200_000, 3, 3_282_000, 125, usage, 4096, measured=False)
     first, head, time, *bill, total, assumed = expected.lines()
     assert first == "200,000 rows, 3 of them rejected, 3,282,000 tokens: as 4,096 rows suggest"
-    assert head.split() == ["this", "machine", "AWS,", "1,000", "environments"]
+    assert head.split() == ["this", "machine", "AWS,", "200", "environments"]
     assert time.split() == ["time", "2", "min", "5", "s", "43", "s"]
     assert [line.split("  ")[0] for line in bill] == [f"{item.name}, {item.unit}" for item in usage.bill()]
     assert total.split() == ["dollars", "0", f"{usage.dollars():.4f}"]

@@ -202,3 +202,42 @@ def test_the_command_says_how_many_vectors_arrived(store, tmp_path, capsys):
     assert main(["load", output, TARGET]) == 0
     assert capsys.readouterr().out == "2 vectors put, 0 by an earlier load\n"
     assert len(store.vectors()) == 2
+
+
+def refuse(status: int, code: str) -> local_s3.Fault:
+    """Return a fault that responds with an error of S3 Vectors."""
+
+    def respond(exchange: local_s3.Exchange) -> None:
+        content = json.dumps({"__type": code, "message": "injected"}).encode()
+        exchange.upstream_headers.replace_header("content-length", str(len(content)))
+        exchange.respond(status, content)
+
+    return respond
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        (refuse(403, "AccessDeniedException"), "access is denied; allow s3vectors:GetIndex, "),
+        (refuse(429, "TooManyRequestsException"), "S3 Vectors responds TooManyRequestsException, also after retries; "),
+        (refuse(400, "ValidationException"), "S3 Vectors responds ValidationException: injected$"),
+        (local_s3.reset, "S3 Vectors cannot be reached .*; run it again: it goes on where it was$"),
+    ],
+)
+def test_what_the_api_refuses_is_one_line(store, tmp_path, monkeypatch, fault, message):
+    uri = write_output(tmp_path / "out", [[f"text {row}" for row in range(10)]])
+    for name, value in {"TRIES": 2, "MAX_WAITING": 1, "MAX_CALL_VECTORS": 2}.items():
+        monkeypatch.setattr(s3_vectors, name, value)
+    with local_s3.relay(local_s3.S3(store.client.meta.endpoint_url, store.client)) as relay:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", relay.url)
+        relay.where, relay.fault = "PutVectors", fault
+        with pytest.raises(BulkError, match=f"^{TARGET}: {message}") as raised:
+            run(uri)
+    assert "\n" not in raised.value.message
+
+
+def test_many_calls_wait_for_each_other(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(s3_vectors, "MAX_WAITING", 1)
+    monkeypatch.setattr(s3_vectors, "MAX_CALL_VECTORS", 2)
+    assert run(write_output(tmp_path / "out", [[f"text {row}" for row in range(11)]])).vectors == 11
+    assert len(store.vectors()) == 11
