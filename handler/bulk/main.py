@@ -27,7 +27,7 @@ from handler.bulk import steps
 from handler.bulk.entries import Storage
 from handler.bulk.merge import Group
 from handler.bulk.storage import open_storage
-from handler.errors import BulkError, ServiceError, StorageUnavailableError
+from handler.errors import ArtifactError, BulkError, ServiceError, StorageUnavailableError
 from handler.settings import Settings
 from handler.telemetry import Telemetry, log_unexpected
 
@@ -54,7 +54,7 @@ def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:  # no
 
     Raises:
         BulkError: the step fails, and would fail again.
-        StorageUnavailableError, StepError: it fails, and may succeed the next time.
+        ArtifactError, StorageUnavailableError, StepError: it fails, and may succeed the next time.
     """
     started = time.monotonic()
     step, target = event["step"], open_storage(event["out"])
@@ -62,7 +62,7 @@ def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:  # no
     try:
         with _time_limit(context.get_remaining_time_in_millis() / 1000 - RESERVE_SECONDS, f"{target.uri}: {what}"):
             result = _take(step, target, event)
-    except StorageUnavailableError:
+    except (ArtifactError, StorageUnavailableError):
         raise
     except ServiceError as error:
         raise BulkError(error.message) from error

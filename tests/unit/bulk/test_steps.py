@@ -91,6 +91,27 @@ def test_what_is_done_is_not_done_again(tmp_path, job, settings):
     assert take_all(target, settings) == (0, 0)
 
 
+def test_a_part_may_be_written_twice_at_once(tmp_path, job, settings, monkeypatch):
+    target = open_storage(str(tmp_path / "out"))
+    create(target, job)
+    planned = steps.plan_shards(target, settings)
+    for number in range(planned.shards):
+        steps.shard(target, settings, planned.source, number)
+    steps.group_shards(target)
+    first, second, *_ = (Group(**each) for each in json.loads(target.read(steps.PART_LIST)))
+
+    def overtaken(*arguments: Any) -> None:
+        merge.write_part(*arguments)
+        raise BulkError("a shard's file is gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(steps, "write_part", overtaken)
+        assert steps.part(target, first) == steps.part(target, first)
+    (tmp_path / f"out/_job/shards/{steps.open_stored_plan(target).shard_name(second.first)}.parquet").unlink()
+    with pytest.raises(BulkError):
+        steps.part(target, second)
+
+
 def test_shards_that_failed_are_named(tmp_path, job, settings):
     target = open_storage(str(tmp_path / "out"))
     create(target, job)
