@@ -4,6 +4,7 @@ It follows docs.aws.amazon.com/step-functions/latest/dg: input-output-resultwrit
 StopExecution of the API reference. CloudFormation reads definitions as aws-cloudformation's resource provider does.
 """
 
+import contextvars
 import json
 from typing import Any
 
@@ -30,6 +31,7 @@ CHILD = (
 )
 
 state_machine_definition = provisioners._sfn_definition
+current_child: contextvars.ContextVar[State] = contextvars.ContextVar("current_child")
 run_distributed_map, run_sub_machine = states._run_distributed_map, states._run_sub_machine
 call_lambda, fail_execution = states._call_lambda, states._fail_execution
 
@@ -92,8 +94,8 @@ def put(bucket: str, key: str, content: Any) -> int:
 
 
 def run_child(machine: State, start: str, data: Any, execution: State, context: Any) -> Any:
-    """Run a child of a map, unless its execution is stopped before it begins or before it ends."""
-    check_aborted(execution)
+    """Run a child of a map, until its execution is stopped: before a try, or at the end."""
+    current_child.set(execution)
     result = run_sub_machine(machine, start, data, execution, context)
     check_aborted(execution)
     return result
@@ -112,7 +114,8 @@ def fail(execution: State, *error: str) -> None:
 
 
 def invoke(function: str, event: Any) -> Any:
-    """Invoke a function, unless a test asks for a fault of Lambda."""
+    """Invoke a function, unless the execution was stopped, or a test asks for a fault of Lambda."""
+    check_aborted(current_child.get({}))
     fault = faults.fault_of(f"invoke {json.dumps(event, sort_keys=True)}")
     if fault:
         raise states._ExecutionError(
