@@ -83,7 +83,7 @@ def test_steps_write_what_the_desk_writes(start, job, target, model, tmp_path):
         assert function.invoke({"step": "part", **out, "item": item})["rows"] == 502
         finished = function.invoke({"step": "finish", **out})
         assert (finished["rows_in"], finished["rows_out"]) == (502, 501)
-        (counted,) = [record for record in function.records() if "_aws" in record]
+    (counted,) = [record for record in function.records() if "_aws" in record]
     assert (counted["Rows"], counted["Rejects"], counted["step"]) == ([502], [1], "shard")
     here = open_storage(str(tmp_path / "desk"))
     source, entries = open_input(job.source)
@@ -115,7 +115,7 @@ def test_an_unexpected_error_says_only_where_it_is(start, job, target):
     target.write("_job/plan.json", f'{{"text": "{MARKER}'.encode())
     with start() as function:
         failed = function.invoke({"step": "group", "out": target.uri, "concurrency": 1})
-        log = function.log_path.read_text()
+    log = function.log_path.read_text()
     assert failed["errorType"] == "StepError"
     assert "JSONDecodeError" in failed["errorMessage"]
     assert "JSONDecodeError at " in log
