@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup run embed bulk bulk-status bulk-cancel bulk-resume load test coverage test-clients test-infra test-image test-deploy test-models page test-page screenshot check api-key layers publish models sbom audit release-notes report verify-deployment test-bulk test-processors fuzz mutants soak worst model golden vocabulary bench bench-cold bench-lambda bench-instructions
+.PHONY: help setup run embed bulk bulk-status bulk-cancel bulk-resume load test coverage test-clients test-infra test-image test-deploy test-bulk-aws test-models page test-page screenshot check api-key layers publish models sbom audit release-notes report verify-deployment test-bulk test-processors fuzz mutants soak worst model golden vocabulary bench bench-cold bench-lambda bench-instructions
 SHELL := bash
 export UV_PYTHON_DOWNLOADS := never
 # handler/ turns ONNX Runtime's telemetry off itself; this is for the other commands.
@@ -63,23 +63,24 @@ run: setup ## serve on http://127.0.0.1:3000 (PORT=3000; QUIET=1: no request log
 embed: setup ## print a text's vector (TEXT='...'), or the vector of each line of standard input
 	@$(python) -m handler.local $(if $(filter undefined,$(origin TEXT)),--stdin,-- "$$TEXT")
 
-bulk_options = $(foreach name,TEXT ID MODEL DIMENSIONS INPUT_TYPE LAYOUT PREVIOUS MAX_REJECTS,$(if $(value $(name)),$(call option,$(name)) "$$$(name)"))
+bulk_options = $(foreach name,TEXT ID MODEL DIMENSIONS INPUT_TYPE LAYOUT PREVIOUS MAX_REJECTS STACK,$(if $(value $(name)),$(call option,$(name)) "$$$(name)"))
+bulk_stack = $(if $(value STACK),--stack "$$STACK")
 
 bulk: .venv/ready-bulk ## embed a data set, after its price (IN=data.parquet OUT=FOLDER; docs/bulk.md has the options)
 	$(call need,IN,data.parquet OUT=vectors)$(call need,OUT,vectors)
 	@$(python) -m handler.bulk run "$$IN" "$$OUT" $(bulk_options) $(call flag,YES,--yes) $(call flag,DRY_RUN,--dry-run)
 
-bulk-status: .venv/ready-bulk ## print how far a bulk job is (OUT=FOLDER)
+bulk-status: .venv/ready-bulk ## print how far a bulk job is (OUT=FOLDER; STACK=embeddings on AWS)
 	$(call need,OUT,vectors)
-	@$(python) -m handler.bulk status "$$OUT"
+	@$(python) -m handler.bulk status "$$OUT" $(bulk_stack)
 
-bulk-cancel: .venv/ready-bulk ## end a bulk job; what it has written remains (OUT=FOLDER)
+bulk-cancel: .venv/ready-bulk ## end a bulk job; what it has written remains (OUT=FOLDER; STACK=embeddings on AWS)
 	$(call need,OUT,vectors)
-	@$(python) -m handler.bulk cancel "$$OUT"
+	@$(python) -m handler.bulk cancel "$$OUT" $(bulk_stack)
 
-bulk-resume: .venv/ready-bulk ## go on with a bulk job where it was (OUT=FOLDER)
+bulk-resume: .venv/ready-bulk ## go on with a bulk job where it was (OUT=FOLDER; STACK=embeddings on AWS)
 	$(call need,OUT,vectors)
-	@$(python) -m handler.bulk resume "$$OUT"
+	@$(python) -m handler.bulk resume "$$OUT" $(bulk_stack)
 
 load: .venv/ready-bulk ## put the vectors of a bulk job into a vector store (FROM=FOLDER TO=s3vectors://bucket/index)
 	$(call need,FROM,vectors TO=s3vectors://bucket/index)$(call need,TO,s3vectors://bucket/index)
@@ -108,7 +109,7 @@ tests/clients/%/node_modules/.package-lock.json: tests/clients/%/package-lock.js
 	@command -v npm >/dev/null || { echo "make: npm is missing: the JavaScript clients require Node 20 or newer" >&2; exit 1; }
 	cd tests/clients/$* && npm ci
 
-test-infra: setup ## check the template and the Dockerfile with AWS's tools and a security scanner
+test-infra: setup ## check the template, the state machine and the Dockerfile with AWS's tools and a security scanner (needs Node 20)
 	@$(call sync,--project tests/infra)
 	cd tests/infra && .venv/bin/python -m pytest
 	@export UV_PROJECT_ENVIRONMENT=.venv-scan; $(call sync,--project tests/infra --only-group scan)
@@ -124,7 +125,13 @@ test-deploy: .venv/ready-dev ## deploy to an emulated AWS with the SAM command l
 	@$(call sync,--project tests/infra)
 	@$(call sync,--project tests/deploy)
 	tests/image/engine.sh
-	tests/deploy/.venv/bin/python -m pytest tests/deploy
+	tests/deploy/.venv/bin/python -m pytest tests/deploy/test_deploy.py
+
+test-bulk-aws: .venv/ready-dev ## run bulk jobs on the state machine of a stack in the emulated AWS (needs what test-deploy needs)
+	@$(call sync,--project tests/infra)
+	@$(call sync,--project tests/deploy)
+	tests/image/engine.sh
+	tests/deploy/.venv/bin/python -m pytest tests/deploy/test_bulk.py
 
 test-models: .venv/ready-dev .venv/ready-recipe ## build the full-precision model, publish it to a local S3 server and serve it with the bundled one
 	$(python) -m model_artifacts.recipe --full-precision
@@ -182,17 +189,18 @@ api-key: setup ## create an API key (NAME=alice) and print it with the pair to d
 
 # Packages that the function never imports are left out, and a test of the image checks which it imports: tokenizers
 # requires huggingface-hub for downloads, onnxruntime the next three for conversion, anyio idna for host names.
-layers: setup ## export the locked packages of the image's layers from uv.lock, with hashes
+layers: setup ## export the locked packages of the images' layers from uv.lock, with hashes
 	$(export) --only-group native --prune huggingface-hub --prune flatbuffers --prune protobuf --prune packaging > $(LAYERS)/1-native/requirements.txt
 	$(export) --only-group service --prune idna > $(LAYERS)/2-service/requirements.txt
+	$(export) --only-group bulk > $(LAYERS)/3-bulk/requirements.txt
 
 sbom: setup ## write the image's bill of materials (SBOM=build/sbom.cdx.json) and docs/licences.md
 	@mkdir -p $(dir $(SBOM)) $(dir $(LICENCES))
 	@$(uv) export --frozen --quiet --format cyclonedx1.5 --preview-features sbom-export --only-group native --only-group service | $(python) layers/sbom.py bom > $(SBOM)
 	@$(python) layers/sbom.py licences > $(LICENCES)
 
-audit: setup ## check the image's packages for known vulnerabilities (needs the network)
-	@$(uv) audit --frozen --preview-features audit-command --only-group native --only-group service || { echo "make audit: either the vulnerabilities above were found, or the database was unreachable and nothing was checked" >&2; exit 1; }
+audit: setup ## check the images' packages for known vulnerabilities (needs the network)
+	@$(uv) audit --frozen --preview-features audit-command --only-group native --only-group service --only-group bulk || { echo "make audit: either the vulnerabilities above were found, or the database was unreachable and nothing was checked" >&2; exit 1; }
 
 verify-deployment: .venv/ready-dev ## check a running deployment (URL=BaseUrl, KEY=sk-...; ARM64=1, DIGEST=sha256:..., ORIGIN=https://...)
 	$(call need,URL,https://.../v1 KEY=sk-...)@$(python) -m tests.deploy.verify --url "$$URL" $(if $(KEY),--key "$$KEY") $(if $(DIGEST),--digest "$$DIGEST") $(if $(ORIGIN),--origin "$$ORIGIN") $(call flag,ARM64,--arm64)

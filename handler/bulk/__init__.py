@@ -3,6 +3,9 @@
 __main__.py         the command line: make bulk, bulk-status, bulk-cancel, bulk-resume, load
 commands.py         what its commands do: the price first, then the run, and its facts beside the price
 desk.py             the executor on this machine's cores
+step_functions.py   the executor on AWS, as seen from here: start, watch, stop
+main.py             composition root of the function on AWS: a step of a job for each invocation
+steps.py            the steps, in the order in which state_machine.asl.yaml takes them
 estimate.py         what a job will take, here and on AWS, and beside it what it took
 sample.py           rows that stand for others, and the pace at which they are embedded
 progress.py         what it prints about its progress

@@ -51,6 +51,10 @@ def _parser() -> argparse.ArgumentParser:
         subcommand = subcommands.add_parser(name, help=command.__doc__)
         subcommand.set_defaults(command=command)
         subcommand.add_argument("output", help="the job's output")
+    for subcommand in subcommands.choices.values():
+        subcommand.add_argument(
+            "--stack", default="", help="the stack that runs the job on AWS; this machine without one"
+        )
     load = subcommands.add_parser("load", help="put an output into a vector store")
     load.set_defaults(command=commands.load)
     load.add_argument("output", help="the output of a job")

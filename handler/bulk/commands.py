@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from handler.artifacts.resolver import load as load_model
-from handler.bulk import desk, jobs
+from handler.bulk import desk, jobs, step_functions
 from handler.bulk.entries import Entry, Storage
 from handler.bulk.estimate import Actual, estimate
 from handler.bulk.jobs import Job
@@ -18,6 +18,7 @@ from handler.bulk.load import load as load_store
 from handler.bulk.merge import Manifest, allowed_rejects
 from handler.bulk.plan import Options
 from handler.bulk.previous import MANIFEST, open_previous
+from handler.bulk.prices import Usage
 from handler.bulk.progress import Display
 from handler.bulk.shard import REJECTS, Work
 from handler.bulk.storage import open_input, open_storage
@@ -32,6 +33,8 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.model:
         settings = replace(settings, models=(arguments.model,))
     allowed_rejects(arguments.max_rejects, 0)  # raises an error if it is neither a number nor a percentage
+    if arguments.stack:
+        step_functions.find_stack(arguments.stack).check(arguments.input, arguments.output)
     target = open_storage(arguments.output)
     source, entries = open_input(arguments.input)
     artifacts = load_model(settings.models[0], settings)
@@ -52,14 +55,20 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.dry_run or not (arguments.yes or _confirmed()):
         return
     job = Job(_absolute(arguments.input), options, arguments.max_rejects, _absolute(arguments.previous))
-    done = _embed(job, source, entries, target, embedder)
-    _print(expected.beside(done))
+    if arguments.stack:
+        jobs.create(target, job)
+        _print(expected.beside(_embed_on(arguments.stack, target)))
+    else:
+        _print(expected.beside(_embed(job, source, entries, target, embedder)))
 
 
 def resume(arguments: argparse.Namespace) -> None:
     """Go on with a job where it was."""
     target = open_storage(arguments.output)
     job = jobs.open_job(target)
+    if arguments.stack:
+        _embed_on(arguments.stack, target)
+        return
     embedder = jobs.load_embedder(job.options, Settings.from_env(os.environ))
     _embed(job, *open_input(job.source), target, embedder)
 
@@ -76,6 +85,22 @@ def _embed(job: Job, source: Storage, entries: Sequence[Entry], target: Storage,
     return Actual(manifest.rows_in, manifest.rejects, manifest.tokens, time.monotonic() - started, usage=None)
 
 
+def _embed_on(stack: str, target: Storage) -> Actual:
+    """Run a job on a stack; say what came of it, and return what it took."""
+    started = time.monotonic()
+    execution = step_functions.start(step_functions.find_stack(stack), target)
+    try:
+        step_functions.watch(execution, sys.stderr)
+    except KeyboardInterrupt:
+        where = f"OUT={target.uri} STACK={stack}"
+        _print(["", f"the job goes on without this command: make bulk-status {where}, or make bulk-cancel {where}"])
+        sys.exit()
+    manifest = Manifest.from_json(target.read(MANIFEST))
+    _print(_summary(target, manifest))
+    usage = Usage(jobs.status(target).shards, len(manifest.parts), float(manifest.cost["vcpu_seconds"]))
+    return Actual(manifest.rows_in, manifest.rejects, manifest.tokens, time.monotonic() - started, usage)
+
+
 def _summary(target: Storage, manifest: Manifest) -> list[str]:
     written = f"{manifest.rows_in:,} rows in, {manifest.rows_out:,} out in {len(manifest.parts)} parts"
     lines = [f"{written}, {manifest.reused:,} vectors reused: {target.uri}/{MANIFEST}"]
@@ -86,14 +111,22 @@ def _summary(target: Storage, manifest: Manifest) -> list[str]:
 
 def status(arguments: argparse.Namespace) -> None:
     """Print how far a job is."""
-    now = jobs.status(open_storage(arguments.output))
+    target = open_storage(arguments.output)
+    if arguments.stack:
+        execution = step_functions.state(step_functions.latest(target))
+        _print([f"{execution.status.lower()}; {execution.describe()}", *execution.causes])
+    now = jobs.status(target)
     shards = f"{now.shards_done:,} of {now.shards:,} shards, {now.rows:,} rows, {now.rejects:,} of them rejected"
     _print([f"{'finished' if now.finished else 'not finished'}: {shards}, {now.parts:,} parts"])
 
 
 def cancel(arguments: argparse.Namespace) -> None:
     """End a run."""
-    desk.cancel(open_storage(arguments.output))
+    target = open_storage(arguments.output)
+    if arguments.stack:
+        step_functions.stop(step_functions.latest(target))
+    else:
+        desk.cancel(target)
 
 
 def load(arguments: argparse.Namespace) -> None:

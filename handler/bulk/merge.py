@@ -60,11 +60,20 @@ class Manifest:
     options: Options
     files: tuple[str, ...]
     parts: tuple[Part, ...]
-    cost: Mapping[str, object]
+    cost: Mapping[str, str | float]
 
     def to_json(self) -> bytes:
         """Return the manifest for people and programs."""
         return (json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n").encode()
+
+    @classmethod
+    def from_json(cls, content: bytes) -> "Manifest":
+        """Read a stored manifest."""
+        stored = json.loads(content)
+        parts = tuple(Part(**part) for part in stored["parts"])
+        return cls(
+            **{**stored, "options": Options(**stored["options"]), "files": tuple(stored["files"]), "parts": parts}
+        )
 
 
 def group(receipts: Sequence[Receipt], shards: int) -> list[Group]:
@@ -133,7 +142,7 @@ def _copy(target: Storage, plan: Plan, part: Group, path: Path) -> int:
     return writer.rows if writer else 0
 
 
-def finish(target: Storage, plan: Plan, parts: int, max_rejects: str, cost: Mapping[str, object]) -> Manifest:
+def finish(target: Storage, plan: Plan, parts: int, max_rejects: str, cost: Mapping[str, str | float]) -> Manifest:
     """Check the parts and write the manifest.
 
     Raises:

@@ -58,8 +58,8 @@ LOCAL = re.findall(r"^handler/.+\.py$", (ROOT / ".dockerignore").read_text(), re
 # A folder or file to the packages of the environments that it runs in; the longest one that fits counts.
 DECLARED = {
     "handler": SHIPPED,
-    "handler/bulk": INSTALLED | groups(".", "bulk"),
     **dict.fromkeys(LOCAL, INSTALLED),
+    **dict.fromkeys(["handler/bulk", *(each for each in LOCAL if "/bulk/" in each)], INSTALLED | groups(".", "bulk")),
     "model_artifacts/recipe": RECIPE,
     "model_artifacts/recipe/publish.py": INSTALLED,
     "model_artifacts/recipe/golden.py": RECIPE | files("model_artifacts/recipe/golden-requirements.txt"),
