@@ -54,6 +54,15 @@ def test_a_job_that_is_done_is_not_done_again(tmp_path, source):
     assert replace(desk.run(job, ""), cost=manifest.cost) == manifest
 
 
+def test_threads_switch_often_during_a_run_only(tmp_path, source, monkeypatch):
+    before, during = sys.getswitchinterval(), []
+    monkeypatch.setattr(Progress, "update", lambda *_: during.append(sys.getswitchinterval()))
+    desk.run(work(tmp_path, source), "")
+    assert during
+    assert during == pytest.approx([desk.SWITCH_SECONDS] * len(during))
+    assert desk.SWITCH_SECONDS < before == sys.getswitchinterval()
+
+
 def test_too_many_rejects_end_a_run_before_its_end(tmp_path):
     rows = [{"text": "" if n < 5 else "food"} for n in range(3000)]
     job = work(tmp_path, write_jsonl(tmp_path / "in.jsonl", rows), 300)
