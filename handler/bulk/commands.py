@@ -17,11 +17,11 @@ from handler.bulk.jobs import Job
 from handler.bulk.load import load as load_store
 from handler.bulk.merge import Manifest, allowed_rejects
 from handler.bulk.plan import Options
-from handler.bulk.previous import MANIFEST, open_previous
+from handler.bulk.previous import MANIFEST, find_previous, open_previous
 from handler.bulk.prices import Usage
 from handler.bulk.progress import Display
 from handler.bulk.shard import REJECTS, Work
-from handler.bulk.storage import open_input, open_storage
+from handler.bulk.storage import check_apart, open_input, open_storage
 from handler.embedding.embedder import Embedder
 from handler.errors import BulkError
 from handler.settings import Settings
@@ -33,8 +33,9 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.model:
         settings = replace(settings, models=(arguments.model,))
     allowed_rejects(arguments.max_rejects, 0)  # raises an error if it is neither a number nor a percentage
+    check_apart(arguments.input, arguments.output)
     if arguments.stack:
-        step_functions.find_stack(arguments.stack).check(arguments.input, arguments.output)
+        step_functions.find_stack(arguments.stack).check(arguments.input, arguments.output, arguments.previous)
     target = open_storage(arguments.output)
     source, entries = open_input(arguments.input)
     artifacts = load_model(settings.models[0], settings)
@@ -50,6 +51,8 @@ def run(arguments: argparse.Namespace) -> None:
         layout=arguments.layout,
     )
     jobs.check(target, options)
+    if arguments.previous:
+        find_previous(arguments.previous, options)  # raises an error if its vectors cannot be used
     expected = estimate(source, jobs.find_plan(source, entries, target, options), embedder)
     _print(expected.lines())
     if arguments.dry_run or not (arguments.yes or _confirmed()):
@@ -154,7 +157,11 @@ def _confirmed() -> bool:
     """
     if not sys.stdin.isatty():
         raise BulkError("there is no terminal to ask on; YES=1 answers")
-    return input("Go on? [y/N] ").strip().lower() in {"y", "yes"}
+    try:
+        return input("Go on? [y/N] ").strip().lower() in {"y", "yes"}
+    except EOFError:  # Ctrl-D
+        print()
+        return False
 
 
 def _print(lines: Sequence[str]) -> None:

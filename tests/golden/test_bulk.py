@@ -2,6 +2,7 @@
 
 import base64
 import csv
+import io
 import json
 import os
 import re
@@ -102,6 +103,37 @@ def test_a_terminal_is_asked(tmp_path, source, monkeypatch, answer, runs):
     assert (tmp_path / "out/_manifest.json").exists() == runs
 
 
+def test_the_end_of_the_input_is_a_no(tmp_path, source, monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    assert main(["run", str(source), str(tmp_path / "out")]) == 0
+    assert not (tmp_path / "out").exists()
+    assert not capsys.readouterr().err
+
+
+@pytest.mark.parametrize("output", ["", "out"])
+def test_an_output_inside_the_input_is_refused(tmp_path, source, capsys, output):
+    assert main(["run", str(source.parent), str(tmp_path / output), "--yes"]) == 1
+    assert "is inside IN=" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
+
+
+def test_ctrl_c_during_the_imports_is_one_line():
+    script = (
+        "import builtins, os, signal, handler.bulk.__main__ as command\n"
+        "real = builtins.__import__\n"
+        "def find(name, *rest):\n"
+        "    if name == 'pyarrow': os.kill(os.getpid(), signal.SIGINT)\n"
+        "    return real(name, *rest)\n"
+        "builtins.__import__ = find\n"
+        "command.main(['status', 'nowhere'])\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, env=clean_environment(), capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stderr) == (INTERRUPTED, "Stopped by Ctrl-C.\n")
+
+
 def test_without_a_terminal_a_run_needs_yes(tmp_path, source, capsys):
     assert main(["run", str(source), str(tmp_path / "out")]) == 1
     assert capsys.readouterr().err == "bulk: there is no terminal to ask on; YES=1 answers\n"
@@ -133,6 +165,9 @@ def test_previous_vectors_are_reused(tmp_path, source, capsys):
         (["--dimensions", "500"], "500 is not between 1 and 384"),
         (["--max-rejects", "few"], "MAX_REJECTS is 'few'"),
         (["--model", "nope"], "model 'nope'"),
+        (["--dimensions", "few"], "--dimensions: invalid int value: 'few'"),
+        (["--layout", "rows"], "--layout: invalid choice: 'rows'"),
+        (["--previous", "nowhere"], "nowhere: PREVIOUS names no finished output"),
     ],
 )
 def test_a_mistake_is_one_line_and_writes_nothing(tmp_path, source, capsys, arguments, words):
@@ -164,7 +199,7 @@ def test_a_run_ends_at_once_says_how_to_go_on_and_does(tmp_path, end):
             os.kill(process.pid, getattr(signal, end))
         _, errors = process.communicate(timeout=20)
     assert process.returncode == INTERRUPTED
-    assert errors.splitlines()[-1] == f"stopped; to go on where it was: make bulk-resume OUT={output}"
+    assert errors.splitlines()[-1] == "stopped; the same command goes on where it was"
     assert "Traceback" not in errors
     assert not list((output / "_job/tmp").iterdir())
     write_jsonl(source, ["something else"])
