@@ -11,12 +11,12 @@ from pathlib import Path
 
 from handler.artifacts.resolver import load as load_model
 from handler.bulk import desk, jobs, step_functions
-from handler.bulk.entries import Entry, Storage
+from handler.bulk.entries import Storage
 from handler.bulk.estimate import Actual, estimate
 from handler.bulk.jobs import Job
 from handler.bulk.load import load as load_store
 from handler.bulk.merge import Manifest, allowed_rejects
-from handler.bulk.plan import Options
+from handler.bulk.plan import Options, Plan
 from handler.bulk.previous import MANIFEST, find_previous, open_previous
 from handler.bulk.prices import Usage
 from handler.bulk.progress import Display
@@ -53,7 +53,8 @@ def run(arguments: argparse.Namespace) -> None:
     jobs.check(target, options)
     if arguments.previous:
         find_previous(arguments.previous, options)  # raises an error if its vectors cannot be used
-    expected = estimate(source, jobs.find_plan(source, entries, target, options), embedder)
+    plan = jobs.find_plan(source, entries, target, options)
+    expected = estimate(source, plan, embedder)
     _print(expected.lines())
     if arguments.dry_run or not (arguments.yes or _confirmed()):
         return
@@ -62,7 +63,7 @@ def run(arguments: argparse.Namespace) -> None:
         jobs.create(target, job)
         _print(expected.beside(_embed_on(arguments.stack, target)))
     else:
-        _print(expected.beside(_embed(job, source, entries, target, embedder)))
+        _print(expected.beside(_embed(job, source, plan, target, embedder)))
 
 
 def resume(arguments: argparse.Namespace) -> None:
@@ -73,15 +74,16 @@ def resume(arguments: argparse.Namespace) -> None:
         _embed_on(arguments.stack, target)
         return
     embedder = jobs.load_embedder(job.options, Settings.from_env(os.environ))
-    _embed(job, *open_input(job.source), target, embedder)
+    source, entries = open_input(job.source)
+    _embed(job, source, jobs.find_plan(source, entries, target, job.options), target, embedder)
 
 
-def _embed(job: Job, source: Storage, entries: Sequence[Entry], target: Storage, embedder: Embedder) -> Actual:
+def _embed(job: Job, source: Storage, plan: Plan, target: Storage, embedder: Embedder) -> Actual:
     """Run a job here; say what came of it, and return what it took."""
     started = time.monotonic()
     with desk.locked(target):
         jobs.create(target, job)
-        plan = jobs.open_plan(source, entries, target, job.options)
+        jobs.keep_plan(target, plan)
         previous = open_previous(job.previous, plan.options) if job.previous else None
         manifest = desk.run(Work(source, target, plan, embedder, previous), job.max_rejects)
     _print(_summary(target, manifest))

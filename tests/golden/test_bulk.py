@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from unittest.mock import Mock
 
 import httpx2
 import numpy as np
@@ -21,6 +22,7 @@ import pytest
 
 from handler.api.app import create_app
 from handler.bulk.__main__ import INTERRUPTED, main
+from handler.bulk.plan import make_plan
 from handler.models.catalog import Catalog
 from handler.settings import Settings
 from tests.conftest import serve
@@ -87,8 +89,11 @@ def test_dry_run_prints_the_price_and_writes_nothing(tmp_path, source, capsys):
     assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
 
 
-def test_the_facts_stand_beside_the_price(tmp_path, source, capsys):
+def test_the_facts_stand_beside_the_price(tmp_path, source, capsys, monkeypatch):
+    planned = Mock(wraps=make_plan)
+    monkeypatch.setattr("handler.bulk.jobs.make_plan", planned)
     assert main(["run", str(source), str(tmp_path / "out"), "--yes"]) == 0
+    assert planned.call_count == 1  # of CSV and compressed files, each takes as long as reading all of them
     printed = capsys.readouterr().out
     assert printed.startswith("3 rows, 1 of them rejected, ")
     assert "3 rows in, 2 out in 1 parts" in printed
