@@ -24,11 +24,9 @@ uv_version = $(shell sed -n '/^name = "uv"$$/{n;s/version = "\(.*\)"/\1/p;}' uv.
 flag = $(if $(filter-out 0,$(value $1)),$2)
 # $(call need,NAME,alice) ends make with one line if the variable is empty.
 need = $(if $(value $1),,$(error $1 is missing: make $@ $1=$2))
-# make would expand the dollar signs of a text.
-ifneq ($(origin TEXT),undefined)
-override TEXT := $(value TEXT)
-export TEXT
-endif
+# make would expand the dollar signs of a text, a column or a path.
+as_it_is = $(if $(filter-out undefined,$(origin $1)),$(eval override $1 := $$(value $1))$(eval export $1))
+$(foreach name,TEXT ID IN OUT PREVIOUS FROM,$(call as_it_is,$(name)))
 
 # Show the progress of a download, but not the list of packages.
 sync = set -o pipefail; $(uv) sync --frozen $1 2>&1 | awk '!/^ [-+~] / {print; fflush()}' >&2

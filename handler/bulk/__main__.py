@@ -4,25 +4,34 @@ import argparse
 import signal
 import sys
 from collections.abc import Sequence
-from typing import get_args
+from typing import NoReturn, get_args
 
-from handler.bulk import commands
-from handler.bulk.plan import DEFAULT_ID, Layout
-from handler.contract.schemas import PROMPT_NAMES
-from handler.errors import ServiceError
+from handler.errors import BulkError, ServiceError
+from handler.signals import exit_on_signals
 
 INTERRUPTED = 128 + signal.SIGINT  # as shells report it
 
 
+class Parser(argparse.ArgumentParser):
+    """Its errors are one line, too, without the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise the error."""
+        raise BulkError(message)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status."""
-    parsed = _parser().parse_args(arguments)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends a run as Ctrl-C does
+    exit_on_signals()  # before the imports that take time: they are in functions here
+    parser = _parser()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)  # SIGTERM ends a run as Ctrl-C does
     try:
+        parsed = parser.parse_args(arguments)
         parsed.command(parsed)
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-        print(f"\nstopped; to go on where it was: make bulk-resume OUT={parsed.output}", file=sys.stderr)
+        print("\nstopped; the same command goes on where it was", file=sys.stderr)
         return INTERRUPTED
     except ServiceError as error:
         print(f"bulk: {error.message}", file=sys.stderr)
@@ -31,7 +40,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m handler.bulk", description="Embed whole data sets.")
+    from handler.bulk import commands
+    from handler.bulk.plan import DEFAULT_ID, Layout
+    from handler.contract.schemas import PROMPT_NAMES
+
+    parser = Parser(prog="python -m handler.bulk", description="Embed whole data sets.")
     subcommands = parser.add_subparsers(required=True)
     run = subcommands.add_parser("run", help="print what a job will take, ask, and run it")
     run.set_defaults(command=commands.run)

@@ -11,17 +11,17 @@ from pathlib import Path
 
 from handler.artifacts.resolver import load as load_model
 from handler.bulk import desk, jobs, step_functions
-from handler.bulk.entries import Entry, Storage
+from handler.bulk.entries import Storage
 from handler.bulk.estimate import Actual, estimate
 from handler.bulk.jobs import Job
 from handler.bulk.load import load as load_store
 from handler.bulk.merge import Manifest, allowed_rejects
-from handler.bulk.plan import Options
-from handler.bulk.previous import MANIFEST, open_previous
+from handler.bulk.plan import Options, Plan
+from handler.bulk.previous import MANIFEST, find_previous, open_previous
 from handler.bulk.prices import Usage
 from handler.bulk.progress import Display
 from handler.bulk.shard import REJECTS, Work
-from handler.bulk.storage import open_input, open_storage
+from handler.bulk.storage import check_apart, open_input, open_storage
 from handler.embedding.embedder import Embedder
 from handler.errors import BulkError
 from handler.settings import Settings
@@ -33,8 +33,9 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.model:
         settings = replace(settings, models=(arguments.model,))
     allowed_rejects(arguments.max_rejects, 0)  # raises an error if it is neither a number nor a percentage
+    check_apart(arguments.input, arguments.output)
     if arguments.stack:
-        step_functions.find_stack(arguments.stack).check(arguments.input, arguments.output)
+        step_functions.find_stack(arguments.stack).check(arguments.input, arguments.output, arguments.previous)
     target = open_storage(arguments.output)
     source, entries = open_input(arguments.input)
     artifacts = load_model(settings.models[0], settings)
@@ -50,7 +51,10 @@ def run(arguments: argparse.Namespace) -> None:
         layout=arguments.layout,
     )
     jobs.check(target, options)
-    expected = estimate(source, jobs.find_plan(source, entries, target, options), embedder)
+    if arguments.previous:
+        find_previous(arguments.previous, options)  # raises an error if its vectors cannot be used
+    plan = jobs.find_plan(source, entries, target, options)
+    expected = estimate(source, plan, embedder)
     _print(expected.lines())
     if arguments.dry_run or not (arguments.yes or _confirmed()):
         return
@@ -59,7 +63,7 @@ def run(arguments: argparse.Namespace) -> None:
         jobs.create(target, job)
         _print(expected.beside(_embed_on(arguments.stack, target)))
     else:
-        _print(expected.beside(_embed(job, source, entries, target, embedder)))
+        _print(expected.beside(_embed(job, source, plan, target, embedder)))
 
 
 def resume(arguments: argparse.Namespace) -> None:
@@ -70,15 +74,16 @@ def resume(arguments: argparse.Namespace) -> None:
         _embed_on(arguments.stack, target)
         return
     embedder = jobs.load_embedder(job.options, Settings.from_env(os.environ))
-    _embed(job, *open_input(job.source), target, embedder)
+    source, entries = open_input(job.source)
+    _embed(job, source, jobs.find_plan(source, entries, target, job.options), target, embedder)
 
 
-def _embed(job: Job, source: Storage, entries: Sequence[Entry], target: Storage, embedder: Embedder) -> Actual:
+def _embed(job: Job, source: Storage, plan: Plan, target: Storage, embedder: Embedder) -> Actual:
     """Run a job here; say what came of it, and return what it took."""
     started = time.monotonic()
     with desk.locked(target):
         jobs.create(target, job)
-        plan = jobs.open_plan(source, entries, target, job.options)
+        jobs.keep_plan(target, plan)
         previous = open_previous(job.previous, plan.options) if job.previous else None
         manifest = desk.run(Work(source, target, plan, embedder, previous), job.max_rejects)
     _print(_summary(target, manifest))
@@ -154,7 +159,11 @@ def _confirmed() -> bool:
     """
     if not sys.stdin.isatty():
         raise BulkError("there is no terminal to ask on; YES=1 answers")
-    return input("Go on? [y/N] ").strip().lower() in {"y", "yes"}
+    try:
+        return input("Go on? [y/N] ").strip().lower() in {"y", "yes"}
+    except EOFError:  # Ctrl-D
+        print()
+        return False
 
 
 def _print(lines: Sequence[str]) -> None:

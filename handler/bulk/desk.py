@@ -99,9 +99,12 @@ def cancel(target: Storage) -> None:
     """
     if not isinstance(target, Folder):
         raise BulkError(f"{target.uri}: only a run that writes to a folder can be found; press Ctrl-C where it runs")
+    nobody = BulkError(f"{target.uri}: no run writes there")
+    if not target.exists(LOCK):
+        raise nobody
     with _open_lock(target) as lock:
         if _acquire(lock):
-            raise BulkError(f"{target.uri}: no run writes there")
+            raise nobody
         os.kill(int(lock.read()), signal.SIGTERM)
 
 

@@ -102,9 +102,20 @@ def open_plan(source: Storage, entries: Sequence[Entry], target: Storage, option
         BulkError: the input cannot be read, or is not what was planned.
     """
     plan = find_plan(source, entries, target, options)
+    keep_plan(target, plan)
+    return plan
+
+
+def keep_plan(target: Storage, plan: Plan) -> None:
+    """Write the job's plan unless it was before.
+
+    Raises:
+        BulkError: another run has written another one meanwhile.
+    """
     if not target.exists(PLAN):
         target.write(PLAN, plan.to_json())
-    return plan
+    elif Plan.from_json(target.read(PLAN)).digest != plan.digest:
+        raise BulkError(f"{target.uri}: another run has begun with another input; choose another OUT")
 
 
 def find_plan(source: Storage, entries: Sequence[Entry], target: Storage, options: Options) -> Plan:

@@ -137,8 +137,9 @@ def _copy(target: Storage, plan: Plan, part: Group, path: Path) -> int:
             with open_parquet(target, target.entry(f"{shard}.parquet"), columns) as parquet:
                 # the schema as it is read: Parquet renames the items of lists
                 writer = writer or stack.enter_context(ParquetWriter(path, parquet.schema_arrow, metadata))
-                for batch in parquet.iter_batches(GROUP_ROWS, use_threads=False):
-                    writer.write(batch)
+                for index in range(parquet.num_row_groups):  # one at a time: its rows may be large
+                    for batch in parquet.iter_batches(GROUP_ROWS, [index], use_threads=False):
+                        writer.write(batch)
     return writer.rows if writer else 0
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import accumulate
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -140,20 +140,30 @@ class Previous:
         return f"{self.storage.uri}/{self.parts[number].name}.parquet"
 
 
+def find_previous(uri: str, options: Options) -> tuple[Storage, dict[str, Any]]:
+    """Return an earlier output and its manifest.
+
+    Raises:
+        BulkError: it is not finished, or its vectors are not those that these options give.
+    """
+    storage = open_storage(uri)
+    if not storage.exists(MANIFEST):
+        raise BulkError(f"{storage.uri}: PREVIOUS names no finished output: there is no {MANIFEST}")
+    manifest: dict[str, Any] = json.loads(storage.read(MANIFEST))
+    for name in INFLUENCE:
+        old, new = manifest["options"][name], getattr(options, name)
+        if old != new:
+            raise BulkError(f"{storage.uri}: PREVIOUS has vectors of {name} '{old}', and these are of '{new}'; omit it")
+    return storage, manifest
+
+
 def open_previous(uri: str, options: Options) -> Previous:
     """Index an earlier output whose vectors are those that these options give.
 
     Raises:
         BulkError: it is not finished, or is damaged, or its vectors are others.
     """
-    storage = open_storage(uri)
-    if not storage.exists(MANIFEST):
-        raise BulkError(f"{storage.uri}: PREVIOUS names no finished output: there is no {MANIFEST}")
-    manifest = json.loads(storage.read(MANIFEST))
-    for name in INFLUENCE:
-        old, new = manifest["options"][name], getattr(options, name)
-        if old != new:
-            raise BulkError(f"{storage.uri}: PREVIOUS has vectors of {name} '{old}', and these are of '{new}'; omit it")
+    storage, manifest = find_previous(uri, options)
     parts, rows = [], 0
     for part in manifest["parts"]:
         parts.append(Part(part["name"].removesuffix(".parquet"), rows))

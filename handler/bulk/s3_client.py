@@ -153,7 +153,7 @@ def _from_response(where: str, error: "ClientError") -> BulkError:
         case (
             "PermanentRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException" | "301" | "400"
         ):
-            problem = f"the bucket is in another region ({code}); set AWS_REGION to the bucket's"
+            problem = f"the bucket is in another region ({code}); set AWS_DEFAULT_REGION to the bucket's"
         case "AccessDenied" | "403" | "InvalidAccessKeyId" | "SignatureDoesNotMatch" | "ExpiredToken":
             problem = (
                 f"S3 refuses access ({code}); allow the role or user s3:ListBucket, and s3:GetObject for the input, "

@@ -59,9 +59,9 @@ class VectorIndex:
             BulkError: there is one with another number of dimensions, or the API refuses.
         """
         self.uri = f"s3vectors://{bucket}/{name}"
-        self._client = _client()
         self._names = {"vectorBucketName": bucket, "indexName": name}
         with _errors(self.uri):
+            self._client = _client()
             found = self._open(dimensions, unfiltered)
         for what, there, ours in (
             ("dimensions", found["dimension"], dimensions),
@@ -162,18 +162,20 @@ def _batches(vectors: Iterable[Vector]) -> Iterator[list[Vector]]:
 @contextmanager
 def _errors(where: str) -> Iterator[None]:
     """Turn what boto3 raises into a BulkError of one line."""
-    from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+    from botocore import exceptions as boto
 
     try:
         yield
-    except NoCredentialsError as error:
+    except boto.NoCredentialsError as error:
         raise BulkError(f"{where}: there are no AWS credentials; run aws configure, or set AWS_PROFILE") from error
-    except ClientError as error:
+    except boto.ClientError as error:
         raise BulkError(f"{where}: {_describe(error)}") from error
-    except BotoCoreError as error:
+    except (boto.HTTPClientError, boto.ConnectionError) as error:
         raise BulkError(
             f"{where}: S3 Vectors cannot be reached ({type(error).__name__}); run it again: it goes on where it was"
         ) from error
+    except boto.BotoCoreError as error:  # a setting of AWS: no region, an unknown profile, an expired login
+        raise BulkError(f"{where}: {' '.join(str(error).split())}") from error
 
 
 def _describe(error: "ClientError") -> str:

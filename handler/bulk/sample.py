@@ -17,6 +17,7 @@ from handler.bulk.chunk import Chunk, Row, embed_chunk, read_chunks
 from handler.bulk.entries import Entry, Storage
 from handler.bulk.lines import is_compressed
 from handler.bulk.plan import Plan
+from handler.bulk.rows import size_of
 from handler.embedding.embedder import Embedder
 
 SAMPLED_SHARDS = 16  # and the first of each file, if there are no more files than this
@@ -62,15 +63,23 @@ def sample(source: Storage, plan: Plan) -> Iterator[Stratum]:
     places = _places(plan) if plan.shards else []
     for place, following in pairwise([*places, len(plan.shards)]):
         shard = plan.shards[place]
-        most = SAMPLE_ROWS if shard.file.endswith(".parquet") else SAMPLE_BYTES
-        end = min(shard.end, shard.start + most // len(places))
-        chunks = list(read_chunks(source, plan, [replace(shard, end=end)], None))
+        parquet = shard.file.lower().endswith(".parquet")
+        end = min(shard.end, shard.start + (SAMPLE_ROWS if parquet else SAMPLE_BYTES) // len(places))
+        rows: list[Row] = []
+        rejects = read = 0
+        for chunk in read_chunks(source, plan, [replace(shard, end=end)], None):
+            rows += chunk.rows
+            rejects += len(chunk.rejected)
+            read += size_of(chunk.batch)
+            if parquet and read >= SAMPLE_BYTES // len(places):  # rows of any size
+                end = shard.start + len(rows) + rejects
+                break
         size = sum(each.end - each.start for each in plan.shards[place:following])
         yield Stratum(
             weight=size / max(1, end - shard.start),
-            rows=[row for chunk in chunks for row in chunk.rows],
-            rejects=sum(len(chunk.rejected) for chunk in chunks),
-            bytes=sum(chunk.batch.nbytes for chunk in chunks),
+            rows=rows,
+            rejects=rejects,
+            bytes=read,
         )
 
 

@@ -38,15 +38,21 @@ class Stack:
     concurrency: int
     reserved: bool
 
-    def check(self, source: str, output: str) -> None:
-        """Check that the stack may read an input and write an output, and that enough environments remain for others.
+    def check(self, source: str, output: str, previous: str = "") -> None:
+        """Check that the stack may read what a job reads and write its output, and leaves environments for others.
 
         Raises:
             BulkError: it may not, or too few would remain.
         """
-        for what, uri, prefix in (("IN", source, self.source), ("OUT", output, self.output)):
-            if not f"{uri.rstrip('/')}/".startswith(prefix):
-                raise BulkError(f"{what} is {uri}, and stack '{self.name}' may only use {prefix}...")
+        places = (
+            ("IN", source, (self.source,)),
+            ("OUT", output, (self.output,)),
+            ("PREVIOUS", previous, (self.output, self.source)),
+        )
+        for what, uri, prefixes in places:
+            if uri and not f"{uri.rstrip('/')}/".startswith(prefixes):
+                allowed = " and ".join(f"{prefix}..." for prefix in prefixes)
+                raise BulkError(f"{what} is {uri}, and stack '{self.name}' may only use {allowed}")
         if not self.reserved:
             with _errors():
                 account = _client("lambda").get_account_settings()["AccountLimit"]
@@ -130,8 +136,8 @@ def latest(target: Storage) -> str:
 
 def state(execution: str) -> State:
     """Return how far an execution is."""
-    client = _client("stepfunctions")
     with _errors():
+        client = _client("stepfunctions")
         described = client.describe_execution(executionArn=execution)
         runs = client.list_map_runs(executionArn=execution)["mapRuns"]
         latest_run = max(runs, key=lambda run: run["startDate"]) if runs else None

@@ -8,7 +8,9 @@ from handler.bulk.folder import Folder
 from handler.bulk.s3 import S3Prefix
 from handler.errors import BulkError
 
-__all__ = ["Entry", "Storage", "open_input", "open_storage"]
+__all__ = ["Entry", "Storage", "check_apart", "open_input", "open_storage"]
+
+HIDDEN = re.compile(r"(^|/)[._]")  # in the names of files that are not input
 
 
 def open_storage(uri: str) -> Storage:
@@ -23,6 +25,17 @@ def open_storage(uri: str) -> Storage:
     return Folder(Path(uri))
 
 
+def check_apart(source: str, output: str) -> None:
+    """Check that an output is not among the files of an input.
+
+    Raises:
+        BulkError: it is, so that whoever resumes the job would find new files in its input.
+    """
+    read, written = f"{open_storage(source).uri}/", f"{open_storage(output).uri}/"
+    if written.startswith(read) and not HIDDEN.search(written.removeprefix(read)):
+        raise BulkError(f"OUT={output} is inside IN={source}, which would then contain the output; choose another OUT")
+
+
 def open_input(uri: str) -> tuple[Storage, list[Entry]]:
     """Return a storage and its files that are input: one file, or those without a part that starts with '.' or '_'.
 
@@ -35,7 +48,7 @@ def open_input(uri: str) -> tuple[Storage, list[Entry]]:
         above = open_storage(parent or "/")
         if above.exists(name):
             return above, [above.entry(name)]
-    entries = [entry for entry in whole.list() if not re.search(r"(^|/)[._]", entry.name)]
+    entries = [entry for entry in whole.list() if not HIDDEN.search(entry.name)]
     if not entries:
         raise BulkError(f"{uri}: there is no file to read (names that start with '.' or '_' do not count)")
     return whole, entries

@@ -2,6 +2,7 @@
 
 import base64
 import csv
+import io
 import json
 import os
 import re
@@ -11,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from unittest.mock import Mock
 
 import httpx2
 import numpy as np
@@ -20,6 +22,7 @@ import pytest
 
 from handler.api.app import create_app
 from handler.bulk.__main__ import INTERRUPTED, main
+from handler.bulk.plan import make_plan
 from handler.models.catalog import Catalog
 from handler.settings import Settings
 from tests.conftest import serve
@@ -86,8 +89,11 @@ def test_dry_run_prints_the_price_and_writes_nothing(tmp_path, source, capsys):
     assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
 
 
-def test_the_facts_stand_beside_the_price(tmp_path, source, capsys):
+def test_the_facts_stand_beside_the_price(tmp_path, source, capsys, monkeypatch):
+    planned = Mock(wraps=make_plan)
+    monkeypatch.setattr("handler.bulk.jobs.make_plan", planned)
     assert main(["run", str(source), str(tmp_path / "out"), "--yes"]) == 0
+    assert planned.call_count == 1  # of CSV and compressed files, each takes as long as reading all of them
     printed = capsys.readouterr().out
     assert printed.startswith("3 rows, 1 of them rejected, ")
     assert "3 rows in, 2 out in 1 parts" in printed
@@ -100,6 +106,37 @@ def test_a_terminal_is_asked(tmp_path, source, monkeypatch, answer, runs):
     monkeypatch.setattr("builtins.input", lambda _: answer)
     assert main(["run", str(source), str(tmp_path / "out")]) == 0
     assert (tmp_path / "out/_manifest.json").exists() == runs
+
+
+def test_the_end_of_the_input_is_a_no(tmp_path, source, monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    assert main(["run", str(source), str(tmp_path / "out")]) == 0
+    assert not (tmp_path / "out").exists()
+    assert not capsys.readouterr().err
+
+
+@pytest.mark.parametrize("output", ["", "out"])
+def test_an_output_inside_the_input_is_refused(tmp_path, source, capsys, output):
+    assert main(["run", str(source.parent), str(tmp_path / output), "--yes"]) == 1
+    assert "is inside IN=" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
+
+
+def test_ctrl_c_during_the_imports_is_one_line():
+    script = (
+        "import builtins, os, signal, handler.bulk.__main__ as command\n"
+        "real = builtins.__import__\n"
+        "def find(name, *rest):\n"
+        "    if name == 'pyarrow': os.kill(os.getpid(), signal.SIGINT)\n"
+        "    return real(name, *rest)\n"
+        "builtins.__import__ = find\n"
+        "command.main(['status', 'nowhere'])\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, env=clean_environment(), capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stderr) == (INTERRUPTED, "Stopped by Ctrl-C.\n")
 
 
 def test_without_a_terminal_a_run_needs_yes(tmp_path, source, capsys):
@@ -133,6 +170,9 @@ def test_previous_vectors_are_reused(tmp_path, source, capsys):
         (["--dimensions", "500"], "500 is not between 1 and 384"),
         (["--max-rejects", "few"], "MAX_REJECTS is 'few'"),
         (["--model", "nope"], "model 'nope'"),
+        (["--dimensions", "few"], "--dimensions: invalid int value: 'few'"),
+        (["--layout", "rows"], "--layout: invalid choice: 'rows'"),
+        (["--previous", "nowhere"], "nowhere: PREVIOUS names no finished output"),
     ],
 )
 def test_a_mistake_is_one_line_and_writes_nothing(tmp_path, source, capsys, arguments, words):
@@ -164,7 +204,7 @@ def test_a_run_ends_at_once_says_how_to_go_on_and_does(tmp_path, end):
             os.kill(process.pid, getattr(signal, end))
         _, errors = process.communicate(timeout=20)
     assert process.returncode == INTERRUPTED
-    assert errors.splitlines()[-1] == f"stopped; to go on where it was: make bulk-resume OUT={output}"
+    assert errors.splitlines()[-1] == "stopped; the same command goes on where it was"
     assert "Traceback" not in errors
     assert not list((output / "_job/tmp").iterdir())
     write_jsonl(source, ["something else"])

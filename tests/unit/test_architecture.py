@@ -21,7 +21,7 @@ ALLOWED_IMPORTS = {
     "main": {"api", "models", "lambda_events"},
     "api": {"lambda_events", "contract", "models", "embedding", "artifacts"},
     "server": {"connections", "signals"},
-    "bulk": {"contract", "models", "embedding", "artifacts"},
+    "bulk": {"contract", "models", "embedding", "artifacts", "signals"},
     "connections": set(),
     "console": set(),
     "signals": set(),

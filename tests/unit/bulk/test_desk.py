@@ -113,6 +113,12 @@ def test_a_run_can_be_cancelled_and_its_lock_ends_with_it(tmp_path, locking):
         assert (tmp_path / "_job/lock").read_text() == str(os.getpid())
 
 
+def test_a_folder_without_a_run_is_not_made(tmp_path):
+    with pytest.raises(BulkError, match="no run writes there"):
+        desk.cancel(open_storage(str(tmp_path / "typo")))
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_a_run_that_was_killed_left_unfinished_is_deleted(tmp_path):
     left = tmp_path / "_job/tmp/left"
     left.parent.mkdir(parents=True)

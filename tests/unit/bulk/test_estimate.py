@@ -16,7 +16,8 @@ import pytest
 from benchmarks import throughput
 from benchmarks.report.results import Results
 from handler.bulk import estimate as module
-from handler.bulk import sample
+from handler.bulk import plan, sample
+from handler.bulk import rows as rows_module
 from handler.bulk.estimate import REFERENCE, Actual, Estimate, estimate, reference_seconds
 from handler.bulk.formats import read_schema, split
 from handler.bulk.merge import group
@@ -28,6 +29,7 @@ from handler.bulk.storage import open_input, open_storage
 from handler.embedding.embedder import Embedder
 from handler.settings import Settings
 from tests import tiny
+from tests.unit.bulk.data import OPTIONS
 
 WORDS = ["the", "food", "was", "good", "goods", *"abcdefghij"]
 ROWS = 3000
@@ -208,3 +210,15 @@ def test_the_fact_is_beside_the_estimate(on_aws):
     ]
     assert lines[4][-4:] == ["2", "min", "1", "s"]
     assert [line[0] for line in lines[5:]] == (["dollars"] if on_aws else [])
+
+
+def test_a_sample_of_large_rows_is_bounded_and_stands_for_all(tmp_path):
+    rows, size = 600, 100_000
+    table = pa.table(
+        {"id": range(rows), "text": mixed()[:rows], "other": [random.randbytes(size) for _ in range(rows)]}
+    )
+    pq.write_table(table, tmp_path / "a.parquet", row_group_size=100)
+    source, entries = open_input(str(tmp_path))
+    strata = list(sample.sample(source, plan.make_plan(source, entries, OPTIONS)))
+    assert sum(stratum.bytes for stratum in strata) < sample.SAMPLE_BYTES + rows_module.MAX_BYTES
+    assert sum(stratum.weight * len(stratum.rows) for stratum in strata) == pytest.approx(rows)

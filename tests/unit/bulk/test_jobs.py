@@ -56,6 +56,15 @@ def test_a_folder_without_a_job_has_none(tmp_path):
             function(open_storage(str(tmp_path)))
 
 
+def test_a_plan_of_another_run_is_kept(tmp_path):
+    target = open_storage(str(tmp_path / "out"))
+    first, other = (work(tmp_path, write_jsonl(tmp_path / f"{n}.jsonl", texts(n))).plan for n in (3, 4))
+    jobs.keep_plan(target, first)
+    jobs.keep_plan(target, first)
+    with pytest.raises(BulkError, match="another run has begun with another input; choose another OUT"):
+        jobs.keep_plan(target, other)
+
+
 def test_a_plan_is_made_once(tmp_path):
     write_jsonl(tmp_path / "in/a.jsonl", texts(5))
     target = open_storage(str(tmp_path / "out"))

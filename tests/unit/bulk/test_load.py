@@ -197,6 +197,14 @@ def test_without_credentials_there_is_one_line(tmp_path, monkeypatch):
         run(write_output(tmp_path / "out", [["a"]]))
 
 
+def test_without_a_region_there_is_one_line(tmp_path, monkeypatch):
+    for name in ("AWS_DEFAULT_REGION", "AWS_REGION", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/dev/null")
+    with pytest.raises(BulkError, match=r"^s3vectors://vectors/index: You must specify a region\.$"):
+        run(write_output(tmp_path / "out", [["a"]]))
+
+
 def test_the_command_says_how_many_vectors_arrived(store, tmp_path, capsys):
     output = write_output(tmp_path / "out", [["one", "two"]])
     assert main(["load", output, TARGET]) == 0

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from handler.bulk import merge
+from handler.bulk import merge, output
 from handler.bulk.merge import Group, allowed_rejects, finish, group, write_part
 from handler.bulk.receipts import file_sha256
 from handler.bulk.shard import embed_shards
@@ -56,6 +56,23 @@ def test_a_part_holds_the_rows_of_its_shards_in_order(done, tmp_path):
     assert (receipt.size, receipt.sha256) == (path.stat().st_size, file_sha256(path))
     assert (tmp_path / f"out/_texts/{job.plan.part_name(0)}.sha256").stat().st_size == 1980 * 32
     assert {path.suffix for path in (tmp_path / "out/_job/shards").iterdir()} == {".json"}  # receipts stay
+
+
+def test_a_part_is_written_a_row_group_at_a_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(output, "GROUP_BYTES", 20_000)
+    rows = [{**row, "other": "x" * 1000} for row in texts(1000)]
+    job = work(tmp_path, write_jsonl(tmp_path / "in.jsonl", rows))
+    _ = list(embed_shards(job, job.plan.shards))
+    written: list[int] = []
+    write = output.ParquetWriter.write
+
+    def counted(writer: output.ParquetWriter, batch: pa.RecordBatch) -> None:
+        written.append(batch.num_rows)
+        write(writer, batch)
+
+    monkeypatch.setattr(output.ParquetWriter, "write", counted)
+    assert write_part(job.target, job.plan, Group(0, 0, len(job.plan.shards))).rows == 1000
+    assert max(written) == output.BLOCK_ROWS  # of 20 KB and more
 
 
 def test_a_part_is_written_once_and_cleans_up_after_a_run_that_was_killed(done, tmp_path):

@@ -78,6 +78,20 @@ def test_only_the_stacks_prefixes_are_used(source, output, words):
         STACK.check(source, output)
 
 
+@pytest.mark.parametrize("previous", ["s3://data/elsewhere", "/work/out", "s3://data/outer"])
+def test_an_earlier_output_must_be_where_the_stack_may_read(previous):
+    with pytest.raises(BulkError, match=rf"PREVIOUS is {previous}, .* only use s3://data/out/\.\.\. and s3://data/in/"):
+        STACK.check("s3://data/in/x", "s3://data/out/x", previous)
+
+
+@pytest.mark.usefixtures("aws")
+def test_a_missing_region_is_one_line(monkeypatch):
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/dev/null")
+    with pytest.raises(BulkError, match="You must specify a region"):
+        step_functions.state("arn:x")
+
+
 @pytest.mark.parametrize(("available", "fits"), [(1000, True), (201, True), (200, False), (10, False)])
 def test_environments_remain_for_others(aws, available, fits):
     aws.responses["GetAccountSettings"] = [{"AccountLimit": {"UnreservedConcurrentExecutions": available}}]

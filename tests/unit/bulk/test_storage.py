@@ -3,7 +3,7 @@
 import pytest
 
 from handler.bulk.folder import Folder
-from handler.bulk.storage import open_input, open_storage
+from handler.bulk.storage import check_apart, open_input, open_storage
 from handler.errors import BulkError
 
 
@@ -20,6 +20,23 @@ def test_input_is_a_folder_without_hidden_files_or_one_file(tmp_path, monkeypatc
     assert open_input("a.jsonl")[1] == [folder.entry("a.jsonl")]
     assert open_input(".")[1] == open_input(str(tmp_path))[1]
     assert open_storage("b").uri == f"{tmp_path}/b"
+
+
+@pytest.mark.parametrize(
+    ("source", "output"),
+    [("in", "in"), ("in", "in/out"), ("in/", "in/a/out/"), (".", "out"), ("s3://b", "s3://b/out"), ("s3://b/x", "s3://b/x/y")],
+)  # fmt: skip
+def test_an_output_inside_the_input_is_refused(source, output):
+    with pytest.raises(BulkError, match=f"^OUT={output} is inside IN={source}, "):
+        check_apart(source, output)
+
+
+@pytest.mark.parametrize(
+    ("source", "output"),
+    [("in", "out"), ("in", "in-out"), ("in/a.jsonl", "in/out"), ("in", "in/_out"), (".", ".out/a"), ("s3://b/x", "s3://b/xy")],
+)  # fmt: skip
+def test_an_output_beside_the_input_or_hidden_from_it_is_not(source, output):
+    check_apart(source, output)
 
 
 def test_input_without_files_is_an_error(tmp_path):
