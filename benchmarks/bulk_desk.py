@@ -5,10 +5,13 @@ reads them from JSON Lines and writes Parquet, in turns. `--memory GB` runs jobs
 embedder embeds only some texts of each chunk.
 """
 
+import os
+
+os.environ["MIMALLOC_PURGE_DELAY"] = "-1"  # as handler/bulk/__main__.py does, before pyarrow is loaded
+
 import argparse
 import json
 import multiprocessing
-import os
 import random
 import shutil
 import tempfile
@@ -38,7 +41,7 @@ from handler.settings import Settings
 BATCH = 2048
 FEW = 32  # texts of a chunk that a job whose memory is measured embeds
 FILLER_BYTES = 1900  # of another column, so that 2 GB are a million rows
-MEMORY_SECONDS = 20  # between two looks at it
+MEMORY_SECONDS = 2  # between two looks at it
 
 
 def main() -> None:

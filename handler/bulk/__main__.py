@@ -1,6 +1,7 @@
 """The command line: `python -m handler.bulk run IN OUT` and the other commands of `make bulk`."""
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -8,6 +9,10 @@ from typing import NoReturn, get_args
 
 from handler.errors import BulkError, ServiceError
 from handler.signals import exit_on_signals
+
+# Arrow's allocator would return memory to the kernel at once, and fault it in again for the next rows: that is 7 % of a
+# job's time (python -m benchmarks.bulk_desk). It reads this when pyarrow is loaded, which commands do.
+os.environ["MIMALLOC_PURGE_DELAY"] = "-1"
 
 INTERRUPTED = 128 + signal.SIGINT  # as shells report it
 
