@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup run embed test coverage test-clients test-infra test-image test-deploy test-models page test-page screenshot check api-key layers publish models sbom audit release-notes report verify-deployment test-processors fuzz mutants soak worst model golden vocabulary bench bench-cold bench-lambda bench-instructions
+.PHONY: help setup run embed bulk bulk-status bulk-cancel bulk-resume load test coverage test-clients test-infra test-image test-deploy test-bulk-aws test-models page test-page screenshot check api-key layers publish models sbom audit release-notes report verify-deployment test-bulk test-processors fuzz mutants soak worst model golden vocabulary bench bench-cold bench-lambda bench-instructions
 SHELL := bash
 export UV_PYTHON_DOWNLOADS := never
 # handler/ turns ONNX Runtime's telemetry off itself; this is for the other commands.
@@ -12,6 +12,8 @@ python := .venv/bin/python
 schema := .venv/bin/check-jsonschema --builtin-schema vendor.
 export = $(uv) export --frozen --quiet --no-annotate --no-header
 mutmut = $(uv) run --frozen --with mutmut==3.8.1 mutmut
+# The option of a command for a variable: INPUT_TYPE -> --input-type.
+option = --$(subst _,-,$(shell echo $1 | tr A-Z a-z))
 LAYERS ?= layers
 SBOM ?= build/sbom.cdx.json
 LICENCES ?= docs/licences.md
@@ -22,11 +24,9 @@ uv_version = $(shell sed -n '/^name = "uv"$$/{n;s/version = "\(.*\)"/\1/p;}' uv.
 flag = $(if $(filter-out 0,$(value $1)),$2)
 # $(call need,NAME,alice) ends make with one line if the variable is empty.
 need = $(if $(value $1),,$(error $1 is missing: make $@ $1=$2))
-# make would expand the dollar signs of a text.
-ifneq ($(origin TEXT),undefined)
-override TEXT := $(value TEXT)
-export TEXT
-endif
+# make would expand the dollar signs of a text, a column or a path.
+as_it_is = $(if $(filter-out undefined,$(origin $1)),$(eval override $1 := $$(value $1))$(eval export $1))
+$(foreach name,TEXT ID IN OUT PREVIOUS FROM,$(call as_it_is,$(name)))
 
 # Show the progress of a download, but not the list of packages.
 sync = set -o pipefail; $(uv) sync --frozen $1 2>&1 | awk '!/^ [-+~] / {print; fflush()}' >&2
@@ -61,6 +61,29 @@ run: setup ## serve on http://127.0.0.1:3000 (PORT=3000; QUIET=1: no request log
 embed: setup ## print a text's vector (TEXT='...'), or the vector of each line of standard input
 	@$(python) -m handler.local $(if $(filter undefined,$(origin TEXT)),--stdin,-- "$$TEXT")
 
+bulk_options = $(foreach name,TEXT ID MODEL DIMENSIONS INPUT_TYPE LAYOUT PREVIOUS MAX_REJECTS STACK,$(if $(value $(name)),$(call option,$(name)) "$$$(name)"))
+bulk_stack = $(if $(value STACK),--stack "$$STACK")
+
+bulk: .venv/ready-bulk ## embed a data set, after its price (IN=data.parquet OUT=FOLDER; docs/bulk.md has the options)
+	$(call need,IN,data.parquet OUT=vectors)$(call need,OUT,vectors)
+	@$(python) -m handler.bulk run "$$IN" "$$OUT" $(bulk_options) $(call flag,YES,--yes) $(call flag,DRY_RUN,--dry-run)
+
+bulk-status: .venv/ready-bulk ## print how far a bulk job is (OUT=FOLDER; STACK=embeddings on AWS)
+	$(call need,OUT,vectors)
+	@$(python) -m handler.bulk status "$$OUT" $(bulk_stack)
+
+bulk-cancel: .venv/ready-bulk ## end a bulk job; what it has written remains (OUT=FOLDER; STACK=embeddings on AWS)
+	$(call need,OUT,vectors)
+	@$(python) -m handler.bulk cancel "$$OUT" $(bulk_stack)
+
+bulk-resume: .venv/ready-bulk ## go on with a bulk job where it was (OUT=FOLDER; STACK=embeddings on AWS)
+	$(call need,OUT,vectors)
+	@$(python) -m handler.bulk resume "$$OUT" $(bulk_stack)
+
+load: .venv/ready-bulk ## put the vectors of a bulk job into a vector store (FROM=FOLDER TO=s3vectors://bucket/index)
+	$(call need,FROM,vectors TO=s3vectors://bucket/index)$(call need,TO,s3vectors://bucket/index)
+	@$(python) -m handler.bulk load "$$FROM" "$$TO"
+
 test: .venv/ready-dev ## run the unit, contract, golden and fuzz tests on all cores, one to two minutes (TESTS=tests/unit: only those)
 	@echo "Running $(or $(TESTS),$(all_tests))"
 	@$(python) -m pytest $(parallel) $(TESTS)
@@ -84,7 +107,7 @@ tests/clients/%/node_modules/.package-lock.json: tests/clients/%/package-lock.js
 	@command -v npm >/dev/null || { echo "make: npm is missing: the JavaScript clients require Node 20 or newer" >&2; exit 1; }
 	cd tests/clients/$* && npm ci
 
-test-infra: setup ## check the template and the Dockerfile with AWS's tools and a security scanner
+test-infra: setup ## check the template, the state machine and the Dockerfile with AWS's tools and a security scanner (needs Node 20)
 	@$(call sync,--project tests/infra)
 	cd tests/infra && .venv/bin/python -m pytest
 	@export UV_PROJECT_ENVIRONMENT=.venv-scan; $(call sync,--project tests/infra --only-group scan)
@@ -100,11 +123,22 @@ test-deploy: .venv/ready-dev ## deploy to an emulated AWS with the SAM command l
 	@$(call sync,--project tests/infra)
 	@$(call sync,--project tests/deploy)
 	tests/image/engine.sh
-	tests/deploy/.venv/bin/python -m pytest tests/deploy
+	tests/deploy/.venv/bin/python -m pytest tests/deploy/test_deploy.py
+
+test-bulk-aws: .venv/ready-dev ## run bulk jobs on the state machine of a stack in the emulated AWS (needs what test-deploy needs)
+	@$(call sync,--project tests/infra)
+	@$(call sync,--project tests/deploy)
+	tests/image/engine.sh
+	tests/deploy/.venv/bin/python -m pytest tests/deploy/test_bulk.py
 
 test-models: .venv/ready-dev .venv/ready-recipe ## build the full-precision model, publish it to a local S3 server and serve it with the bundled one
 	$(python) -m model_artifacts.recipe --full-precision
 	$(python) -m pytest tests/models
+
+test-bulk: .venv/ready-dev ## kill bulk jobs and compare their bytes; open outputs with databases and libraries (in an environment of their own)
+	@$(call sync,--project tests/bulk)
+	tests/bulk/.venv/bin/python -m pytest tests/bulk/test_stores.py
+	$(python) -m pytest tests/bulk/test_killed.py
 
 page: setup
 	@$(call sync,--project tests/page)
@@ -153,17 +187,18 @@ api-key: setup ## create an API key (NAME=alice) and print it with the pair to d
 
 # Packages that the function never imports are left out, and a test of the image checks which it imports: tokenizers
 # requires huggingface-hub for downloads, onnxruntime the next three for conversion, anyio idna for host names.
-layers: setup ## export the locked packages of the image's layers from uv.lock, with hashes
+layers: setup ## export the locked packages of the images' layers from uv.lock, with hashes
 	$(export) --only-group native --prune huggingface-hub --prune flatbuffers --prune protobuf --prune packaging > $(LAYERS)/1-native/requirements.txt
 	$(export) --only-group service --prune idna > $(LAYERS)/2-service/requirements.txt
+	$(export) --only-group bulk > $(LAYERS)/3-bulk/requirements.txt
 
 sbom: setup ## write the image's bill of materials (SBOM=build/sbom.cdx.json) and docs/licences.md
 	@mkdir -p $(dir $(SBOM)) $(dir $(LICENCES))
 	@$(uv) export --frozen --quiet --format cyclonedx1.5 --preview-features sbom-export --only-group native --only-group service | $(python) layers/sbom.py bom > $(SBOM)
 	@$(python) layers/sbom.py licences > $(LICENCES)
 
-audit: setup ## check the image's packages for known vulnerabilities (needs the network)
-	@$(uv) audit --frozen --preview-features audit-command --only-group native --only-group service || { echo "make audit: either the vulnerabilities above were found, or the database was unreachable and nothing was checked" >&2; exit 1; }
+audit: setup ## check the images' packages for known vulnerabilities (needs the network)
+	@$(uv) audit --frozen --preview-features audit-command --only-group native --only-group service --only-group bulk || { echo "make audit: either the vulnerabilities above were found, or the database was unreachable and nothing was checked" >&2; exit 1; }
 
 verify-deployment: .venv/ready-dev ## check a running deployment (URL=BaseUrl, KEY=sk-...; ARM64=1, DIGEST=sha256:..., ORIGIN=https://...)
 	$(call need,URL,https://.../v1 KEY=sk-...)@$(python) -m tests.deploy.verify --url "$$URL" $(if $(KEY),--key "$$KEY") $(if $(DIGEST),--digest "$$DIGEST") $(if $(ORIGIN),--origin "$$ORIGIN") $(call flag,ARM64,--arm64)

@@ -11,6 +11,7 @@ cold.py          make bench-cold: cold starts, compared with a typical implement
 deployment.py    make bench-lambda: a deployment over HTTP, and its function's cold starts and price
 function_log.py  the log of a deployed function, from CloudWatch
 instructions.py  make bench-instructions: instruction counts, by callgrind
+bulk_desk.py     a bulk job on this machine beside its embedder alone, and its memory
 s3.py            loading models from S3
 worst.py         make worst: a search for the request that takes the most CPU or memory
 peers/           the implementations for comparison, each in its own environment or process

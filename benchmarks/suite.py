@@ -18,6 +18,7 @@ from benchmarks.rounds import medians, ratio
 from benchmarks.service import INFINITY, MAX_TOKENS, Service
 from benchmarks.texts import Texts
 from benchmarks.throughput import OURS, OURS_ONE_WORKER, Throughput
+from handler.bulk.prices import GB_SECOND
 
 LABELS = {OURS: f"{THREADS} workers", OURS_ONE_WORKER: OURS_ONE_WORKER}
 
@@ -156,7 +157,7 @@ def _prices(process: Throughput, mean_tokens: float, one: Overhead, many: Overhe
         cost.price(architecture, tokens, texts, rate, one.path_ms + ms_per_text * (texts - 1))
         for tokens, rate in rates.items()
         for texts in (1, service.BATCH)
-        for architecture in cost.GB_SECOND
+        for architecture in GB_SECOND
     )
 
 

@@ -1,4 +1,4 @@
-"""The code that runs on Lambda and locally. Two entry points, one path from text to vector.
+"""The code that runs on Lambda and locally. Three entry points, one path from text to vector.
 
     main.py           composition root of the Lambda function: settings -> catalog -> app -> lambda_handler
     local.py          the same app on a port of this machine, or texts' vectors from the command line
@@ -7,6 +7,7 @@
     console.py        the request log of the local server
     signals.py        Ctrl-C and SIGTERM
     lambda_events.py  a Lambda event -> the ASGI app -> the response that the event's source expects
+    bulk/             whole data sets -> vectors in Parquet, on this machine's cores or on AWS Step Functions
     api/              HTTP: routes, authentication, limits, error responses, the OpenAPI document
     contract/         OpenAI's embeddings contract: request schemas and response bodies
     models/           model names -> loaded models

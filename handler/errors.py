@@ -4,6 +4,8 @@ ServiceError                  base: a message for the person who can act on it
 ├── SettingsError             a setting is invalid: the service does not start
 ├── ArtifactError             a model's files are unavailable, or are not what its manifest says
 ├── UnavailableError          what a request needs is unavailable now; says when to retry
+├── BulkError                 a bulk job cannot start or go on: what, where, and the remedy, in one line
+│   └── StorageUnavailableError   its storage is unavailable now: the same step may work later
 ├── CancelledRequestError     the client has disconnected: the response is no longer needed
 └── RequestError              the request cannot be served as it is; names the parameter
     ├── ModelNotFoundError    the request names a model that is not served
@@ -49,6 +51,14 @@ class UnavailableError(ServiceError):
     def __init__(self, message: str, retry_after: float) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class BulkError(ServiceError):
+    """A bulk job cannot start or go on; what it has written so far remains."""
+
+
+class StorageUnavailableError(BulkError):
+    """Storage is unavailable now, also after retries: the same step may work later."""
 
 
 class CancelledRequestError(ServiceError):

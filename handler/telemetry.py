@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import orjson
 
@@ -139,6 +139,13 @@ class Telemetry:
             duration_ms=round(seconds * 1000, 2),
         )
 
+    def log_step(self, step: str, out: str, seconds: float, result: Mapping[str, Any]) -> None:
+        """Log a step of a bulk job with its result, and count the rows and tokens of a shard."""
+        counts = {}
+        if step == "shard":
+            counts = {"Rows": result["rows"], "Rejects": result["rejects"], "Tokens": result["tokens"]}
+        self._emit(counts, step=step, out=out, result=result, duration_ms=round(seconds * 1000, 2))
+
     def _emit(
         self,
         counts: Mapping[str, int],
@@ -147,7 +154,7 @@ class Telemetry:
         dimensions: Mapping[str, str] | None = None,
         **properties: object,
     ) -> None:
-        if not self.metrics:
+        if not (self.metrics and counts):
             line = {**counts, **(milliseconds or {}), **(dimensions or {}), **properties}
             sys.stdout.write(f"{orjson.dumps({'service': self.service, **line}).decode()}\n")
             return

@@ -28,6 +28,13 @@ NEVER_READ = (
     "onnxruntime/quantization",
     "onnxruntime/tools",
     "onnxruntime/transformers",
+    "pyarrow/include",
+    "pyarrow/src",
+    "pyarrow/*.p[xy][dxi]",  # Cython's sources
+    "pyarrow/*flight*",
+    "pyarrow/*_s3*",  # objects are read by boto3
+    "pyarrow/libarrow_python*.so",  # copies of those with a version in their name
+    "pyarrow/libarrow_python*.so.*.*.*",
 )
 
 

@@ -56,7 +56,10 @@ class Function:
 
 @contextmanager
 def run(image: str | None, log_path: Path, **environment: str) -> Iterator[Function]:
-    """Run the function until the block ends: in the image, or the working copy as a process."""
+    """Run the function until the block ends: in the image, or the working copy as a process.
+
+    As on Lambda, the variable _HANDLER names another handler than that of the API; in an image it is the image's own.
+    """
     with log_path.open("wb") as log, (_container if image else _process)(image or "", log, environment) as started:
         address, pid = started
         _wait_for(address)
@@ -69,7 +72,7 @@ def _process(_: str, log: Any, environment: dict[str, str]) -> Iterator[tuple[st
     address, runtime_api = f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}"
     listen = ["--runtime-interface-emulator-address", address, "--runtime-api-address", runtime_api]
     command = [f"{samcli}/local/rapid/aws-lambda-rie-{ARCHITECTURE}", *listen]
-    command += [sys.executable, "-m", "awslambdaric", "handler.main.lambda_handler"]
+    command += [sys.executable, "-m", "awslambdaric", environment.pop("_HANDLER", "handler.main.lambda_handler")]
     settings = clean_environment(**ENVIRONMENT, **environment)
     with subprocess.Popen(command, cwd=ROOT, env=settings, stdout=log, stderr=log) as process:
         try:

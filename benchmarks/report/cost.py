@@ -13,11 +13,8 @@ measured. Every environment is warm. Not counted: API Gateway (nothing with a fu
 import math
 
 from benchmarks.report.results import Price
+from handler.bulk.prices import GB_SECOND, REQUEST, VCPU_GB
 
-# List prices of us-east-1 as known in November 2026, dollars.
-GB_SECOND = {"x86_64": 0.0000166667, "arm64": 0.0000133334}
-REQUEST = 0.20 / 1_000_000
-MEMORY_GB = 1769 / 1024
 # OpenAI's list price for text-embedding-3-small, as known in November 2026: dollars per million tokens.
 HOSTED = 0.02
 
@@ -27,7 +24,7 @@ def price(architecture: str, tokens: float, texts: int, texts_per_second: float,
 
     `around_ms` is the time that a request of that size spends outside the model.
     """
-    each = request(architecture, MEMORY_GB, texts / texts_per_second * 1000 + around_ms)
+    each = request(architecture, VCPU_GB, texts / texts_per_second * 1000 + around_ms)
     return Price(architecture, tokens, texts, 1_000_000 / (tokens * texts) * each)
 
 

@@ -4,6 +4,7 @@ python -m benchmarks.report.readme writes the tables and the plot
 """
 
 import re
+from pathlib import Path
 
 from benchmarks import throughput
 from benchmarks.report import cost
@@ -29,21 +30,22 @@ def write(results: Results) -> None:
     draw(results, ROOT / PLOT)
 
 
-def replace(begin: str, text: str) -> None:
-    """Write a text after a marker, up to the next END."""
-    before, _, after = _parts(begin)
-    README.write_text(f"{before}{begin}\n{text}\n{END}{after}", encoding="utf-8")
+def replace(begin: str, text: str, page: Path | None = None) -> None:
+    """Write a text after a marker of a page, by default the README, up to the next END."""
+    page = page or README
+    before, _, after = _parts(begin, page)
+    page.write_text(f"{before}{begin}\n{text}\n{END}{after}", encoding="utf-8")
 
 
-def written(begin: str = BEGIN) -> str:
-    """Return the text after a marker, up to the next END."""
-    return _parts(begin)[1]
+def written(begin: str = BEGIN, page: Path | None = None) -> str:
+    """Return the text after a marker of a page, by default the README, up to the next END."""
+    return _parts(begin, page or README)[1]
 
 
-def _parts(begin: str) -> tuple[str, str, str]:
-    found = re.fullmatch(f"(.*){begin}\n(.*?)\n{END}(.*)", README.read_text(encoding="utf-8"), re.DOTALL)
+def _parts(begin: str, page: Path) -> tuple[str, str, str]:
+    found = re.fullmatch(f"(.*){begin}\n(.*?)\n{END}(.*)", page.read_text(encoding="utf-8"), re.DOTALL)
     if not found:
-        raise ValueError(f"{README} has no {begin} … {END}")
+        raise ValueError(f"{page} has no {begin} … {END}")
     return found[1], found[2], found[3]
 
 

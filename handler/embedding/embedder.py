@@ -108,6 +108,14 @@ class Embedder:
             timings={"tokenize": tokenized - started, "infer": embedded - tokenized},
         )
 
+    def check(self, text: str, prompt_name: str | None = None) -> RequestError | None:
+        """Return the error that `embed` would raise for a text alone, without inference."""
+        try:
+            self._tokenizer.encode([text], self.manifest.prompts.get(prompt_name or "", ""))
+        except RequestError as error:
+            return error
+        return None
+
     def _pool_all(self, windows: list[TokenIds], inputs: int, deadline: Deadline) -> Vectors:
         """Infer and pool token sequences with all workers, equal sequences once; return float32 (windows, hidden).
 

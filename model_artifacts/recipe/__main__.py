@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -20,6 +21,7 @@ from model_artifacts.recipe.save import describe, save
 from model_artifacts.recipe.verify import VerificationError, read_sts, verify
 
 GOLDEN_FILE = "golden.json"
+EXAMPLE_PROMPTS = '{"query": "query: ", "passage": "passage: "}'
 TOOLS = ("numpy", "onnx", "onnxruntime", "tokenizers")
 
 
@@ -33,9 +35,7 @@ def main() -> None:
         help="a Hugging Face directory of a BERT encoder (default: the pinned package)",
     )
     parser.add_argument("--name", help="the model's ID (default: the directory's name)")
-    parser.add_argument(
-        "--prompts", type=_prompts, metavar="JSON", help='prompts that the source lacks: {"query": "query: "}'
-    )
+    parser.add_argument("--prompts", metavar="JSON", help='prompts that the source lacks: {"query": "query: "}')
     parser.add_argument("--sts", type=Path, metavar="FILE", help="also measure on this split of STS-B (.tsv.gz)")
     parser.add_argument(
         "--full-precision", action="store_true", help="do not quantize; write the model to build/models/"
@@ -44,7 +44,8 @@ def main() -> None:
     try:
         if arguments.sts:
             read_sts(arguments.sts)  # it is needed last, so a wrong file fails before the rest is done
-        source = sources.read(arguments.source, arguments.name, arguments.prompts)
+        prompts = _prompts(arguments.prompts or "{}")
+        source = sources.read(arguments.source, arguments.name, prompts)
         path = reference.golden_file(source.id, arguments.source)
         build(source, path, arguments.sts, full_precision=arguments.full_precision)
     except (SourceError, VerificationError, OSError) as error:
@@ -52,11 +53,16 @@ def main() -> None:
 
 
 def _prompts(text: str) -> dict[str, str]:
-    """Parse prompts from the command line."""
-    prompts = json.loads(text)
-    if not isinstance(prompts, dict) or not all(isinstance(prompt, str) for prompt in prompts.values()):
-        raise ValueError
-    return prompts
+    """Parse prompts from the command line.
+
+    Raises:
+        SourceError: they are no JSON object of strings.
+    """
+    with suppress(ValueError):
+        prompts = json.loads(text)
+        if isinstance(prompts, dict) and all(isinstance(prompt, str) for prompt in prompts.values()):
+            return prompts
+    raise SourceError(f"PROMPTS is {text}: write a JSON object of texts by name, such as {EXAMPLE_PROMPTS}")
 
 
 def build(source: sources.Source, path: Path, sts: Path | None, *, full_precision: bool = False) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 
 from handler.artifacts.manifest import NAME, Pooling
 from model_artifacts.recipe.configuration import SourceError, read_configuration, read_json
@@ -68,7 +69,7 @@ def default_directory() -> Path:
     return directory
 
 
-def read(directory: Path | None, name: str | None = None, prompts: Mapping[str, str] | None = None) -> Source:
+def read(directory: Path | None, name: str | None = None, prompts: Mapping[str, str] = MappingProxyType({})) -> Source:
     """Read a source directory, or the pinned package without one.
 
     `name` is the model's ID in place of the directory's name, and `prompts` are added to those of its files.
@@ -103,7 +104,7 @@ def read(directory: Path | None, name: str | None = None, prompts: Mapping[str, 
         max_tokens=min(configuration.max_tokens or positions, positions),
         pooling=configuration.pooling,
         normalize=configuration.normalize,
-        prompts={**configuration.prompts, **(prompts or {})},
+        prompts={**configuration.prompts, **prompts},
         first_position=architecture.first_position,
     )
 

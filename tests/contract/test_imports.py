@@ -13,7 +13,7 @@ def test_only_main_has_effects_at_import():
     modules = [module_name(path) for path in MODULES if path.stem != "main"]
     script = f"""
 import builtins, importlib, threading
-import fastapi, mangum, numpy, onnxruntime, orjson, tokenizers, uvicorn  # effects of libraries do not count
+import fastapi, mangum, numpy, onnxruntime, orjson, pyarrow, tokenizers, uvicorn  # effects of libraries do not count
 threads, opened, real = threading.active_count(), [], builtins.open
 builtins.open = lambda file, *rest, **more: opened.append(file) or real(file, *rest, **more)
 for module in {modules}:

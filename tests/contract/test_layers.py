@@ -1,4 +1,4 @@
-"""The locked packages of the image's layers: equal to uv.lock, and available for both architectures."""
+"""The locked packages of the images' layers: equal to uv.lock, and available for both architectures."""
 
 import re
 import subprocess
@@ -8,7 +8,8 @@ import pytest
 
 from tests.emulator import ROOT
 
-LAYERS = ("1-native", "2-service")
+IMAGE = ("1-native", "2-service")
+LAYERS = (*IMAGE, "3-bulk")
 # The base image is Amazon Linux 2023 with glibc 2.34; the function runs Python 3.13.
 GLIBC = 34
 PYTHON = r"(cp313-cp313|cp3\d+-abi3)"
@@ -46,5 +47,5 @@ def test_every_package_has_a_compatible_wheel(layer, machine):
 @pytest.mark.parametrize("layer", LAYERS)
 def test_every_package_is_pinned_by_hash(layer):
     entries = (ROOT / "layers" / layer / "requirements.txt").read_text().replace("\\\n", "").splitlines()
-    assert len(entries) == len(locked_versions(layer)) > 2
+    assert len(entries) == len(locked_versions(layer)) > 0
     assert all("--hash=sha256:" in entry for entry in entries)

@@ -149,6 +149,21 @@ def test_text_is_passed_on_as_it_is(project, text, variable):
     assert not (project / "pwned").exists()
 
 
+def test_columns_and_paths_of_bulk_jobs_are_passed_on_as_they_are(project):
+    recorded = '#!/bin/sh\nfor each; do printf "%s\\0" "$each" >> arguments; done\n'
+    write_command(project / ".venv/bin/python", recorded)
+    given = {"IN": "a$b $(shell touch pwned)", "OUT": "$$x", "TEXT": "my $text", "ID": "$id", "PREVIOUS": "p$q"}
+    path = os.environ["PATH"]
+    done = make(project, "bulk", *(f"{name}={value}" for name, value in given.items()), PATH=path)
+    assert (done.returncode, done.stdout) == (0, "")
+    make(project, "load", "FROM=$f", "TO=s3vectors://b/i", PATH=path)
+    options = ["--text", given["TEXT"], "--id", given["ID"], "--previous", given["PREVIOUS"]]
+    expected = ["-m", "handler.bulk", "run", given["IN"], given["OUT"], *options]
+    expected += ["-m", "handler.bulk", "load", "$f", "s3vectors://b/i"]
+    assert (project / "arguments").read_text().split("\0")[:-1] == expected
+    assert not (project / "pwned").exists()
+
+
 def test_vector_of_a_text_is_printed_as_json(artifacts):
     done = make(ROOT, "embed", "TEXT=It costs $50", **clean_environment())
     assert (done.returncode, done.stderr) == (0, "")

@@ -7,11 +7,11 @@ import subprocess
 import pytest
 
 from handler.artifacts.manifest import sha256_of
-from tests.contract.test_layers import LAYERS, locked_versions
+from tests.contract.test_layers import IMAGE, locked_versions
 from tests.emulator import ROOT
 
 EXPECTED = {"0BSD", "Apache-2.0", "BSD-3-Clause", "CC0-1.0", "MIT", "MIT-0", "MPL-2.0", "PSF-2.0", "Zlib"}
-SHIPPED = {name: version for layer in LAYERS for name, version in locked_versions(layer).items()}
+SHIPPED = {name: version for layer in IMAGE for name, version in locked_versions(layer).items()}
 
 
 @pytest.fixture(scope="module")

@@ -30,11 +30,13 @@ OWNER = "serverless-embeddings"  # in a label of every container that the emulat
 class Aws:
     """An emulated AWS.
 
+    folder       where it keeps its files
     environment  the environment variables that make AWS's tools and SDKs use it, with the account's own credentials
     authority    the certificate that its clients have to trust
     log_path     the emulator's log
     """
 
+    folder: Path
     environment: dict[str, str]
     authority: Path
     log_path: Path
@@ -69,7 +71,7 @@ def run(folder: Path) -> Iterator[Aws]:
         authority = issue_certificate(folder)
         log_path = folder / "aws.log"
         cleanup.enter_context(_process(folder, log_path))
-        yield Aws(client_environment(authority), authority, log_path)
+        yield Aws(folder, client_environment(authority), authority, log_path)
 
 
 @contextmanager

@@ -15,10 +15,10 @@ from hypercorn.asyncio import serve
 from hypercorn.config import Config
 from ministack import app
 from ministack.core import tls
-from ministack.services import apigateway, lambda_svc
+from ministack.services import apigateway, lambda_svc, s3
 from ministack.services.cloudformation import changesets, custom_resource, engine, handlers, provisioners
 
-from tests.deploy import emulated_codedeploy
+from tests.deploy import emulated_codedeploy, emulated_states, faults
 
 Properties = dict[str, Any]
 Created = tuple[str, dict[str, Any]]  # a resource's physical ID and its attributes
@@ -240,7 +240,24 @@ emulator_health = app._handle_health_request
 app._handle_health_request = lambda path, request_id: None if path == "/health" else emulator_health(path, request_id)
 
 
+# S3 fails now and then; here it does so when a test asks for it.
+
+handle_s3 = s3.handle_request
+
+
+async def handle_with_faults(method: str, path: str, *rest: Any, **named: Any) -> Any:
+    fault = faults.fault_of(f"{method} {path}")
+    if fault:
+        text = f"<Error><Code>{fault.code}</Code><Message>a test's fault</Message></Error>"
+        return fault.status, {"content-type": "application/xml"}, text.encode()
+    return await handle_s3(method, path, *rest, **named)
+
+
+s3.handle_request = handle_with_faults
+
+
 emulated_codedeploy.install()
+emulated_states.install()
 
 
 def main() -> None:

@@ -20,6 +20,10 @@ from benchmarks import deployment, function_log
 from benchmarks.cold import PHASES
 from benchmarks.report import cost, readme
 from benchmarks.report.deployment import FunctionConfiguration
+from handler.api.app import create_app
+from handler.models.catalog import Catalog
+from handler.settings import Settings
+from tests import tiny
 from tests.conftest import serve
 from tests.deploy.client import connect
 from tests.emulator import ROOT, free_port
@@ -140,7 +144,9 @@ def test_command_writes_the_table_to_the_readme_only_with_a_stack(url, monkeypat
     assert readme.written() == rest
 
 
-def test_refused_requests_are_counted(app):
+def test_refused_requests_are_counted():
+    settings = Settings(auth_mode="none", long_input="error")
+    app = create_app(settings, Catalog.of([tiny.embedder(settings)], settings))
     with serve(app) as address, connect(f"{address}/v1", None) as connected:  # its model accepts at most 16 tokens
         results = deployment.measure(connected, None, since=0)
     (warm,) = results.latencies

@@ -69,6 +69,8 @@ def translate(template: str = TEMPLATE, image: str = IMAGE, **overrides: str) ->
     """Translate the template with these parameters, as `sam deploy` does."""
     source = yaml_parse(template)
     source["Resources"]["Function"]["Properties"]["ImageUri"] = image  # set by `sam build` and `sam deploy`
+    # `sam deploy` uploads the definition.
+    source["Resources"]["BulkStateMachine"]["Properties"]["DefinitionUri"] = {"Bucket": "bucket", "Key": "definition"}
     values = {name: parameter.get("Default") for name, parameter in source["Parameters"].items()}
     values |= {"Environment": "default"} | overrides
     translated = json.loads(json.dumps(transform(source, values, Policies())))

@@ -23,6 +23,7 @@ VARIANTS = {
     "jwt": JWT,
     "page": {"Page": "true", **JWT},
     "open": {"AuthMode": "none", **FUNCTION_URL},
+    "bulk": {"Bulk": "true"},
     "large": {
         "Tracing": "Active",
         "Monitoring": "basic",
@@ -49,7 +50,7 @@ def test_sam_validates_every_environment(environment):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("variant", ["default", "dev"])  # SAM resolves only what GradualDeployment depends on
+@pytest.mark.parametrize("variant", ["default", "dev", "bulk"])  # SAM resolves only what GradualDeployment depends on
 def test_translated_template_passes_cfn_lint(variant, tmp_path):
     path = tmp_path / "translated.json"
     path.write_text(json.dumps(translate(**VARIANTS[variant]).translated))
@@ -243,8 +244,12 @@ def test_build_and_deploy_read_the_same_parameters(environment):
 def test_image_is_built_for_the_architecture_of_the_function(architecture):
     overrides = {"Architecture": architecture}
     stacks, _ = SamLocalStackProvider.get_stacks(str(ROOT / "template.yaml"), parameter_overrides=overrides)
-    (built,) = (each for each in SamFunctionProvider(stacks).get_all() if each.packagetype == "Image")
-    assert built.architectures == [architecture] == translate(Architecture=architecture)["Function"]["Architectures"]
+    built = {
+        each.name: each.architectures for each in SamFunctionProvider(stacks).get_all() if each.packagetype == "Image"
+    }
+    translated = translate(Bulk="true", Architecture=architecture).of("AWS::Lambda::Function")
+    deployed = {name: each["Architectures"] for name, each in translated.items() if each.get("PackageType") == "Image"}
+    assert built == deployed == {"Function": [architecture], "BulkFunction": [architecture]}
 
 
 def test_stack_creation_fails_if_the_first_version_cannot_embed(stack):
@@ -500,10 +505,16 @@ def test_log_retention_follows_the_parameter():
     }
 
 
+def widgets(stack):
+    """Return the dashboard's widgets, with the names of resources as their values."""
+    text, variables = stack.only("AWS::CloudWatch::Dashboard")["DashboardBody"]["Fn::Sub"]
+    for name, value in variables.items():
+        text = text.replace(f"${{{name}}}", value["Fn::Sub"] if isinstance(value, dict) else value)
+    return json.loads(text)["widgets"]
+
+
 def test_dashboard_is_json_and_shows_what_the_function_emits():
-    stack = translate()
-    body = stack.only("AWS::CloudWatch::Dashboard")["DashboardBody"]["Fn::Sub"][0]
-    dashboard, telemetry = json.dumps(json.loads(body)), (ROOT / "handler/telemetry.py").read_text()
+    dashboard, telemetry = json.dumps(widgets(translate())), (ROOT / "handler/telemetry.py").read_text()
     for metric in ("Requests", "Inputs", "Tokens", "Errors", "ColdStarts", "ModelLoadFailures", "ColdStartFirstRun"):
         assert metric in dashboard
         assert f'"{metric}"' in telemetry or metric.startswith("ColdStart")

@@ -49,7 +49,7 @@ def files(pattern: str) -> set[str]:
 
 SHIPPED = groups(".", "native", "service")
 INSTALLED = SHIPPED | groups(".", "local")  # by make setup
-DEVELOPED = INSTALLED | groups(".", "dev")
+DEVELOPED = INSTALLED | groups(".", "bulk", "dev")
 RECIPE = INSTALLED | groups(".", "recipe")
 ADDED = names(re.findall(r"--with (\S+)", (ROOT / "Makefile").read_text()))
 CLIENTS = [path.parent.name for path in ROOT.glob("tests/clients/*/__init__.py")]
@@ -59,11 +59,13 @@ LOCAL = re.findall(r"^handler/.+\.py$", (ROOT / ".dockerignore").read_text(), re
 DECLARED = {
     "handler": SHIPPED,
     **dict.fromkeys(LOCAL, INSTALLED),
+    **dict.fromkeys(["handler/bulk", *(each for each in LOCAL if "/bulk/" in each)], INSTALLED | groups(".", "bulk")),
     "model_artifacts/recipe": RECIPE,
     "model_artifacts/recipe/publish.py": INSTALLED,
     "model_artifacts/recipe/golden.py": RECIPE | files("model_artifacts/recipe/golden-requirements.txt"),
     "layers": set(),
     "tests": DEVELOPED,
+    "tests/bulk": groups("tests/bulk") | DEVELOPED,
     "tests/clients": groups("tests/clients", "base"),
     **{f"tests/clients/{group}": groups("tests/clients", "base", group) for group in CLIENTS},
     "tests/deploy": groups("tests/deploy") | DEVELOPED,  # tests/deploy/verify.py runs with the project's own packages

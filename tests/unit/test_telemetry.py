@@ -116,6 +116,17 @@ def test_lines_without_metrics_have_the_same_fields(capsys):
         assert line == {name: value[0] if isinstance(value, list) else value for name, value in same.items()}
 
 
+def test_only_the_shards_of_a_bulk_job_are_counted(capsys):
+    TELEMETRY.log_step("shard", "s3://bucket/out", 1.5, {"number": 7, "rows": 3, "rejects": 1, "tokens": 9})
+    TELEMETRY.log_step("group", "s3://bucket/out", 0.25, {"parts": 2})
+    shard, group = log_lines(capsys)
+    assert metrics(shard) == {"Rows": 3, "Rejects": 1, "Tokens": 9}
+    assert dimensions(shard) == [["service"]]
+    assert (shard["step"], shard["out"], shard["result"]["number"]) == ("shard", "s3://bucket/out", 7)
+    assert "_aws" not in group
+    assert (group["step"], group["result"], group["duration_ms"]) == ("group", {"parts": 2}, 250)
+
+
 @pytest.mark.usefixtures("logging_restored")
 def test_load_failure_is_logged_and_counted_once_and_requests_get_503(capsys):
     TELEMETRY.configure_logging()

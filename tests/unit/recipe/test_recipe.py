@@ -82,6 +82,14 @@ def test_command_reports_an_incomplete_source_in_one_line(tmp_path):
     assert failed.stderr == f"make model: {tmp_path / 'config.json'}: no such file\n"
 
 
+@pytest.mark.parametrize("prompts", ["query: ", "[]", '{"query": 1}'])
+def test_command_reports_prompts_that_are_no_object_of_texts_in_one_line(prompts):
+    command = [sys.executable, "-m", "model_artifacts.recipe", "--prompts", prompts]
+    failed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (failed.returncode, len(failed.stderr.splitlines())) == (1, 1)
+    assert failed.stderr.startswith(f"make model: PROMPTS is {prompts}: write a JSON object of texts by name, such as ")
+
+
 def test_command_reports_a_missing_sts_file_in_one_line_before_any_step():
     command = [sys.executable, "-m", "model_artifacts.recipe", "--sts", "nosuch.tsv.gz"]
     failed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

@@ -1,0 +1,73 @@
+"""Files that a job reads and writes, and the interface of what stores them.
+
+Names are relative, and their parts are separated by '/'. Every error is a BulkError of one line, and a
+StorageUnavailableError if it may be gone the next time.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Protocol, TypeVar
+
+from handler.errors import BulkError
+
+FILES_AT_ONCE = 16
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A file; `version` changes when it is written again: an S3 ETag, or the time of the change in nanoseconds."""
+
+    name: str
+    size: int
+    version: str
+
+
+class Storage(Protocol):
+    """A folder or a prefix."""
+
+    uri: str
+
+    def list(self, prefix: str = "") -> list[Entry]:
+        """Return all files whose names start with the prefix, sorted by name."""
+
+    def entry(self, name: str) -> Entry:
+        """Return a file's entry."""
+
+    def exists(self, name: str) -> bool:
+        """Return whether a file exists."""
+
+    def read(self, name: str) -> bytes:
+        """Return a small file's content."""
+
+    def stream(self, entry: Entry, start: int = 0) -> BinaryIO:
+        """Open a file to read it from an offset on; reading raises a BulkError if it is not as the entry says."""
+
+    def random_access(self, entry: Entry) -> BinaryIO:
+        """Open a file for few large reads at any place; it is checked as a stream is."""
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write a small file, atomically."""
+
+    def publish(self, name: str, path: Path) -> None:
+        """Give a finished temporary file its name, atomically, in place of one that has the name."""
+
+    def temporary(self) -> AbstractContextManager[Path]:
+        """Return the path of a new empty file to write and then publish; it is removed afterwards if it was not."""
+
+    def delete(self, names: Iterable[str]) -> None:
+        """Delete files; those that do not exist are no error."""
+
+
+def in_threads(read: Callable[[Entry], Result], entries: Sequence[Entry]) -> Iterator[Result]:
+    """Yield what a function returns for each file, in order; S3 takes many requests at once, but answers none soon."""
+    with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
+        yield from pool.map(read, entries)
+
+
+def changed(where: str) -> BulkError:
+    """Return the error of an input that is not what was planned."""
+    return BulkError(f"{where}: the file has changed since the job was planned; restore it, or start a new job")

@@ -1,0 +1,131 @@
+"""What Bulk=true adds to the stack, and that it adds nothing without it."""
+
+import json
+import re
+import subprocess
+
+import pytest
+from samcli.lib.providers.sam_function_provider import SamFunctionProvider
+from samcli.lib.providers.sam_stack_provider import SamLocalStackProvider
+from stack import ENVIRONMENTS, ROOT, references, translate
+from test_template import BIN, metrics, widgets
+
+OWN = {
+    "BulkInputBucket": "corpora",
+    "BulkInputPrefix": "texts/",
+    "BulkOutputBucket": "vectors",
+    "BulkOutputPrefix": "out/",
+}
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_environments_are_valid_with_bulk_jobs(environment, tmp_path):
+    path = tmp_path / "translated.json"
+    path.write_text(json.dumps(translate(Environment=environment, Bulk="true").translated))
+    command = [BIN / "cfn-lint", "--regions", "eu-central-1", "--ignore-checks", "W2001", "W7001", "W3011", "--", path]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_nothing_is_added_without_bulk_jobs():
+    stack = translate()
+    assert not [name for name in (*stack.resources, *stack.outputs) if name.startswith("Bulk")]
+    assert "Bulk" not in json.dumps(widgets(stack))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # SAM warns of its own code
+@pytest.mark.parametrize(("bulk", "skipped"), [("false", True), ("true", False)])
+def test_image_is_built_only_for_bulk_jobs(bulk, skipped):
+    stacks, _ = SamLocalStackProvider.get_stacks(str(ROOT / "template.yaml"), parameter_overrides={"Bulk": bulk})
+    found = {each.name: each for each in SamFunctionProvider(stacks).get_all()}
+    assert (found["Function"].skip_build, found["BulkFunction"].skip_build) == (False, skipped)
+    # An image that was not built must not be pushed: SAM leaves a value alone that is not a string.
+    assert isinstance(translate(Bulk="true")["BulkFunction"]["Code"]["ImageUri"], dict)
+
+
+def grants(stack, role):
+    """Return the actions that a role is granted, each with its resources as text."""
+    found = {}
+    for policy in stack[role]["Policies"]:
+        for statement in policy["PolicyDocument"]["Statement"]:
+            for action in [statement["Action"]] if isinstance(statement["Action"], str) else statement["Action"]:
+                found.setdefault(action, []).append(json.dumps([statement["Resource"], statement.get("Condition")]))
+    return found
+
+
+def test_function_reads_inputs_and_models_and_writes_outputs():
+    granted = grants(translate(Bulk="true", **OWN), "BulkFunctionRole")
+    assert set(granted) == {
+        *("logs:CreateLogStream", "logs:PutLogEvents"),
+        *("s3:GetObject", "s3:ListBucket", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"),
+    }
+    models, inputs, outputs = granted["s3:GetObject"]
+    assert "${ArtifactBucket.Arn}/models/*" in models
+    assert "${BulkInputPrefix}*" in inputs
+    assert '"corpora"' in inputs
+    for action in ("s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"):
+        assert granted[action] == [outputs]
+    assert "${BulkOutputPrefix}*" in outputs
+    assert '"vectors"' in outputs
+    for listed, prefix in zip(granted["s3:ListBucket"], ("BulkInputPrefix", "BulkOutputPrefix"), strict=True):
+        assert f'{{"StringLike": {{"s3:prefix": {{"Fn::Sub": "${{{prefix}}}*"}}}}}}' in listed
+
+
+def test_state_machine_reads_lists_and_writes_results_and_invokes_the_function():
+    granted = grants(translate(Bulk="true", **OWN), "BulkStateMachineRole")
+    assert set(granted) == {
+        *("lambda:InvokeFunction", "states:StartExecution", "states:DescribeExecution", "states:StopExecution"),
+        *("s3:GetObject", "s3:PutObject", "s3:ListMultipartUploadParts", "s3:AbortMultipartUpload"),
+    }
+    assert "${BulkOutputPrefix}*_job/*" in granted["s3:GetObject"][0]
+    assert "${BulkOutputPrefix}*_job/results/*" in granted["s3:PutObject"][0]
+    assert "*" not in json.dumps(translate(Bulk="true")["BulkStateMachineRole"]["AssumeRolePolicyDocument"])
+
+
+def test_buckets_default_to_the_stacks_own():
+    stack = translate(Bulk="true")
+    for name in ("BulkInput", "BulkOutput"):
+        text, variables = stack.outputs[name]["Value"]["Fn::Sub"]
+        assert (text, variables) == (f"s3://${{Bucket}}/${{{name}Prefix}}", {"Bucket": {"Ref": "ArtifactBucket"}})
+
+
+@pytest.mark.parametrize("name", ["BulkInputPrefix", "BulkOutputPrefix"])
+@pytest.mark.parametrize(
+    ("prefix", "accepted"), [("bulk/in/", True), ("a/", True), ("", False), ("/", False), ("a", False), ("a*/", False)]
+)
+def test_prefix_is_a_folder_and_no_pattern(name, prefix, accepted):
+    pattern = translate().translated["Parameters"][name]["AllowedPattern"]
+    assert bool(re.search(pattern, prefix)) == accepted
+
+
+def test_deleted_shards_do_not_stay_as_versions():
+    (_, rule) = translate().only("AWS::S3::Bucket")["LifecycleConfiguration"]["Rules"]
+    assert rule["Prefix"] == "bulk/out/"
+    assert rule["NoncurrentVersionExpiration"] == {"NoncurrentDays": 1}
+
+
+def test_parameters_configure_the_function():
+    stack = translate(Bulk="true", BulkMemorySize="3538", BulkReservedConcurrency="50", BulkMaxConcurrency="40")
+    function = stack["BulkFunction"]
+    assert (function["MemorySize"], function["ReservedConcurrentExecutions"]) == ("3538", "50")
+    assert stack["BulkStateMachine"]["DefinitionSubstitutions"]["MaxConcurrency"] == "40"
+    assert "ReservedConcurrentExecutions" not in translate(Bulk="true")["BulkFunction"]
+    assert "BulkMemorySize" not in references(stack.translated["Resources"]["ConfigurationRevision"])
+
+
+def test_failed_jobs_are_reported():
+    topic = "arn:aws:sns:eu-central-1:123456789012:alarms"
+    stack = translate(Bulk="true", AlarmTopic=topic)
+    alarm = stack["BulkFailuresAlarm"]
+    assert alarm["AlarmActions"] == [topic]
+    (metric,) = metrics(alarm)
+    assert (metric["Namespace"], metric["MetricName"]) == ("AWS/States", "ExecutionsFailed")
+    assert "${BulkFailuresAlarm.Arn}" in json.dumps(widgets(stack))
+    assert "BulkFailuresAlarm" not in translate(Bulk="true", Monitoring="none").resources
+
+
+def test_dashboard_shows_what_the_function_emits():
+    added = json.dumps(widgets(translate(Bulk="true"))[len(widgets(translate())) :])
+    for metric in ("Rows", "Rejects", "Tokens"):
+        assert f'"{metric}"' in added
+        assert f'"{metric}"' in (ROOT / "handler/telemetry.py").read_text()
