@@ -61,6 +61,7 @@ def run(arguments: argparse.Namespace) -> None:
     job = Job(_absolute(arguments.input), options, arguments.max_rejects, _absolute(arguments.previous))
     if arguments.stack:
         jobs.create(target, job)
+        jobs.keep_plan(target, plan)
         _print(expected.beside(_embed_on(arguments.stack, target)))
     else:
         _print(expected.beside(_embed(job, source, plan, target, embedder)))

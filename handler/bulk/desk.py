@@ -95,7 +95,7 @@ def cancel(target: Storage) -> None:
     """End the run that writes to a folder; what it has written remains.
 
     Raises:
-        BulkError: there is none.
+        BulkError: there is none, or it has just begun.
     """
     if not isinstance(target, Folder):
         raise BulkError(f"{target.uri}: only a run that writes to a folder can be found; press Ctrl-C where it runs")
@@ -105,7 +105,10 @@ def cancel(target: Storage) -> None:
     with _open_lock(target) as lock:
         if _acquire(lock):
             raise nobody
-        os.kill(int(lock.read()), signal.SIGTERM)
+        pid = lock.read()
+        if not pid:
+            raise BulkError(f"{target.uri}: a run begins there; try again")
+        os.kill(int(pid), signal.SIGTERM)
 
 
 def _open_lock(target: Folder) -> TextIO:

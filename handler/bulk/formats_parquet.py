@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from handler.bulk.entries import Entry, Storage, in_threads
-from handler.bulk.rows import MAX_BYTES, MAX_ROWS, Reject, Rows, size_of
+from handler.bulk.rows import MAX_BYTES, MAX_ROWS, SHARD_TOTAL_BYTES, Reject, Rows, size_of
 from handler.errors import BulkError
 
 BUFFER_BYTES = 32 << 20  # for the columns of a row group together: a reader holds a part of each, not all of it
@@ -42,7 +42,7 @@ def _described(schema: pa.Schema, name: str) -> str:
 
 
 def split(storage: Storage, entry: Entry, text: str, rows: int, size: int) -> list[tuple[int, int]]:
-    """Return ranges of at most `rows` rows, and about `size` bytes of the column `text`."""
+    """Return ranges of at most `rows` rows, and about `size` bytes of `text` and SHARD_TOTAL_BYTES of all columns."""
     ranges, start, row = [], 0, 0
     filled = 0.0  # the share of a range that the rows since `start` fill
     with open_parquet(storage, entry, 1) as file:
@@ -51,7 +51,8 @@ def split(storage: Storage, entry: Entry, text: str, rows: int, size: int) -> li
         for group in map(metadata.row_group, range(metadata.num_row_groups)):
             if not group.num_rows:
                 continue
-            share = max(1 / rows, group.column(column).total_uncompressed_size / group.num_rows / size)
+            text_bytes, total_bytes = group.column(column).total_uncompressed_size, group.total_byte_size
+            share = max(1 / rows, text_bytes / group.num_rows / size, total_bytes / group.num_rows / SHARD_TOTAL_BYTES)
             end = row + group.num_rows
             while row < end:
                 step = min(end - row, max(1, round((1 - filled) / share)))

@@ -9,6 +9,7 @@ import pyarrow as pa
 MAX_ROWS, MAX_BYTES = 2048, 4 << 20  # of one batch: about what is embedded at once
 MAX_ROW_BYTES = 16 << 20
 SHARD_ROWS, SHARD_BYTES = 20_000, 8 << 20  # about 100 seconds of one processor
+SHARD_TOTAL_BYTES = 64 << 20  # of all columns: parts are closed at 128 MB, and are to have 250 MB at most
 Row = TypeVar("Row")
 
 

@@ -111,6 +111,9 @@ def test_a_run_can_be_cancelled_and_its_lock_ends_with_it(tmp_path, locking):
         desk.cancel(target)
     with desk.locked(target):
         assert (tmp_path / "_job/lock").read_text() == str(os.getpid())
+        (tmp_path / "_job/lock").write_text("")
+        with pytest.raises(BulkError, match="a run begins there; try again"):
+            desk.cancel(target)
 
 
 def test_a_folder_without_a_run_is_not_made(tmp_path):

@@ -1,5 +1,6 @@
 """Parquet: every row once and in order, whatever rows and row groups a range cuts, and every column as it is."""
 
+import random
 import tempfile
 from contextlib import suppress
 from itertools import pairwise
@@ -194,3 +195,11 @@ def test_batches_of_large_rows_are_small(tmp_path):
         assert all(batch.nbytes < 2 * MAX_BYTES for batch in batches)
         assert sum(batch.num_rows for batch in batches) == 12
         assert len(split(storage, entry, "text")) == (2 if not dictionary else 1)
+
+
+def test_ranges_of_wide_rows_are_short(tmp_path, monkeypatch):
+    monkeypatch.setattr("handler.bulk.formats_parquet.SHARD_TOTAL_BYTES", 1 << 20)
+    table = pa.table({"text": ["a"] * 300, "other": [random.randbytes(1 << 14) for _ in range(300)]})
+    storage, entry = write(tmp_path, "a.parquet", table, use_dictionary=False)
+    lengths = [end - start for start, end in split(storage, entry, "text")]
+    assert lengths == [64, 64, 64, 64, 44]

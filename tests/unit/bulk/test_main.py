@@ -12,15 +12,12 @@ from typing import Any
 
 import pytest
 
-from handler.artifacts.manifest import MODEL_FILE, TOKENIZER_FILE
 from handler.artifacts.resolver import load
 from handler.bulk import steps
 from handler.bulk.jobs import Job, create
 from handler.bulk.storage import open_storage
 from handler.errors import ArtifactError, BulkError
 from handler.settings import Settings
-from model_artifacts.recipe.save import describe, save
-from tests import tiny
 from tests.unit.bulk.data import OPTIONS, texts, write_jsonl
 
 Call = Callable[..., dict[str, Any]]
@@ -38,15 +35,11 @@ class Context:
 
 
 @pytest.fixture
-def main(tmp_path, monkeypatch) -> Iterator[ModuleType]:
+def main(tmp_path, monkeypatch, tiny_model) -> Iterator[ModuleType]:
     """Import the function, which has effects, as Lambda does; the tiny model is the one that it serves."""
-    files = {MODEL_FILE: tiny.artifacts().model, TOKENIZER_FILE: tiny.artifacts().tokenizer}
-    (tmp_path / "models/tiny").mkdir(parents=True)
-    described = {name: describe(content) for name, content in files.items()}
-    save(tmp_path / "models/tiny", replace(tiny.artifacts().manifest, files=described), files, {})
     (tmp_path / "tmp/bulk-leftover").mkdir(parents=True)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
-    monkeypatch.setenv("MODELS", f"{tmp_path}/models/tiny")
+    monkeypatch.setenv("MODELS", tiny_model)
     monkeypatch.setenv("LAMBDA_TASK_ROOT", "/var/task")
     monkeypatch.delitem(sys.modules, "handler.bulk.main", raising=False)
     yield importlib.import_module("handler.bulk.main")
@@ -54,10 +47,10 @@ def main(tmp_path, monkeypatch) -> Iterator[ModuleType]:
 
 
 @pytest.fixture
-def call(main, tmp_path) -> Call:
+def call(main, tmp_path, tiny_model) -> Call:
     """Return a function that takes a step of a job with one rejected row."""
     source = write_jsonl(tmp_path / "in/rows.jsonl", [*texts(50), {"id": "empty", "text": ""}])
-    digest = load(f"{tmp_path}/models/tiny", Settings()).digest
+    digest = load(tiny_model, Settings()).digest
     create(open_storage(str(tmp_path / "out")), Job(str(source), replace(OPTIONS, digest=digest)))
 
     def call(step: str, seconds: float = 900, **event: object) -> dict[str, Any]:
