@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup run embed bulk bulk-status bulk-cancel bulk-resume load test coverage test-clients test-infra test-image test-deploy test-bulk-aws test-models page test-page screenshot check api-key layers publish models sbom audit release-notes report verify-deployment test-bulk test-processors fuzz mutants soak worst model golden vocabulary bench bench-cold bench-lambda bench-instructions
+.PHONY: help setup run embed bulk bulk-status bulk-cancel bulk-resume load test test-emulated coverage test-clients test-infra test-image test-deploy test-bulk-aws test-models page test-page screenshot check api-key layers publish models sbom audit release-notes report verify-deployment test-bulk test-processors fuzz mutants soak worst model golden vocabulary bench bench-cold bench-lambda bench-instructions
 SHELL := bash
 export UV_PYTHON_DOWNLOADS := never
 # handler/ turns ONNX Runtime's telemetry off itself; this is for the other commands.
@@ -31,7 +31,7 @@ $(foreach name,TEXT ID IN OUT PREVIOUS FROM,$(call as_it_is,$(name)))
 # Show the progress of a download, but not the list of packages.
 sync = set -o pipefail; $(uv) sync --frozen $1 2>&1 | awk '!/^ [-+~] / {print; fflush()}' >&2
 
-all_tests := the unit, contract, golden and fuzz tests: one to two minutes on two cores
+all_tests := the unit, contract, golden and fuzz tests: about two minutes on two cores
 # A test process per core; each takes tests from the other when it has none left.
 parallel := --numprocesses auto --maxprocesses 8 --dist worksteal
 
@@ -84,11 +84,14 @@ load: .venv/ready-bulk ## put the vectors of a bulk job into a vector store (FRO
 	$(call need,FROM,vectors TO=s3vectors://bucket/index)$(call need,TO,s3vectors://bucket/index)
 	@$(python) -m handler.bulk load "$$FROM" "$$TO"
 
-test: .venv/ready-dev ## run the unit, contract, golden and fuzz tests on all cores, one to two minutes (TESTS=tests/unit: only those)
+test: .venv/ready-dev ## run the unit, contract, golden and fuzz tests on all cores, about two minutes (TESTS=tests/unit: only those)
 	@echo "Running $(or $(TESTS),$(all_tests))"
-	@$(python) -m pytest $(parallel) $(TESTS)
+	@$(python) -m pytest $(parallel) $(or $(TESTS),-m "not emulated")
 
-coverage: .venv/ready-dev ## run the same tests, subprocesses measured, and fail if handler/ and the recipe are covered too little
+test-emulated: .venv/ready-dev ## run the tests that need an emulated S3, Lambda or AWS on all cores, about a minute
+	@$(python) -m pytest $(parallel) -m emulated
+
+coverage: .venv/ready-dev ## run the tests of both, subprocesses measured, and fail if handler/ and the recipe are covered too little
 	@rm -rf build/coverage
 	$(python) -m coverage run -m pytest $(parallel)
 	@$(python) -m coverage combine --quiet

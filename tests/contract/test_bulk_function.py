@@ -18,6 +18,8 @@ from tests.emulator import run
 from tests.s3 import BUCKET, S3, Relay, error
 from tests.unit.bulk.data import OPTIONS, texts, write_jsonl, written
 
+pytestmark = pytest.mark.emulated
+
 IN, OUT = f"s3://{BUCKET}/in/rows.jsonl", f"s3://{BUCKET}/out"
 MARKER = "xyzzymarker"
 

@@ -19,6 +19,8 @@ from handler.settings import Settings
 from tests.emulator import FUNCTION, Function, run
 from tests.events import KINDS, content, event, headers
 
+pytestmark = pytest.mark.emulated
+
 MODEL = "all-MiniLM-L6-v2"
 TEXTS = ["The food was delicious and the waiter...", "Größe, 大小, размер, 🍜", "a " * 300]
 KEY, MARKER = "sk-plughmarker-of-the-emulator", "xyzzymarker"

@@ -13,6 +13,8 @@ from tests.emulator import bridge_address, run
 from tests.events import content, event, headers
 from tests.s3 import BUCKET, S3
 
+pytestmark = pytest.mark.emulated
+
 BUNDLED = "all-MiniLM-L6-v2"
 
 

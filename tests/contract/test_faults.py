@@ -31,6 +31,8 @@ from tests.events import content, context, event
 from tests.process import wait_until
 from tests.s3 import S3, Relay
 
+pytestmark = pytest.mark.emulated
+
 MODEL = "all-MiniLM-L6-v2"
 TEXT = "the food"
 UNEXPECTED = "Unexpected internal server error occurred"

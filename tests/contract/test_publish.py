@@ -23,6 +23,8 @@ from tests import tiny
 from tests.emulator import ROOT, clean_environment
 from tests.s3 import BUCKET, S3
 
+pytestmark = pytest.mark.emulated
+
 MODEL = "all-MiniLM-L6-v2"
 POINTER = f"{PREFIX}tiny/manifest.json"
 

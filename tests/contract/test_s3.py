@@ -24,6 +24,8 @@ from tests import tiny
 from tests.conftest import serve
 from tests.s3 import BUCKET, S3, Relay
 
+pytestmark = pytest.mark.emulated
+
 Load = Callable[..., Any]
 UNPINNED = f"s3://{BUCKET}/models/tiny"
 SIZE = len(tiny.artifacts().model) + len(tiny.artifacts().tokenizer)

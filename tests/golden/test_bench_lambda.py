@@ -30,6 +30,8 @@ from tests.emulator import ROOT, free_port
 from tests.process import wait_until
 from tests.s3 import CREDENTIALS
 
+pytestmark = pytest.mark.emulated
+
 STACK, FUNCTION = "embeddings", "embeddings-Function-x"
 GROUP = f"/serverless-embeddings/{STACK}/function"
 TRUST = {

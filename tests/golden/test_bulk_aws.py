@@ -16,6 +16,8 @@ from tests import s3 as s3_server
 from tests.s3 import S3
 from tests.unit.bulk.aws import Aws, serve, stack_xml
 
+pytestmark = pytest.mark.emulated
+
 IN, OUT = "s3://data/in/rows.jsonl", "s3://data/out/job"
 ON_STACK = ("--stack", "embeddings")
 EXECUTION = {"executionArn": "arn:execution", "startDate": 1.0}

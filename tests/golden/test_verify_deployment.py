@@ -21,6 +21,8 @@ from tests.deploy import client, verify
 from tests.deploy.checks import CHECKS
 from tests.emulator import ROOT
 
+pytestmark = pytest.mark.emulated
+
 KEY, WRONG_KEY = "sk-alice-has-this-key-for-the-tests", "sk-mallory-has-none-of-the-keys"
 SERVICE = {"API_KEYS": f"alice:{digest_of(KEY)}", "CORS_ORIGINS": "https://app.example"}
 

@@ -19,6 +19,8 @@ from handler.errors import BulkError
 from tests import s3 as local_s3
 from tests.unit.bulk.outputs import DIMENSIONS, OPTIONS, vectors_of, write_output, write_tables
 
+pytestmark = pytest.mark.emulated
+
 TARGET = "s3vectors://vectors/index"
 
 

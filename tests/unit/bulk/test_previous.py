@@ -16,6 +16,8 @@ from tests import s3 as local_s3
 from tests.unit.bulk.data import texts, work, write_jsonl, written
 from tests.unit.bulk.outputs import OPTIONS, sha256, vectors_of, write_output
 
+pytestmark = pytest.mark.emulated
+
 
 def assert_found(uri: str, texts: Sequence[str], options: Options = OPTIONS) -> None:
     found = open_previous(uri, options).lookup([*map(sha256, texts), sha256("not there")])

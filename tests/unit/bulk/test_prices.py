@@ -19,6 +19,8 @@ from tests import s3 as local_s3
 from tests import tiny
 from tests.unit.bulk.data import OPTIONS, write_jsonl
 
+pytestmark = pytest.mark.emulated
+
 ROWS, TOKENS, DIMENSIONS = 19_500, 64, 384
 JOB_AND_PLAN = 3  # requests of the function on AWS, which are not made here
 

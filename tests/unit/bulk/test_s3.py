@@ -22,6 +22,8 @@ from tests import s3 as s3_server
 from tests.s3 import BUCKET, S3, Exchange, Relay
 from tests.unit.bulk.files import rows_of
 
+pytestmark = pytest.mark.emulated
+
 CONTENT = b"".join(hashlib.sha256(bytes([i % 256])).digest() for i in range(2000))  # 64,000 bytes
 
 
