@@ -1,4 +1,4 @@
-"""Bulk jobs on this machine: throughput beside the embedder's own, and memory whatever the input's size.
+"""Bulk jobs on this machine: throughput beside the embedder's own, and memory with large inputs.
 
 `python -m benchmarks.bulk_desk` embeds the same texts by the embedder alone, in batches of 2,048, and by a job that
 reads them from JSON Lines and writes Parquet, in turns. `--memory GB` runs jobs over files of that size, in which the
@@ -107,11 +107,7 @@ def open_work(source: Path, output: Path, kind: type[Embedder]) -> Work:
         model=embedder.manifest.id,
         digest=embedder.digest,
         dimensions=embedder.manifest.dimensions,
-        text="text",
-        id="id",
-        input_type="",
         long_input="error",
-        layout="columns",
     )
     return Work(storage, open_storage(str(output)), make_plan(storage, entries, options), embedder)
 

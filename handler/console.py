@@ -21,7 +21,7 @@ class ConsoleLog:
         fields.append(f"{seconds * 1000:.1f}ms")
         if record.error:
             fields.append(f"{record.error}: {record.message}")
-        with suppress(OSError):  # nobody may be left to read it
+        with suppress(OSError):  # the terminal may be closed
             print(*map(_printable, fields), file=sys.stderr, flush=True)
 
 

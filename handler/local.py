@@ -17,8 +17,6 @@ from handler.signals import exit_on_signals
 if TYPE_CHECKING:
     from handler.models.catalog import Catalog
 
-EXAMPLE = "The food was delicious and the waiter..."
-
 
 def main() -> None:
     """Embed texts, or serve until interrupted."""
@@ -86,6 +84,7 @@ def serve(host: str, port: int, *, quiet: bool) -> None:
     catalog = _catalog()
     from handler.api.app import create_app
     from handler.console import ConsoleLog
+    from handler.contract.schemas import EXAMPLE_TEXT
     from handler.main import settings
 
     loopback = ip_address(listener.getsockname()[0]).is_loopback
@@ -99,7 +98,7 @@ def serve(host: str, port: int, *, quiet: bool) -> None:
     app = create_app(settings, catalog, None if quiet else ConsoleLog(), loopback=loopback)
     default, address = catalog.default, server.address(listener)
     key = ' -H "authorization: Bearer $KEY"' if settings.auth_mode == "api-key" else ""
-    body = f'{{"model": "{default.manifest.id}", "input": "{EXAMPLE}"}}'
+    body = f'{{"model": "{default.manifest.id}", "input": "{EXAMPLE_TEXT}"}}'
     print(f"Serving {default.manifest.id}@sha256:{default.digest} on {address}/v1. Try:\n")
     print(f"  curl {address}/v1/embeddings{key} -d '{body}'\n")
     print(f"or open {address}/ in a browser.\n", flush=True)

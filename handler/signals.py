@@ -8,14 +8,14 @@ NAMES = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
 
 
 def exit_on_signals() -> None:
-    """End the process at once on Ctrl-C or SIGTERM, whatever it does: an exception could end in a traceback."""
+    """End the process at once on Ctrl-C or SIGTERM: an exception, raised at any place, could end in a traceback."""
     for number in NAMES:
         signal.signal(number, _exit)
 
 
 def announce(number: int) -> None:
     """Write the one line."""
-    with suppress(OSError):  # nobody may be left to read it
+    with suppress(OSError):  # the terminal may be closed
         os.write(2, f"Stopped by {NAMES[signal.Signals(number)]}.\n".encode())
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import boto3
 import httpx2
+import pytest
 from botocore.config import Config
 from moto.server import ThreadedMotoServer
 
@@ -211,3 +212,18 @@ def stall(exchange: Exchange) -> None:
     exchange.send_head(exchange.status, len(exchange.content))
     exchange.relay.closed.wait(60)
     exchange.close_connection = True
+
+
+# For a test of `fault` and `times`: S3 fails so often before it succeeds.
+with_transient_faults = pytest.mark.parametrize(
+    ("fault", "times"),
+    [
+        (reset, 2),
+        (truncate, 2),
+        (shorten, 2),
+        (stall, 1),
+        (error(500, "InternalError"), 2),
+        (error(503, "SlowDown"), 2),
+    ],
+    ids=["reset", "truncated", "shortened", "stalled", "500", "503"],
+)

@@ -20,7 +20,7 @@ from handler.embedding.embedder import Embedder
 from handler.settings import Settings
 from model_artifacts.recipe.export import export
 from model_artifacts.recipe.quantize import quantize
-from model_artifacts.recipe.save import describe
+from model_artifacts.recipe.save import describe, save
 from model_artifacts.recipe.source import Source
 
 HIDDEN, HEADS, LAYERS, MAX_TOKENS = 32, 4, 2, 16
@@ -131,6 +131,14 @@ def embedder(settings: Settings | int = 2, **changes: Any) -> Embedder:
         settings = Settings(workers=settings, token_input="native", auth_mode="none")
     built = artifacts()
     return Embedder(replace(built, manifest=replace(built.manifest, **changes)), settings)
+
+
+def save_model(models: Path) -> Path:
+    """Save the tiny model among the models of a folder; return its own folder."""
+    folder, built = models / "tiny", artifacts()
+    folder.mkdir(parents=True)
+    save(folder, built.manifest, {MODEL_FILE: built.model, TOKENIZER_FILE: built.tokenizer}, {})
+    return folder
 
 
 def write_directory(folder: Path) -> Path:

@@ -122,7 +122,7 @@ def _check(options: Options, shard: Shard, read: Rows) -> Chunk:
 
 
 def _refusal(text: str | None) -> RequestError | None:
-    """Return the error of a request with this text, if it has one whatever the model."""
+    """Return the error of a request with this text, if it has one for every model."""
     if text is None:
         return RequestError("Invalid type for 'input': expected a string, and it is null.", code="invalid_type")
     try:

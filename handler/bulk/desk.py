@@ -1,6 +1,6 @@
 """The executor on this machine: all shards in order with all cores, each part as soon as its shards are done.
 
-Whatever ends it, another run goes on after the last shard that has a receipt.
+After a crash or a power failure, too, another run goes on after the last shard that has a receipt.
 """
 
 import fcntl
@@ -99,12 +99,12 @@ def cancel(target: Storage) -> None:
     """
     if not isinstance(target, Folder):
         raise BulkError(f"{target.uri}: only a run that writes to a folder can be found; press Ctrl-C where it runs")
-    nobody = BulkError(f"{target.uri}: no run writes there")
+    idle = BulkError(f"{target.uri}: no run writes there")
     if not target.exists(LOCK):
-        raise nobody
+        raise idle
     with _open_lock(target) as lock:
         if _acquire(lock):
-            raise nobody
+            raise idle
         pid = lock.read()
         if not pid:
             raise BulkError(f"{target.uri}: a run begins there; try again")

@@ -64,8 +64,8 @@ class Lines:
 def open_lines(storage: Storage, entry: Entry, start: int, end: int) -> Iterator[Lines]:
     """Open a file at the first line that starts in [start, end), if one does.
 
-    A compressed file can only be read from its start. So the one that was read last stays open, and whoever goes on
-    where the last range ended, as a job does, does not start again.
+    A compressed file can only be read from its start. So the one that was read last stays open: a job, which goes on
+    where the last range ended, does not start again.
 
     Raises:
         BulkError: the file has changed, or its compressed content is damaged or cut off.

@@ -42,7 +42,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What a job read and wrote; all but `cost` is the same whoever executed it.
+    """What a job read and wrote; all but `cost` is the same for both executors.
 
     rows_in  rows_out + rejects, which was checked
     reused   vectors that an earlier output had

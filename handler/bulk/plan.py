@@ -42,11 +42,11 @@ class Options:
     model: str
     digest: str
     dimensions: int
-    text: str
-    id: str
-    input_type: str
-    long_input: LongInput
-    layout: Layout
+    text: str = "text"
+    id: str = DEFAULT_ID
+    input_type: str = ""
+    long_input: LongInput = "window"
+    layout: Layout = "columns"
 
 
 @dataclass(frozen=True, slots=True)

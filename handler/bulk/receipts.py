@@ -1,6 +1,6 @@
 """Receipts: what is done. A shard or a part is done when its receipt exists, which is written last.
 
-Whoever finds a receipt skips the work, and whoever does not may do it again: the files are the same bytes.
+Work that has a receipt is skipped. Work that has none may be done again: its files have the same bytes.
 """
 
 import hashlib

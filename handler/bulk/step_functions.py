@@ -1,6 +1,6 @@
 """The executor on AWS, as seen from here: start a job on a stack's state machine, watch it, stop it.
 
-The job goes on without this machine. Whatever ends an execution, another one does the shards that are not done. To
+The job goes on without this machine. When an execution has ended, another one does the shards that are not done. To
 redrive it would not: after a map that has tolerated failures, it has failed in the next state, and would go on there.
 """
 

@@ -29,7 +29,7 @@ def check_apart(source: str, output: str) -> None:
     """Check that an output is not among the files of an input.
 
     Raises:
-        BulkError: it is, so that whoever resumes the job would find new files in its input.
+        BulkError: it is: a resumed job would find new files in its input.
     """
     read, written = f"{open_storage(source).uri}/", f"{open_storage(output).uri}/"
     if written.startswith(read) and not HIDDEN.search(written.removeprefix(read)):

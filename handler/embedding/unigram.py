@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from handler.embedding.wordpiece import MAX_CACHED_CHARACTERS, MAX_CACHED_WORDS
+from handler.embedding.wordpiece import MAX_CACHED_CHARACTERS, MAX_CACHED_WORDS, look_up
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer as HuggingFaceTokenizer
@@ -92,12 +92,7 @@ class CachedUnigram(dict[str, tuple[int, ...]]):
             words = [word for word, _ in self._splitter.pre_tokenizer.pre_tokenize_str(normalized)]
         if len(text) <= limit:
             return list(chain.from_iterable(map(self.__getitem__, words)))
-        token_ids: list[int] = []
-        for word in words:
-            token_ids += self[word]
-            if len(token_ids) > limit:
-                break
-        return token_ids
+        return look_up(self, words, limit)
 
     @cached_property
     def _splitter(self) -> "HuggingFaceTokenizer":

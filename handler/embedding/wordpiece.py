@@ -6,6 +6,7 @@ package, for the rules by which Unicode is normalized and split.
 """
 
 import re
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -95,12 +96,7 @@ class CachedWordPiece(dict[str, tuple[int, ...]]):
             words = [word for word, _ in self._bert_pre_tokenizer.pre_tokenize_str(normalized)]
         if len(normalized) <= limit:  # a token has at least one character
             return list(chain.from_iterable(map(self.__getitem__, words)))
-        token_ids: list[int] = []
-        for word in words:
-            token_ids += self[word]
-            if len(token_ids) > limit:
-                break
-        return token_ids
+        return look_up(self, words, limit)
 
     @cached_property
     def _bert_normalizer(self) -> "BertNormalizer":
@@ -154,3 +150,13 @@ class CachedWordPiece(dict[str, tuple[int, ...]]):
     def _characters(self) -> frozenset[str]:
         """Every character that occurs in the vocabulary."""
         return frozenset("".join(self._vocabulary))
+
+
+def look_up(cache: Mapping[str, tuple[int, ...]], words: Iterable[str], limit: int) -> list[int]:
+    """Return the token IDs of words; stop when there are more than `limit`."""
+    token_ids: list[int] = []
+    for word in words:
+        token_ids += cache[word]
+        if len(token_ids) > limit:
+            break
+    return token_ids

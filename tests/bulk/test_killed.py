@@ -64,11 +64,7 @@ def prepare(source: Path, output: Path) -> None:
         model=artifacts.manifest.id,
         digest=artifacts.digest,
         dimensions=artifacts.manifest.dimensions,
-        text="text",
-        id="id",
-        input_type="",
         long_input="error",
-        layout="columns",
     )
     plan = make_plan(storage, entries, options)
     ranges = split(storage, entries[0], "text", ROWS // SHARDS)

@@ -17,7 +17,6 @@ from handler.artifacts.resolver import load
 from handler.errors import ArtifactError
 from handler.settings import Settings
 from model_artifacts.recipe.publish import PREFIX, PublishError, main, publish, published
-from model_artifacts.recipe.save import save
 from tests import s3 as s3_server
 from tests import tiny
 from tests.emulator import ROOT, clean_environment
@@ -43,11 +42,7 @@ def s3(server: S3) -> S3:
 
 @pytest.fixture
 def folder(tmp_path) -> Path:
-    model_folder: Path = tmp_path / "tiny"
-    model_folder.mkdir()
-    artifacts = tiny.artifacts()
-    save(model_folder, artifacts.manifest, {"model.onnx": artifacts.model, "tokenizer.json": artifacts.tokenizer}, {})
-    return model_folder
+    return tiny.save_model(tmp_path)
 
 
 def keys(s3: S3) -> set[str]:

@@ -106,18 +106,7 @@ def test_loading_needs_only_the_permissions_of_the_template(relay, pinned, image
     assert load_tiny(image, pinned).model == tiny.artifacts().model
 
 
-@pytest.mark.parametrize(
-    ("fault", "times"),
-    [
-        (s3_server.reset, 2),
-        (s3_server.truncate, 2),
-        (s3_server.shorten, 2),
-        (s3_server.stall, 1),
-        (s3_server.error(500, "InternalError"), 2),
-        (s3_server.error(503, "SlowDown"), 2),
-    ],
-    ids=["reset", "truncated", "shortened", "stalled", "500", "503"],
-)
+@s3_server.with_transient_faults
 def test_transient_fault_is_retried(relay, pinned, image, fault, times):
     relay.fault, relay.times = fault, times
     assert load_tiny(image, pinned).model == tiny.artifacts().model

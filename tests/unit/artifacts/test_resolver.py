@@ -10,17 +10,13 @@ from handler.artifacts.resolver import ArtifactResolver, VerifiedManifest, load
 from handler.artifacts.s3 import S3Store
 from handler.errors import ArtifactError
 from handler.settings import Settings
-from model_artifacts.recipe.save import save
 from tests import tiny
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Save the tiny model; return the folder that contains it."""
-    artifacts = tiny.artifacts()
-    (tmp_path / "tiny").mkdir()
-    save(tmp_path / "tiny", artifacts.manifest, {MODEL_FILE: artifacts.model, TOKENIZER_FILE: artifacts.tokenizer}, {})
-    return tmp_path
+    return tiny.save_model(tmp_path).parent
 
 
 def test_load_returns_the_saved_model(folder):

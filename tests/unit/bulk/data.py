@@ -14,16 +14,7 @@ from handler.bulk.storage import open_input, open_storage
 from handler.settings import Settings
 from tests import tiny
 
-OPTIONS = Options(
-    model="tiny",
-    digest="d" * 64,
-    dimensions=tiny.HIDDEN,
-    text="text",
-    id="id",
-    input_type="",
-    long_input="error",
-    layout="columns",
-)
+OPTIONS = Options("tiny", "d" * 64, tiny.HIDDEN, long_input="error")
 
 
 def write_jsonl(path: Path, rows: Sequence[Any]) -> Path:

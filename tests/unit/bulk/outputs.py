@@ -14,7 +14,7 @@ from handler.bulk.output import VECTOR
 from handler.bulk.plan import Options
 
 DIMENSIONS = 4
-OPTIONS = Options("tiny", "d" * 64, DIMENSIONS, "text", "id", "", "error", "columns")
+OPTIONS = Options("tiny", "d" * 64, DIMENSIONS, long_input="error")
 
 
 def sha256(text: str) -> bytes:

@@ -92,7 +92,7 @@ def make_plan(folder: Path, embedder: Embedder) -> Plan:
     schema = read_schema(source, entries, "text")
     ranges = [(entry.name, *each) for entry in entries for each in split(source, entry, "text", 100, 10_000)]
     return Plan(
-        options=Options("tiny", embedder.digest, tiny.HIDDEN, "text", "id", "", "window", "columns"),
+        options=Options("tiny", embedder.digest, tiny.HIDDEN),
         schema=schema.serialize().to_pybytes(),
         files=tuple(InputFile(entry.name, entry.size, entry.version) for entry in entries),
         shards=tuple(starmap(Shard, ((number, *each) for number, each in enumerate(ranges)))),

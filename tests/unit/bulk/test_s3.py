@@ -98,18 +98,7 @@ def test_input_is_a_prefix_or_one_object(prefix):
         open_storage("s3:///x")
 
 
-@pytest.mark.parametrize(
-    ("fault", "times"),
-    [
-        (s3_server.reset, 2),
-        (s3_server.truncate, 2),
-        (s3_server.shorten, 2),
-        (s3_server.stall, 1),
-        (s3_server.error(500, "InternalError"), 2),
-        (s3_server.error(503, "SlowDown"), 2),
-    ],
-    ids=["reset", "truncated", "shortened", "stalled", "500", "503"],
-)
+@s3_server.with_transient_faults
 def test_read_goes_on_where_a_transient_fault_broke_it_off(prefix, relay, fault, times):
     entry = prefix.entry("a b/é.bin")
     relay.fault, relay.times = fault, times

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from handler.artifacts.manifest import MODEL_FILE, TOKENIZER_FILE
 from handler.artifacts.resolver import load
 from handler.bulk import desk, merge, steps
 from handler.bulk.jobs import Job, create, open_plan
@@ -16,7 +15,6 @@ from handler.bulk.shard import Work
 from handler.bulk.storage import Storage, open_input, open_storage
 from handler.errors import BulkError
 from handler.settings import Settings
-from model_artifacts.recipe.save import describe, save
 from tests import tiny
 from tests.unit.bulk.data import OPTIONS, texts, write_jsonl, written
 
@@ -24,12 +22,8 @@ from tests.unit.bulk.data import OPTIONS, texts, write_jsonl, written
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory) -> Settings:
     """Save the tiny model to a folder; return settings that serve it."""
-    folder, artifacts = tmp_path_factory.mktemp("models"), tiny.artifacts()
-    files = {MODEL_FILE: artifacts.model, TOKENIZER_FILE: artifacts.tokenizer}
-    (folder / "tiny").mkdir()
-    described = {name: describe(content) for name, content in files.items()}
-    save(folder / "tiny", replace(artifacts.manifest, files=described), files, {})
-    return Settings(models=("tiny",), artifacts=folder, workers=2)
+    folder = tiny.save_model(tmp_path_factory.mktemp("models"))
+    return Settings(models=("tiny",), artifacts=folder.parent, workers=2)
 
 
 @pytest.fixture
