@@ -99,7 +99,8 @@ try:
 except BulkError as error:
     print(error)
 """
-    command = [sys.executable, "-c", script, str(tmp_path)]  # without coverage, whose file the limit would cut
+    # without bytecode and coverage, whose files the limit would cut
+    command = [sys.executable, "-B", "-c", script, str(tmp_path)]
     out = subprocess.run(command, env={}, check=True, capture_output=True, text=True)
     assert out.stdout.endswith("File too large\n")
     assert not [entry for entry in Folder(tmp_path).list() if entry.name != "_job"]

@@ -113,8 +113,8 @@ def test_full_disk_is_one_line(tmp_path):
     script = WRITE.replace("import sys", "import sys, resource").replace(
         "pa.set_cpu_count", "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\npa.set_cpu_count"
     )
-    command = [sys.executable, "-c", script, str(tmp_path / "a"), "1", "2048"]
-    # without coverage, whose file the limit would cut
+    command = [sys.executable, "-B", "-c", script, str(tmp_path / "a"), "1", "2048"]
+    # without bytecode and coverage, whose files the limit would cut
     process = subprocess.run(command, env={}, check=False, capture_output=True, text=True)
     assert process.stderr.splitlines()[-1] == f"handler.errors.BulkError: {tmp_path}/a: File too large"
 
