@@ -32,11 +32,11 @@ from handler.artifacts.resolver import load
 from handler.bulk import desk
 from handler.bulk.plan import Options, make_plan
 from handler.bulk.shard import Work
-from handler.bulk.storage import open_input, open_storage
 from handler.embedding.deadline import NO_DEADLINE, Deadline
 from handler.embedding.embedder import Embedder, Embeddings
 from handler.embedding.tokenization import TokenIds
 from handler.settings import Settings
+from handler.storage.uri import open_input, open_storage
 
 BATCH = 2048
 FEW = 32  # texts of a chunk that a job whose memory is measured embeds

@@ -23,10 +23,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from handler.bulk.folder import Folder
 from handler.bulk.formats import read_range, read_schema, split
 from handler.bulk.output import ParquetWriter, output_batch, output_schema
 from handler.bulk.plan import Layout
+from handler.storage.folder import Folder
 
 ROWS, DIMENSIONS, BATCH = 60_000, 384, 2048
 EMBEDDING_US = 2e6 / 1600  # two cores embed about 1,600 sentences a second (make bench)

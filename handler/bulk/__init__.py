@@ -27,10 +27,5 @@ formats_jsonl.py    of JSON Lines
 formats_csv.py      of CSV and TSV
 lines.py            lines of plain and compressed files, from any byte on
 rows.py             rows as all readers yield them, and rejects
-storage.py          opens a folder or a prefix of a bucket, or one file of it as input
-folder.py           a folder as storage
-s3.py               a prefix of a bucket as storage
-s3_client.py        its client, objects as files, and errors
-entries.py          files, and the interface of storage
 prices.py           what a job uses on AWS, how long it takes, and what it costs
 """

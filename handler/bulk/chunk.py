@@ -9,7 +9,6 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from handler.bulk.entries import Entry, Storage
 from handler.bulk.formats import read_range
 from handler.bulk.plan import Options, Plan, Shard
 from handler.bulk.previous import Previous
@@ -18,6 +17,7 @@ from handler.contract.schemas import PROMPT_NAMES, parse_input
 from handler.embedding.deadline import Deadline
 from handler.embedding.embedder import Embedder
 from handler.errors import RequestError
+from handler.storage.entries import Entry, Storage
 
 Vectors = NDArray[np.float32]
 Refusals = Mapping[str | None, RequestError]  # of texts

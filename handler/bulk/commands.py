@@ -11,7 +11,6 @@ from pathlib import Path
 
 from handler.artifacts.resolver import load as load_model
 from handler.bulk import desk, jobs, step_functions
-from handler.bulk.entries import Storage
 from handler.bulk.estimate import Actual, estimate
 from handler.bulk.jobs import Job
 from handler.bulk.load import load as load_store
@@ -21,10 +20,11 @@ from handler.bulk.previous import MANIFEST, find_previous, open_previous
 from handler.bulk.prices import Usage
 from handler.bulk.progress import Display
 from handler.bulk.shard import REJECTS, Work
-from handler.bulk.storage import check_apart, open_input, open_storage
 from handler.embedding.embedder import Embedder
 from handler.errors import BulkError
 from handler.settings import Settings
+from handler.storage.entries import Storage
+from handler.storage.uri import check_apart, open_input, open_storage
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -14,14 +14,14 @@ from contextlib import closing, contextmanager
 from itertools import count, takewhile
 from typing import TextIO
 
-from handler.bulk.entries import Storage
-from handler.bulk.folder import TEMPORARY, Folder, from_os_error
 from handler.bulk.merge import Manifest, check_rejects, finish, group, write_part
 from handler.bulk.plan import Plan
 from handler.bulk.progress import Display, Progress
 from handler.bulk.receipts import Receipt, shard_receipts
 from handler.bulk.shard import Work, embed_shards
 from handler.errors import BulkError
+from handler.storage.entries import Storage
+from handler.storage.folder import TEMPORARY, Folder, from_os_error
 
 LOCK = "_job/lock"
 # A worker that returns from ONNX Runtime waits so long for the GIL, and not Python's 5 ms, while a thread reads rows.

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from handler.bulk.entries import Storage
 from handler.bulk.merge import PART_BYTES
 from handler.bulk.plan import Plan
 from handler.bulk.prices import Usage
 from handler.bulk.progress import duration
 from handler.bulk.sample import measure, sample
 from handler.embedding.embedder import Embedder
+from handler.storage.entries import Storage
 
 PACKED_VECTORS, PACKED_COLUMNS = 0.92, 0.5  # what zstd makes of a byte
 ENVIRONMENTS = 200  # unless the stack has another BulkMaxConcurrency

@@ -10,9 +10,9 @@ from typing import Protocol
 import pyarrow as pa
 
 from handler.bulk import formats_csv, formats_jsonl, formats_parquet
-from handler.bulk.entries import Entry, Storage
 from handler.bulk.rows import SHARD_BYTES, SHARD_ROWS, Rows
 from handler.errors import BulkError
+from handler.storage.entries import Entry, Storage
 
 
 class Format(Protocol):

@@ -14,10 +14,10 @@ from itertools import islice, pairwise
 
 import pyarrow as pa
 
-from handler.bulk.entries import Entry, Storage, in_threads
 from handler.bulk.lines import BOM, Lines, open_lines
 from handler.bulk.rows import MAX_ROW_BYTES, Parsed, Reject, Rows, group, invalid_utf8, too_large
 from handler.errors import BulkError
+from handler.storage.entries import Entry, Storage, in_threads
 
 
 @dataclass(frozen=True, slots=True)

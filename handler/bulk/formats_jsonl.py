@@ -8,10 +8,10 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
-from handler.bulk.entries import Entry, Storage, in_threads
 from handler.bulk.lines import BOM, is_compressed, open_lines
 from handler.bulk.rows import Parsed, Reject, Rows, group, invalid_utf8, too_large
 from handler.errors import BulkError
+from handler.storage.entries import Entry, Storage, in_threads
 
 SAMPLE_BYTES = 1 << 20  # at the start, in the middle and at the end of a file
 MAX_REJECTED = 0.9  # of the sampled rows; with more, the file has another format

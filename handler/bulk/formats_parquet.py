@@ -7,9 +7,9 @@ from functools import partial
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from handler.bulk.entries import Entry, Storage, in_threads
 from handler.bulk.rows import MAX_BYTES, MAX_ROWS, SHARD_TOTAL_BYTES, Reject, Rows, size_of
 from handler.errors import BulkError
+from handler.storage.entries import Entry, Storage, in_threads
 
 BUFFER_BYTES = 32 << 20  # for the columns of a row group together: a reader holds a part of each, not all of it
 

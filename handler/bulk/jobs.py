@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass, fields, replace
 
 from handler.artifacts.manifest import Reference
 from handler.artifacts.resolver import load
-from handler.bulk.entries import Entry, Storage
 from handler.bulk.output import output_schema
 from handler.bulk.plan import Options, Plan, Shard, canonical_json, make_plan
 from handler.bulk.previous import MANIFEST
@@ -14,6 +13,7 @@ from handler.bulk.receipts import PARTS, shard_receipts
 from handler.embedding.embedder import Embedder
 from handler.errors import BulkError
 from handler.settings import Settings
+from handler.storage.entries import Entry, Storage
 
 JOB, PLAN = "_job/job.json", "_job/plan.json"
 

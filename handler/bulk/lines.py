@@ -8,10 +8,10 @@ from typing import BinaryIO, cast
 
 import pyarrow as pa
 
-from handler.bulk.entries import Entry, Storage
-from handler.bulk.folder import from_os_error
 from handler.bulk.rows import MAX_ROW_BYTES
 from handler.errors import BulkError
+from handler.storage.entries import Entry, Storage
+from handler.storage.folder import from_os_error
 
 CODECS = {".gz": "gzip", ".zst": "zstd"}
 BLOCK_BYTES = 1 << 20

@@ -19,8 +19,8 @@ from handler.bulk.output import VECTOR
 from handler.bulk.plan import Options
 from handler.bulk.previous import MANIFEST
 from handler.bulk.s3_vectors import MAX_CALL_VECTORS, MAX_KEY, Vector, VectorIndex, shorten
-from handler.bulk.storage import Storage, open_storage
 from handler.errors import BulkError
+from handler.storage.uri import Storage, open_storage
 
 
 @dataclass(slots=True)

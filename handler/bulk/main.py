@@ -24,11 +24,11 @@ from pathlib import Path
 from typing import Any
 
 from handler.bulk import steps
-from handler.bulk.entries import Storage
 from handler.bulk.merge import Group
-from handler.bulk.storage import open_storage
 from handler.errors import ArtifactError, BulkError, ServiceError, StorageUnavailableError
 from handler.settings import Settings
+from handler.storage.entries import Storage
+from handler.storage.uri import open_storage
 from handler.telemetry import Telemetry, log_unexpected
 
 # A part of 6 seconds reads its shards with 85 requests; S3 takes 5,500 a second for a prefix (docs/bulk.md).

@@ -9,13 +9,13 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from handler.bulk.entries import Storage
 from handler.bulk.formats_parquet import open_parquet
 from handler.bulk.output import GROUP_ROWS, ParquetWriter
 from handler.bulk.plan import Options, Plan
 from handler.bulk.previous import MANIFEST
 from handler.bulk.receipts import PARTS, SHARDS, Receipt, part_receipts, total
 from handler.errors import BulkError
+from handler.storage.entries import Storage
 
 PART_BYTES = 128_000_000
 TEXTS = "_texts/"

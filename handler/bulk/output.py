@@ -11,11 +11,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from handler.bulk.folder import from_os_error
 from handler.bulk.metadata import to_metadata
 from handler.bulk.plan import Layout
 from handler.bulk.rows import size_of
 from handler.errors import BulkError
+from handler.storage.folder import from_os_error
 
 VECTOR = {"columns": "embedding", "vectors": "values"}  # the column of vectors in each layout
 GROUP_ROWS, GROUP_BYTES = 8192, 64 << 20  # of a row group

@@ -15,10 +15,10 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from handler.bulk.entries import Entry, Storage
 from handler.bulk.formats import holds_strings, read_schema, split
 from handler.errors import BulkError
 from handler.settings import LongInput
+from handler.storage.entries import Entry, Storage
 
 Layout = Literal["columns", "vectors"]
 DEFAULT_ID = "id"  # need not exist, unlike a column of another name

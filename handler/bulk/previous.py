@@ -21,11 +21,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from handler.bulk.folder import from_os_error
 from handler.bulk.output import VECTOR
 from handler.bulk.plan import Options
-from handler.bulk.storage import Entry, Storage, open_storage
 from handler.errors import BulkError
+from handler.storage.folder import from_os_error
+from handler.storage.uri import Entry, Storage, open_storage
 
 Vectors = NDArray[np.float32]
 Key = TypeVar("Key", bound=Hashable)

@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from handler.bulk.entries import Storage
 from handler.bulk.plan import Plan, canonical_json
+from handler.storage.entries import Storage
 
 SHARDS, PARTS = "_job/shards/", "_job/parts/"
 READERS = 32  # a receipt takes S3 15 ms, and a job may have 50,000

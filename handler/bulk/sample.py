@@ -14,11 +14,11 @@ import numpy as np
 import pyarrow as pa
 
 from handler.bulk.chunk import Chunk, Row, embed_chunk, read_chunks
-from handler.bulk.entries import Entry, Storage
 from handler.bulk.lines import is_compressed
 from handler.bulk.plan import Plan
 from handler.bulk.rows import size_of
 from handler.embedding.embedder import Embedder
+from handler.storage.entries import Entry, Storage
 
 SAMPLED_SHARDS = 16  # and the first of each file, if there are no more files than this
 SAMPLE_BYTES, SAMPLE_ROWS = 8 << 20, 40_000  # of all sampled shards together

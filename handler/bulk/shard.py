@@ -14,12 +14,12 @@ import orjson
 
 from handler.bulk.background import Background
 from handler.bulk.chunk import Chunk, Embedded, Rejected, embed_chunk, read_chunks
-from handler.bulk.entries import Storage
 from handler.bulk.output import ParquetWriter, output_batch, output_schema
 from handler.bulk.plan import Plan, Shard
 from handler.bulk.previous import Previous
 from handler.bulk.receipts import SHARDS, Receipt, file_sha256
 from handler.embedding.embedder import Embedder
+from handler.storage.entries import Storage
 
 REJECTS = "_rejects/"
 AHEAD = 2  # chunks that wait between two stages: the seconds in which a part is written leave no worker idle

@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TextIO
 
-from handler.bulk.entries import Storage
 from handler.bulk.progress import CLEAR_LINE, duration
 from handler.errors import BulkError
+from handler.storage.entries import Storage
 
 EXECUTION = "_job/execution.json"
 POLL_SECONDS = 3.0

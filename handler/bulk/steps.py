@@ -7,7 +7,6 @@ import json
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 
-from handler.bulk.entries import Storage
 from handler.bulk.jobs import PLAN, load_embedder, missing, open_job, open_plan
 from handler.bulk.merge import Group, Manifest, finish, group, write_part
 from handler.bulk.plan import Options, Plan
@@ -15,10 +14,11 @@ from handler.bulk.previous import Previous, open_previous
 from handler.bulk.prices import Usage
 from handler.bulk.receipts import Receipt, part_receipts, shard_receipts
 from handler.bulk.shard import Work, embed_shard
-from handler.bulk.storage import open_input, open_storage
 from handler.embedding.embedder import Embedder
 from handler.errors import BulkError
 from handler.settings import MB_PER_VCPU, Settings
+from handler.storage.entries import Storage
+from handler.storage.uri import open_input, open_storage
 
 SHARD_LIST, PART_LIST, RESULTS = "_job/shards.json", "_job/groups.json", "_job/results"
 # A shard that fails does not stop the others, unless so many fail that the cause is common: then they only cost money.

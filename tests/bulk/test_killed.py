@@ -23,8 +23,8 @@ from handler.bulk.formats import split
 from handler.bulk.jobs import Job
 from handler.bulk.plan import Options, Shard, make_plan
 from handler.bulk.previous import MANIFEST
-from handler.bulk.storage import open_input, open_storage
 from handler.settings import Settings
+from handler.storage.uri import open_input, open_storage
 from tests.emulator import ROOT, clean_environment
 from tests.process import wait_until
 

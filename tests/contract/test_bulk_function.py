@@ -7,11 +7,12 @@ from dataclasses import replace
 
 import pytest
 
-from handler.bulk import desk, s3_client
+from handler.bulk import desk
 from handler.bulk.jobs import Job, create, load_embedder, open_plan
 from handler.bulk.shard import Work
-from handler.bulk.storage import Storage, open_input, open_storage
 from handler.settings import Settings
+from handler.storage import s3_client
+from handler.storage.uri import Storage, open_input, open_storage
 from tests import s3 as s3_server
 from tests import tiny
 from tests.emulator import run

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from handler.bulk import s3_client, step_functions, steps
+from handler.bulk import step_functions, steps
 from handler.bulk.__main__ import main
 from handler.bulk.merge import Group
-from handler.bulk.storage import open_storage
 from handler.settings import Settings
+from handler.storage import s3_client
+from handler.storage.uri import open_storage
 from tests import s3 as s3_server
 from tests.s3 import S3
 from tests.unit.bulk.aws import Aws, serve, stack_xml

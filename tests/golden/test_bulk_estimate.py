@@ -11,9 +11,9 @@ from handler.bulk import estimate as module
 from handler.bulk.estimate import estimate
 from handler.bulk.plan import make_plan
 from handler.bulk.shard import Work, embed_shards
-from handler.bulk.storage import open_input, open_storage
 from handler.embedding.embedder import Embedder
 from handler.settings import Settings
+from handler.storage.uri import open_input, open_storage
 from tests.unit.bulk.data import OPTIONS, write_jsonl
 
 WORDS = Path(__file__).read_text().split()

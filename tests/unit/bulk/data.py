@@ -10,8 +10,8 @@ from handler.bulk.formats import split
 from handler.bulk.plan import Options, Shard, make_plan
 from handler.bulk.rows import SHARD_ROWS
 from handler.bulk.shard import Work
-from handler.bulk.storage import open_input, open_storage
 from handler.settings import Settings
+from handler.storage.uri import open_input, open_storage
 from tests import tiny
 
 OPTIONS = Options("tiny", "d" * 64, tiny.HIDDEN, long_input="error")

@@ -7,10 +7,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from handler.bulk.entries import Entry, Storage
-from handler.bulk.folder import Folder
 from handler.bulk.formats import read_range, read_schema, split
 from handler.bulk.rows import MAX_ROWS, Reject
+from handler.storage.entries import Entry, Storage
+from handler.storage.folder import Folder
 
 COMPRESS: dict[str, Callable[[bytes], bytes]] = {
     "": lambda content: content,

@@ -4,10 +4,10 @@ from types import SimpleNamespace
 
 from handler.bulk import commands, step_functions
 from handler.bulk.__main__ import main
-from handler.bulk.entries import Storage
 from handler.bulk.estimate import Actual
 from handler.bulk.jobs import PLAN
 from handler.bulk.plan import Plan
+from handler.storage.entries import Storage
 from tests.unit.bulk.data import texts, write_jsonl
 
 

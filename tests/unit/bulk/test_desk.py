@@ -13,8 +13,8 @@ from handler.bulk import desk, merge
 from handler.bulk.chunk import Chunk
 from handler.bulk.previous import MANIFEST
 from handler.bulk.progress import Progress
-from handler.bulk.storage import open_storage
 from handler.errors import BulkError
+from handler.storage.uri import open_storage
 from tests.unit.bulk.data import texts, work, write_jsonl, written
 
 
@@ -78,7 +78,7 @@ from handler.bulk import desk
 from handler.bulk.chunk import Chunk
 from handler.bulk.previous import MANIFEST
 from handler.bulk.progress import Progress
-from handler.bulk.storage import open_storage
+from handler.storage.uri import open_storage
 with desk.locked(open_storage(sys.argv[1])):
     print("locked", flush=True)
     time.sleep(60)

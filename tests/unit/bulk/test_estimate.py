@@ -25,9 +25,9 @@ from handler.bulk.plan import InputFile, Options, Plan, Shard
 from handler.bulk.prices import STEP_SECONDS, Usage
 from handler.bulk.receipts import Receipt
 from handler.bulk.shard import Work, embed_shards
-from handler.bulk.storage import open_input, open_storage
 from handler.embedding.embedder import Embedder
 from handler.settings import Settings
+from handler.storage.uri import open_input, open_storage
 from tests import tiny
 from tests.unit.bulk.data import OPTIONS
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from handler.bulk.folder import Folder
 from handler.bulk.formats import read_schema
 from handler.errors import BulkError
+from handler.storage.folder import Folder
 
 
 @pytest.mark.parametrize("name", ["a.JSONL", "a.json", "a.ndjson", "a.csv", "a.tsv", "b/a.b.csv"])

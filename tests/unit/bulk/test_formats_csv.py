@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handler.bulk.folder import Folder
 from handler.bulk.formats import read_schema, split
 from handler.bulk.rows import MAX_ROW_BYTES
 from handler.errors import BulkError
+from handler.storage.folder import Folder
 from tests.fuzz import TEXTS
 from tests.unit.bulk.files import COMPRESS, put, rows_of
 

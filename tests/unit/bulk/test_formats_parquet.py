@@ -14,12 +14,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handler.bulk.entries import Entry, Storage
-from handler.bulk.folder import Folder
 from handler.bulk.formats import read_range, read_schema, split
 from handler.bulk.output import ParquetWriter, output_batch, output_schema
 from handler.bulk.rows import MAX_BYTES
 from handler.errors import BulkError
+from handler.storage.entries import Entry, Storage
+from handler.storage.folder import Folder
 from tests.fuzz import TEXTS
 from tests.unit.bulk.files import put, rows_of
 

@@ -8,9 +8,9 @@ from handler.bulk import jobs
 from handler.bulk.jobs import Job, check, create, missing, open_job, open_plan, status
 from handler.bulk.merge import Group, finish, write_part
 from handler.bulk.shard import embed_shard
-from handler.bulk.storage import open_input, open_storage
 from handler.errors import BulkError
 from handler.settings import Settings
+from handler.storage.uri import open_input, open_storage
 from tests.unit.bulk.data import OPTIONS, texts, work, write_jsonl
 
 JOB = Job("somewhere", OPTIONS, max_rejects="1%", previous="s3://bucket/earlier")

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handler.bulk.entries import Entry, Storage
-from handler.bulk.folder import Folder
 from handler.bulk.lines import open_lines
+from handler.storage.entries import Entry, Storage
+from handler.storage.folder import Folder
 from tests.unit.bulk.files import COMPRESS, put
 
 

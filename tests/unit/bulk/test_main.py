@@ -15,9 +15,9 @@ import pytest
 from handler.artifacts.resolver import load
 from handler.bulk import steps
 from handler.bulk.jobs import Job, create
-from handler.bulk.storage import open_storage
 from handler.errors import ArtifactError, BulkError
 from handler.settings import Settings
+from handler.storage.uri import open_storage
 from tests.unit.bulk.data import OPTIONS, texts, write_jsonl
 
 Call = Callable[..., dict[str, Any]]

@@ -7,8 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from handler.bulk.plan import InputFile, Plan, Shard, make_plan
-from handler.bulk.storage import open_input
 from handler.errors import BulkError
+from handler.storage.uri import open_input
 from tests.unit.bulk.data import OPTIONS, texts, write_jsonl
 
 PLAN = Plan(

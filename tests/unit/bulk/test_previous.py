@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from handler.bulk import desk, previous, s3_client
+from handler.bulk import desk, previous
 from handler.bulk.plan import Options
 from handler.bulk.previous import open_previous
 from handler.errors import BulkError
+from handler.storage import s3_client
 from tests import s3 as local_s3
 from tests.unit.bulk.data import texts, work, write_jsonl, written
 from tests.unit.bulk.outputs import OPTIONS, sha256, vectors_of, write_output

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from handler.bulk import s3_client, shard
+from handler.bulk import shard
 from handler.bulk.chunk import Chunk, Embedded
 from handler.bulk.merge import Group, write_part
 from handler.bulk.plan import make_plan
 from handler.bulk.prices import MERGE_GETS, PART_PUTS, SHARD_GETS, SHARD_PUTS
 from handler.bulk.shard import Work, embed_shard
-from handler.bulk.storage import open_input, open_storage
+from handler.storage import s3_client
+from handler.storage.uri import open_input, open_storage
 from tests import s3 as local_s3
 from tests import tiny
 from tests.unit.bulk.data import OPTIONS, write_jsonl

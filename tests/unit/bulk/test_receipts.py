@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from handler.bulk.receipts import PARTS, SHARDS, Receipt, file_sha256, part_receipts, shard_receipts, total
-from handler.bulk.storage import open_storage
+from handler.storage.uri import open_storage
 from tests.unit.bulk.test_plan import PLAN
 
 RECEIPT = Receipt(rows=10, rejects=2, reused=3, tokens=70, size=1000, sha256="a" * 64, seconds=1.5)

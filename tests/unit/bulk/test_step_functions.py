@@ -9,8 +9,8 @@ import pytest
 
 from handler.bulk import step_functions
 from handler.bulk.step_functions import EXECUTION, Stack, State
-from handler.bulk.storage import open_storage
 from handler.errors import BulkError
+from handler.storage.uri import open_storage
 from tests.unit.bulk.aws import Aws, serve, stack_xml
 
 STACK = Stack("embeddings", "arn:machine", "s3://data/in/", "s3://data/out/", concurrency=200, reserved=False)

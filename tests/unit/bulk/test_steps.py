@@ -12,9 +12,9 @@ from handler.bulk import desk, merge, steps
 from handler.bulk.jobs import Job, create, open_plan
 from handler.bulk.merge import Group
 from handler.bulk.shard import Work
-from handler.bulk.storage import Storage, open_input, open_storage
 from handler.errors import BulkError
 from handler.settings import Settings
+from handler.storage.uri import Storage, open_input, open_storage
 from tests import tiny
 from tests.unit.bulk.data import OPTIONS, texts, write_jsonl, written
 

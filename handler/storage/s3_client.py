@@ -9,8 +9,8 @@ from contextlib import closing, contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from handler.bulk.entries import changed
 from handler.errors import BulkError, StorageUnavailableError
+from handler.storage.entries import changed
 
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError

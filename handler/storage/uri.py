@@ -1,12 +1,12 @@
-"""Where a job reads and writes: a folder, or a prefix of a bucket, behind one interface."""
+"""Opens what a path or URI names: a folder, or a prefix of a bucket."""
 
 import re
 from pathlib import Path
 
-from handler.bulk.entries import Entry, Storage
-from handler.bulk.folder import Folder
-from handler.bulk.s3 import S3Prefix
 from handler.errors import BulkError
+from handler.storage.entries import Entry, Storage
+from handler.storage.folder import Folder
+from handler.storage.s3 import S3Prefix
 
 __all__ = ["Entry", "Storage", "check_apart", "open_input", "open_storage"]
 

@@ -13,11 +13,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from handler.bulk import s3_client
 from handler.bulk.formats import read_schema, split
-from handler.bulk.s3 import S3Prefix
-from handler.bulk.storage import open_input, open_storage
 from handler.errors import BulkError, StorageUnavailableError
+from handler.storage import s3_client
+from handler.storage.s3 import S3Prefix
+from handler.storage.uri import open_input, open_storage
 from tests import s3 as s3_server
 from tests.s3 import BUCKET, S3, Exchange, Relay
 from tests.unit.bulk.files import rows_of
@@ -38,7 +38,7 @@ def relay(s3, monkeypatch) -> Iterator[Relay]:
     """Route the client through the relay, with short timeouts and small reads."""
     for name, value in {"READ_SECONDS": 1, "REQUEST_TRIES": 3, "BODY_TRIES": 3, "READ_AHEAD": 20_000}.items():
         monkeypatch.setattr(s3_client, name, value)
-    monkeypatch.setattr("handler.bulk.s3.READ_AHEAD", 20_000)
+    monkeypatch.setattr("handler.storage.s3.READ_AHEAD", 20_000)
     s3_client.make_client.cache_clear()
     with s3_server.relay(s3) as running:
         for name, value in s3.environment(running.url).items():

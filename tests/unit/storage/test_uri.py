@@ -2,9 +2,9 @@
 
 import pytest
 
-from handler.bulk.folder import Folder
-from handler.bulk.storage import check_apart, open_input, open_storage
 from handler.errors import BulkError
+from handler.storage.folder import Folder
+from handler.storage.uri import check_apart, open_input, open_storage
 
 
 def test_input_is_a_folder_without_hidden_files_or_one_file(tmp_path, monkeypatch):

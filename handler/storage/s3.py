@@ -7,9 +7,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import BinaryIO, cast
 
-from handler.bulk.entries import Entry
-from handler.bulk.s3_client import READ_AHEAD, S3File, client, errors
 from handler.errors import BulkError
+from handler.storage.entries import Entry
+from handler.storage.s3_client import READ_AHEAD, S3File, client, errors
 
 
 class S3Prefix:

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from handler.bulk.entries import Entry, changed
 from handler.errors import BulkError
+from handler.storage.entries import Entry, changed
 
 TEMPORARY = "_job/tmp"  # files that are not finished
 

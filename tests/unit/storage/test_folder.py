@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from handler.bulk.folder import Folder, from_os_error
 from handler.errors import BulkError
+from handler.storage.folder import Folder, from_os_error
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ def test_full_disk_is_one_line(tmp_path):
     script = """
 import resource, signal, sys
 from pathlib import Path
-from handler.bulk.folder import Folder
+from handler.storage.folder import Folder
 from handler.errors import BulkError
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
