@@ -10,6 +10,7 @@
     bulk/             whole data sets -> vectors in Parquet, on this machine's cores or on AWS Step Functions
     api/              HTTP: routes, authentication, limits, error responses, the OpenAPI document
     contract/         OpenAI's embeddings contract: request schemas and response bodies
+    batches/          OpenAI's Files, Uploads and Batches as they are stored
     storage/          files in a folder or in a bucket, behind one interface
     models/           model names -> loaded models
     embedding/        text -> unit vector; start reading at embedding/embedder.py

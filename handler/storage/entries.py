@@ -52,6 +52,12 @@ class Storage(Protocol):
     def write(self, name: str, content: bytes) -> None:
         """Write a small file, atomically."""
 
+    def create(self, name: str, content: bytes) -> bool:
+        """Write a small file, atomically, unless one has the name; return whether it was written."""
+
+    def write_stream(self, name: str, blocks: Iterable[bytes]) -> None:
+        """Write a file of any size, atomically, in bounded memory."""
+
     def publish(self, name: str, path: Path) -> None:
         """Give a finished temporary file its name, atomically, in place of one that has the name."""
 

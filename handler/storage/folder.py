@@ -86,6 +86,27 @@ class Folder:
             path.write_bytes(content)
             self.publish(name, path)
 
+    def create(self, name: str, content: bytes) -> bool:
+        """Write a small file, atomically, unless one has the name; return whether it was written."""
+        target = self.path / name
+        with self.temporary() as path, _os_errors(target):
+            path.write_bytes(content)
+            _sync(path)
+            _make_folder(target.parent)
+            try:
+                target.hardlink_to(path)
+            except FileExistsError:
+                return False
+            _sync(target.parent)
+        return True
+
+    def write_stream(self, name: str, blocks: Iterable[bytes]) -> None:
+        """Write a file of any size, atomically, in bounded memory."""
+        with self.temporary() as path:
+            with _os_errors(path), path.open("wb") as file:
+                file.writelines(blocks)
+            self.publish(name, path)
+
     def publish(self, name: str, path: Path) -> None:
         """Give a finished temporary file its name, wholly or not at all, whenever the power fails."""
         target = self.path / name

@@ -9,7 +9,11 @@ from typing import BinaryIO, cast
 
 from handler.errors import BulkError
 from handler.storage.entries import Entry
-from handler.storage.s3_client import READ_AHEAD, S3File, client, errors
+from handler.storage.s3_client import READ_AHEAD, S3File, client, errors, upload
+
+# Another request has created the object, or does so now
+# (docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html).
+EXISTS = {"PreconditionFailed", "ConditionalRequestConflict"}
 
 
 class S3Prefix:
@@ -66,6 +70,24 @@ class S3Prefix:
         """Write a small object."""
         with errors(f"{self.uri}/{name}"):
             client().put_object(Bucket=self.bucket, Key=self._prefix + name, Body=content)
+
+    def create(self, name: str, content: bytes) -> bool:
+        """Write a small object unless one has the key; return whether it was written."""
+        from botocore.exceptions import ClientError
+
+        with errors(f"{self.uri}/{name}"):
+            try:
+                client().put_object(Bucket=self.bucket, Key=self._prefix + name, Body=content, IfNoneMatch="*")
+            except ClientError as error:
+                if error.response["Error"]["Code"] not in EXISTS:
+                    raise
+                return False
+        return True
+
+    def write_stream(self, name: str, blocks: Iterable[bytes]) -> None:
+        """Write an object of any size, in bounded memory; S3 shows it as a whole or not at all."""
+        with errors(f"{self.uri}/{name}"):
+            upload(self.bucket, self._prefix + name, blocks)
 
     def publish(self, name: str, path: Path) -> None:
         """Upload a finished file; S3 shows it as a whole or not at all."""

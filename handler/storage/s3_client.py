@@ -4,9 +4,10 @@ import io
 import random
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from functools import cache
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from handler.errors import BulkError, StorageUnavailableError
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 CONNECT_SECONDS, READ_SECONDS = 5, 20
 REQUEST_TRIES = 8  # by boto3, with pauses of up to 20 s: S3 responds SlowDown until it has split a busy prefix
 BODY_TRIES = 5  # by S3File, in a row without any progress
+PART_BYTES = 8 << 20  # of an upload; S3 takes 10,000 parts, and at least 5 MiB but for the last
 READ_AHEAD = 2 << 20  # bytes a request, when an object is read from front to back
 MAX_CONNECTIONS = 64  # that are kept: as many threads may read receipts or footers
 _lock = threading.Lock()  # boto3's default session is not safe to share while it makes clients
@@ -119,6 +121,39 @@ class S3File(io.RawIOBase):
     def _get(self, start: int, end: int) -> Any:  # noqa: ANN401 - as client
         requested = f"bytes={start}-{end - 1}"
         return client().get_object(Bucket=self._bucket, Key=self._key, Range=requested, IfMatch=self._etag)["Body"]
+
+
+def upload(bucket: str, key: str, blocks: Iterable[bytes]) -> None:
+    """Write an object from blocks, a part of PART_BYTES a request; S3 shows it as a whole or not at all."""
+    parts = _parts(blocks)
+    first = next(parts, b"")
+    if len(first) < PART_BYTES:
+        client().put_object(Bucket=bucket, Key=key, Body=first)
+        return
+    request = {"Bucket": bucket, "Key": key}
+    request["UploadId"] = client().create_multipart_upload(**request)["UploadId"]
+    try:
+        tags = [
+            client().upload_part(**request, PartNumber=number, Body=part)["ETag"]
+            for number, part in enumerate(chain([first], parts), 1)
+        ]
+        done = [{"PartNumber": number, "ETag": tag} for number, tag in enumerate(tags, 1)]
+        client().complete_multipart_upload(**request, MultipartUpload={"Parts": done})
+    except BaseException:
+        client().abort_multipart_upload(**request)  # its parts would be stored, and billed, for ever
+        raise
+
+
+def _parts(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    """Join blocks to parts of PART_BYTES; the last may be smaller."""
+    part = bytearray()
+    for block in blocks:
+        part += block
+        while len(part) >= PART_BYTES:
+            yield bytes(part[:PART_BYTES])
+            del part[:PART_BYTES]
+    if part:
+        yield bytes(part)
 
 
 @contextmanager

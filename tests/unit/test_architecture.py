@@ -19,9 +19,10 @@ SHARED = {"errors", "settings", "telemetry"}  # every package may import these
 ALLOWED_IMPORTS = {
     "local": {"main", "api", "contract", "models", "server", "console", "signals"},
     "main": {"api", "models", "lambda_events"},
-    "api": {"lambda_events", "contract", "models", "embedding", "artifacts"},
+    "bulk": {"batches", "contract", "storage", "models", "embedding", "artifacts", "signals"},
+    "api": {"batches", "lambda_events", "contract", "models", "embedding", "artifacts"},
     "server": {"connections", "signals"},
-    "bulk": {"contract", "storage", "models", "embedding", "artifacts", "signals"},
+    "batches": {"contract", "storage"},
     "connections": set(),
     "console": set(),
     "signals": set(),

@@ -121,3 +121,12 @@ except BulkError as error:
 def test_errors_of_the_operating_system_are_one_line(number, message):
     assert from_os_error("out", OSError(number, os.strerror(number))).message.startswith(f"out: {message}")
     assert from_os_error("out", OSError("an error\nof Arrow")).message == "out: an error"
+
+
+def test_a_file_is_created_once_and_written_from_blocks(folder):
+    assert folder.create("created", b"first")
+    assert not folder.create("created", b"second")
+    assert folder.read("created") == b"first"
+    folder.write_stream("streamed", (b"ab" for _ in range(3)))
+    assert folder.read("streamed") == b"ababab"
+    assert [entry.name for entry in folder.list()] == ["created", "streamed"]

@@ -241,3 +241,24 @@ def test_parquet_that_breaks_off_or_changes_raises_the_error_of_storage(prefix, 
     s3.client.put_object(Bucket=BUCKET, Key="job/a.parquet", Body=b"changed")
     with pytest.raises(BulkError, match="the file has changed since"):
         read_schema(prefix, [entry], "text")
+
+
+def test_an_object_is_created_once_and_written_from_blocks(prefix):
+    assert prefix.create("created", b"first")
+    assert not prefix.create("created", b"second")
+    assert prefix.read("created") == b"first"
+    prefix.write_stream("streamed", (CONTENT for _ in range(200)))  # 12.8 MB, more than one part of a multipart upload
+    assert prefix.read("streamed") == CONTENT * 200
+    prefix.write_stream("empty", iter(()))
+    assert prefix.read("empty") == b""
+
+
+def test_an_object_whose_blocks_fail_is_not_written(prefix, s3):
+    def blocks() -> Iterator[bytes]:
+        yield CONTENT * 200
+        raise BulkError("the source fails")
+
+    with pytest.raises(BulkError, match="the source fails"):
+        prefix.write_stream("streamed", blocks())
+    assert not prefix.exists("streamed")
+    assert not s3.client.list_multipart_uploads(Bucket=BUCKET).get("Uploads")
