@@ -124,7 +124,7 @@ class Exchange(BaseHTTPRequestHandler):
         else:
             self.respond(self.status, self.content)
 
-    do_HEAD = do_PUT = do_POST = do_GET  # noqa: N815 - the base class's naming
+    do_HEAD = do_DELETE = do_PUT = do_POST = do_GET  # noqa: N815 - the base class's naming
 
     def send_head(self, status: int, length: int) -> None:
         """Send the status line and the headers of a response."""

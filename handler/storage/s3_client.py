@@ -5,7 +5,7 @@ import random
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from functools import cache
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -140,7 +140,8 @@ def upload(bucket: str, key: str, blocks: Iterable[bytes]) -> None:
         done = [{"PartNumber": number, "ETag": tag} for number, tag in enumerate(tags, 1)]
         client().complete_multipart_upload(**request, MultipartUpload={"Parts": done})
     except BaseException:
-        client().abort_multipart_upload(**request)  # its parts would be stored, and billed, for ever
+        with suppress(Exception):  # the first error says more
+            client().abort_multipart_upload(**request)  # its parts would be stored, and billed, for ever
         raise
 
 
