@@ -8,11 +8,12 @@ import json
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from handler.artifacts.manifest import Pooling
 
 MODULES = {"Transformer", "Pooling", "Normalize"}
+POOLINGS: tuple[Pooling, ...] = ("mean", "cls")
 # Older versions of sentence-transformers write the pooling as flags.
 POOLING_FLAGS = {
     "pooling_mode_cls_token": "cls",
@@ -147,9 +148,9 @@ def _modules(directory: Path) -> dict[str, str]:
 def _pooling(path: Path) -> Pooling:
     settings = _fields(path, "Pooling")
     modes = [mode for flag, mode in POOLING_FLAGS.items() if settings.get(flag)] or settings.get("pooling_mode", "mean")
-    supported = [pooling for pooling in get_args(Pooling) if modes in (pooling, [pooling])]
+    supported = [pooling for pooling in POOLINGS if modes in (pooling, [pooling])]
     if not supported:
-        raise SourceError(f"{path}: pooling {json.dumps(modes)}; this recipe builds {' or '.join(get_args(Pooling))}")
+        raise SourceError(f"{path}: pooling {json.dumps(modes)}; this recipe builds {' or '.join(POOLINGS)}")
     return supported[0]  # type: ignore[no-any-return]  # get_args returns Any
 
 

@@ -106,7 +106,7 @@ def test_response_too_large_for_lambda_is_rejected_before_inference(monkeypatch)
     def fail(*_: object) -> None:
         pytest.fail("inference ran")
 
-    monkeypatch.setattr("handler.embedding.embedder.InferenceSession.run", fail)
+    monkeypatch.setattr("handler.embedding.inference.InferenceSession.run", fail)
     body = {"model": "tiny", "input": ["a"] * 2048}
     response = post(body, Settings(), dimensions=1536)
     assert response.status_code == 400

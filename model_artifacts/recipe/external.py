@@ -1,0 +1,167 @@
+"""A graph as its publisher exported it: checked, compared with reference vectors, and served unchanged.
+
+Texts run one at a time (handler.embedding.inference.ExternalSession), so a text's bits do not depend on the others of
+its batch, whatever the graph computes from a whole tensor.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from google.protobuf.message import DecodeError, Message
+from onnx import NodeProto, TensorProto
+
+from handler.artifacts.manifest import MAX_FILE_BYTES, MAX_TOKENS, MODEL_FILE, TOKENIZER_FILE, Manifest, sha256_of
+from handler.artifacts.resolver import Artifacts
+from handler.embedding.embedder import Embedder
+from handler.embedding.inference import VECTOR_OUTPUT, ExternalSession
+from handler.embedding.tokenization import Tokenizer
+from handler.errors import ServiceError
+from handler.settings import Settings
+from model_artifacts.recipe.configuration import SourceError, read_configuration, read_json
+from model_artifacts.recipe.golden import Golden
+from model_artifacts.recipe.save import describe
+from model_artifacts.recipe.source import WEIGHTS_FILE, identify, sha256
+from model_artifacts.recipe.verify import Figures, VerificationError, cosines, read_sts, spearman
+from model_artifacts.recipe.weights import ARCHITECTURES
+
+FOLDERS = ("*.onnx", "onnx/*.onnx")  # where the Hub's repositories have graphs
+ONE_FILE = "python -c \"import onnx; onnx.save(onnx.load('{}'), 'model.onnx')\""
+RANDOM = {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
+# Of the products of quantized graphs, as onnxruntime's tools and the Hub's exporters write them.
+QUANTIZED = {"DequantizeLinear", "MatMulInteger", "MatMulNBits", "DynamicQuantizeMatMul", "QLinearMatMul", "QGemm"}
+# Another pooling or tokenizer gives a mean cosine of 0.8 and less; the publishers' int8 graphs reach 0.97 to 0.99.
+MIN_COSINE, MIN_QUANTIZED_COSINE = 0.999, 0.95
+LENGTH_TOLERANCE = 0.1  # of a vector's length: a missing normalization changes it many times
+
+
+@dataclass(frozen=True, slots=True)
+class External:
+    """A publisher's graph, and its configuration from sentence-transformers' files.
+
+    file            the graph's path in its directory
+    weights_sha256  of the directory's own weights, from which the graph was exported; None if it has none
+    """
+
+    id: str
+    file: str
+    model: bytes
+    quantized: bool
+    tokenizer: bytes
+    max_tokens: int
+    pooling: str
+    normalize: bool
+    prompts: Mapping[str, str]
+    weights_sha256: str | None
+
+
+def read(directory: Path, file: str | None, name: str | None, prompts: Mapping[str, str]) -> External:
+    """Read a directory with an ONNX graph.
+
+    Raises:
+        SourceError: a file is missing, or asks for something that cannot be served.
+    """
+    identity = identify(directory, name)
+    path = choose(directory, file)
+    for needed in (directory / TOKENIZER_FILE, directory / "config.json"):
+        if not needed.is_file():
+            raise SourceError(f"{needed}: no such file")
+    configuration = read_configuration(directory)
+    config = read_json(directory / "config.json")
+    max_tokens = _max_tokens(directory, configuration.max_tokens, config)
+    model, tokenizer = path.read_bytes(), (directory / TOKENIZER_FILE).read_bytes()
+    operators = check_graph(path, model)
+    try:
+        session = ExternalSession(model)
+    except Exception as error:  # onnxruntime's errors have no common class
+        raise SourceError(f"{path}: {_one_line(error)}") from error
+    has_vector = session.output == VECTOR_OUTPUT
+    return External(
+        id=identity,
+        file=str(path.relative_to(directory)),
+        model=model,
+        quantized=bool(operators & QUANTIZED),
+        tokenizer=tokenizer,
+        max_tokens=max_tokens,
+        pooling="none" if has_vector else configuration.pooling,
+        normalize=configuration.normalize,
+        prompts={**configuration.prompts, **prompts},
+        weights_sha256=sha256(directory / WEIGHTS_FILE) if (directory / WEIGHTS_FILE).is_file() else None,
+    )
+
+
+def choose(directory: Path, file: str | None) -> Path:
+    """Return the path of the graph that is to be served.
+
+    Raises:
+        SourceError: there is none, or there are several and none was chosen.
+    """
+    found = sorted(str(path.relative_to(directory)) for pattern in FOLDERS for path in directory.glob(pattern))
+    if not found:
+        raise SourceError(f"{directory}: there is no .onnx file in it, nor in its folder onnx")
+    if file not in found and (file or len(found) > 1):
+        chosen = f"FILE is {file}, which it does not have" if file else "it has several graphs"
+        raise SourceError(f"{directory}: {chosen}; choose one of them: {', '.join(f'FILE={each}' for each in found)}")
+    return directory / (file or found[0])
+
+
+def check_graph(path: Path, model: bytes) -> set[str]:
+    """Check what the file says of the graph; return its operators.
+
+    Raises:
+        SourceError: it is no ONNX file, or one whose vectors would depend on other files, on chance or on padding.
+    """
+    if len(model) > MAX_FILE_BYTES:
+        raise SourceError(f"{path}: it has {len(model):,} bytes, and a model may have {MAX_FILE_BYTES:,}")
+    try:
+        graph = onnx.load_model_from_string(model).graph
+    except DecodeError as error:
+        raise SourceError(f"{path}: it is no ONNX file: {error}") from error
+    if any(tensor.data_location == TensorProto.EXTERNAL for tensor in _find(graph, TensorProto)):
+        remedy = ONE_FILE.format(path)
+        raise SourceError(f"{path}: its tensors are in another file, which has no digest; make it one file: {remedy}")
+    operators = {node.op_type for node in _find(graph, NodeProto)}
+    if chance := operators & RANDOM:
+        raise SourceError(f"{path}: it computes with random numbers ({', '.join(sorted(chance))}); export it again")
+    for each in graph.input:
+        kind = each.type.tensor_type
+        sizes = [axis.dim_value for axis in kind.shape.dim]  # 0 for one that may vary
+        if kind.elem_type != TensorProto.INT64 or len(sizes) != 2 or sizes[0] > 1 or sizes[1]:
+            raise SourceError(
+                f"{path}: its input {each.name} is {TensorProto.DataType.Name(kind.elem_type)} {sizes}; export it with "
+                "inputs of INT64 (texts, tokens), whose sizes may vary"
+            )
+    return operators
+
+
+def _find(message: Message, kind: type[Any]) -> Iterator[Any]:
+    """Yield every message of a kind within another one, also in subgraphs and attributes."""
+    for field, value in message.ListFields():
+        if field.message_type is None:
+            continue
+        for each in [value] if isinstance(value, Message) else value:
+            if isinstance(each, kind):
+                yield each
+            yield from _find(each, kind)
+
+
+def _max_tokens(directory: Path, configured: int | None, config: Mapping[str, Any]) -> int:
+    """Return the longest sequence that the files allow; the Hub's tokenizers say 10^30 for any length."""
+    first = ARCHITECTURES[config["model_type"]].first_position if config.get("model_type") in ARCHITECTURES else 0
+    positions = config.get("max_position_embeddings")
+    limits = [limit for limit in (configured, positions - first if positions else None) if limit]
+    if not limits:
+        raise SourceError(
+            f"{directory}: nothing says how many tokens the model reads; write "
+            '{"max_seq_length": 512}, or its own number, to sentence_bert_config.json'
+        )
+    return min(*limits, MAX_TOKENS)
+
+
+def _one_line(error: BaseException) -> str:
+    return str(error).partition("\n")[0]
