@@ -43,7 +43,8 @@ class Embedder:
 
     Texts share a micro-batch only with others of their length, unpadded, and the graph quantizes by constants: a vector
     is the same, bit for bit, whatever else is in the batch. With padding and dynamic quantization it is not
-    (microsoft/onnxruntime#10111), so texts of another graph than the recipe's run alone. Parallelism is over micro-batches, one worker per vCPU.
+    (microsoft/onnxruntime#10111), so texts of a graph that is not the recipe's run one by one. Parallelism is over
+    micro-batches, one worker per vCPU.
     """
 
     def __init__(self, artifacts: Artifacts, settings: Settings) -> None:
@@ -200,7 +201,8 @@ def _translate_errors(failure: str) -> Iterator[None]:
 def _micro_batches(lengths: list[int], workers: int, tokens: int) -> list[slice]:
     """Split sequences, ordered by length, into micro-batches of one length.
 
-    A micro-batch has at most about so many tokens, or one sequence, and fewer where another worker would otherwise be idle.
+    A micro-batch has at most about so many tokens, or one sequence, and fewer where another worker would otherwise be
+    idle.
     """
     max_tokens = min(tokens, -(-sum(lengths) // workers))
     batches, start = [], 0

@@ -62,7 +62,7 @@ class ExternalSession:
     """A graph as its publisher exported it: `input_ids` int64 (1, tokens) -> hidden states, or a vector.
 
     One text a run, and so unpadded: these graphs may quantize by scales of the whole tensor, and the other texts of a
-    batch would change a text's bits. One thread, as above.
+    batch would change a text's bits. One thread, as above. `output` is the name of the output that is read.
     """
 
     batch_tokens = 1
@@ -77,17 +77,17 @@ class ExternalSession:
         self._session = _load(model, ort.GraphOptimizationLevel.ORT_ENABLE_ALL)
         self._inputs = [each.name for each in self._session.get_inputs()]
         outputs = [each.name for each in self._session.get_outputs()]
-        self._output = find_output(self._inputs, outputs)
+        self.output = find_output(self._inputs, outputs)
 
     def run(self, token_ids: NDArray[np.int64]) -> HiddenStates:
-        """Return float32 (tokens, 1, hidden) of token IDs, int64 (tokens, 1); every row is the vector if that is output.
+        """Return float32 (tokens, 1, hidden) of token IDs, int64 (tokens, 1); every row is the vector, if that is read.
 
         Raises:
             ValueError: the output has another number of axes.
         """
         text = token_ids.T
-        (output,) = self._session.run([self._output], {name: INPUTS[name](text) for name in self._inputs})
-        if self._output == VECTOR_OUTPUT:
+        (output,) = self._session.run([self.output], {name: INPUTS[name](text) for name in self._inputs})
+        if self.output == VECTOR_OUTPUT:
             return np.broadcast_to(output, (*token_ids.shape, output.shape[-1])).astype(np.float32, copy=False)
         hidden_states: HiddenStates = output.transpose(1, 0, 2).astype(np.float32, copy=False)
         return hidden_states

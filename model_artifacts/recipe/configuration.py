@@ -151,7 +151,7 @@ def _pooling(path: Path) -> Pooling:
     supported = [pooling for pooling in POOLINGS if modes in (pooling, [pooling])]
     if not supported:
         raise SourceError(f"{path}: pooling {json.dumps(modes)}; this recipe builds {' or '.join(POOLINGS)}")
-    return supported[0]  # type: ignore[no-any-return]  # get_args returns Any
+    return supported[0]
 
 
 def _prompts(path: Path) -> dict[str, str]:

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from model_artifacts.recipe import hub
 from model_artifacts.recipe import source as sources
 from model_artifacts.recipe.configuration import SourceError
 
@@ -54,12 +55,14 @@ def main() -> None:
     from sentence_transformers import SentenceTransformer
 
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--source", type=Path, metavar="DIR", help="a Hugging Face directory of a BERT encoder")
+    parser.add_argument("--source", metavar="DIR", help="a Hugging Face directory, or owner/name on the Hub")
+    parser.add_argument("--revision", help="the branch, tag or commit on the Hub (default: its main branch)")
     parser.add_argument("--name", help="the model's ID (default: the directory's name)")
     arguments = parser.parse_args()
     try:
-        path = golden_file(sources.identify(arguments.source, arguments.name), arguments.source)
-        directory = arguments.source or sources.default_directory()
+        given = hub.locate(arguments.source, arguments.revision) if arguments.source else None
+        path = golden_file(sources.identify(given, arguments.name), given)
+        directory = given or sources.default_directory()
     except SourceError as error:
         sys.exit(f"make golden: {error}")
     # A source of 16 bits would be computed in 16 bits.

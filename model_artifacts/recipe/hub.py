@@ -3,17 +3,14 @@
 import re
 from pathlib import Path
 
-import httpx2
-from huggingface_hub import HfApi, snapshot_download
-from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
-
 from model_artifacts.recipe.configuration import SourceError
 from model_artifacts.recipe.source import WEIGHTS_FILE
 
 REPOSITORY = r"[\w.-]+/[\w.-]+"
 MODULE = "[0-9]*_*/"  # the folders of sentence-transformers' modules
 FILES = ["*.json", "README.md", WEIGHTS_FILE, f"{MODULE}config.json", f"{MODULE}{WEIGHTS_FILE}"]
-IGNORED = ["*/*/*", "onnx/*", "openvino/*"]
+IGNORED = ["onnx/*", "openvino/*", "*.index.json"]  # `*` also stands for slashes
+SECONDS = 10  # for the Hub's first response
 
 
 def locate(source: str, revision: str | None = None) -> Path:
@@ -27,32 +24,35 @@ def locate(source: str, revision: str | None = None) -> Path:
     directory = Path(source)
     if directory.is_dir():
         if revision:
-            raise SourceError(f"REVISION is of a model on the Hub, and SOURCE={source} is a directory")
+            raise SourceError(f"REVISION is of a model on the Hub, and {source} is a directory")
         return directory
     if not re.fullmatch(REPOSITORY, source):
         raise SourceError(f"{source}: no such directory, and no model on the Hub, which would be owner/name")
+    return _download(source, revision)
+
+
+def _download(repository: str, revision: str | None) -> Path:
+    import httpx2  # here, because most builds need none of them
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+
     try:
-        found = HfApi().model_info(source, revision=revision, timeout=10)
-        names = {file.rfilename for file in found.siblings or ()}
+        found = HfApi().model_info(repository, revision=revision, timeout=SECONDS)
+        names = sorted(file.rfilename for file in found.siblings or ())
         if WEIGHTS_FILE not in names:
             raise SourceError(
-                f"SOURCE={source}: it has no {WEIGHTS_FILE} on the Hub, and the recipe reads no other weights; it has "
-                f"{', '.join(sorted(names)) or 'no files'}"
+                f"{repository}: it has no {WEIGHTS_FILE} on the Hub, and the recipe reads no other weights; it has "
+                f"{', '.join(names) or 'no files'}"
             )
-        return Path(snapshot_download(source, revision=found.sha, allow_patterns=FILES, ignore_patterns=IGNORED))
+        return Path(snapshot_download(repository, revision=found.sha, allow_patterns=FILES, ignore_patterns=IGNORED))
     except GatedRepoError as error:
-        raise SourceError(
-            f"SOURCE={source}: it is gated; accept its terms on the Hub, and set HF_TOKEN to a token of yours"
-        ) from error
+        reason = "it is gated; accept its terms on the Hub, and set HF_TOKEN to a token of yours"
+        raise SourceError(f"{repository}: {reason}") from error
     except RevisionNotFoundError as error:
-        raise SourceError(f"SOURCE={source}: it has no revision {revision} on the Hub") from error
+        raise SourceError(f"{repository}: it has no revision {revision} on the Hub") from error
     except RepositoryNotFoundError as error:
-        raise SourceError(
-            f"SOURCE={source}: no such directory, and no such model on the Hub; if it is private, set HF_TOKEN"
-        ) from error
+        reason = "no such directory, and no such model on the Hub; if it is private, set HF_TOKEN to a token of yours"
+        raise SourceError(f"{repository}: {reason}") from error
     except (httpx2.HTTPError, OSError, ValueError) as error:
         reason = str(error).strip().partition("\n")[0]
-        raise SourceError(
-            f"SOURCE={source}: no such directory, and the Hub cannot be asked for it; download it elsewhere, and name its "
-            f"directory: {reason}"
-        ) from error
+        raise SourceError(f"{repository}: no such directory, and it cannot be had from the Hub: {reason}") from error

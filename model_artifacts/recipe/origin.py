@@ -1,16 +1,14 @@
 """Where a source comes from: what its directory says, and otherwise that it is unknown."""
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from model_artifacts.recipe.configuration import SourceError
+from model_artifacts.recipe.source import find_snapshot
 
 UNKNOWN = "unknown"
 CARD = "README.md"
-# A snapshot in the Hub's cache, by its last three folders; a repository without an owner has no second `--`.
-SNAPSHOT = re.compile(r"models--(?P<upstream>[\w.-]+)/snapshots/(?P<revision>[0-9a-f]{40})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,15 +26,12 @@ def find_origin(directory: Path, license_: str | None = None) -> Origin:
     Raises:
         SourceError: the model card cannot be read.
     """
-    snapshot = SNAPSHOT.fullmatch("/".join(directory.resolve().parts[-3:]))
-    stated = license_ or _license(directory / CARD)
-    if not snapshot:
-        return Origin(license=stated)
-    return Origin(snapshot["upstream"].replace("--", "/", 1), snapshot["revision"], stated)
+    upstream, revision = find_snapshot(directory)
+    return Origin(upstream or UNKNOWN, revision or UNKNOWN, license_ or _license(directory / CARD))
 
 
 def _license(card: Path) -> str:
-    """Return the licence in a model card's front matter (huggingface.co/docs/hub/model-cards): an ID, a name or a list."""
+    """Return the licence in a model card's front matter (huggingface.co/docs/hub/model-cards)."""
     if not card.is_file():
         return UNKNOWN
     from huggingface_hub import metadata_load
@@ -45,7 +40,9 @@ def _license(card: Path) -> str:
         fields: Any = metadata_load(card) or {}
     except Exception as error:  # that of the YAML parser, which is huggingface_hub's own affair
         reason = " ".join(str(error).split())
-        raise SourceError(f"{card}: its front matter cannot be read; set LICENSE, such as LICENSE=mit: {reason}") from error
+        raise SourceError(
+            f"{card}: its front matter cannot be read; set LICENSE, such as LICENSE=mit: {reason}"
+        ) from error
     stated = fields.get("license")
     if stated == "other":  # a licence of the publisher's own
         stated = fields.get("license_name") or stated

@@ -12,9 +12,10 @@ from handler.artifacts.resolver import Artifacts, load
 from handler.embedding.embedder import Embedder
 from handler.settings import Settings
 from model_artifacts.recipe import golden, source
-from model_artifacts.recipe.__main__ import build
+from model_artifacts.recipe.__main__ import Order, build
 from model_artifacts.recipe.configuration import SourceError
 from model_artifacts.recipe.export import export
+from model_artifacts.recipe.origin import Origin
 from tests import tiny
 from tests.emulator import ROOT
 
@@ -41,7 +42,8 @@ def directory(tmp_path: Path, monkeypatch) -> Path:
 
 def build_from(directory: Path, *, full_precision: bool = False) -> None:
     parsed = source.read(directory)
-    build(parsed, golden.golden_file(parsed.id, directory), sts=None, full_precision=full_precision)
+    path = golden.golden_file(parsed.id, directory)
+    build(parsed, Order(path, path.parent, Origin()), full_precision=full_precision)
 
 
 def test_build_makes_a_loadable_model_with_the_sources_configuration(directory, tmp_path):
