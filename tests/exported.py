@@ -1,6 +1,5 @@
 """A tiny graph as publishers export them, and the vectors that common code computes with it."""
 
-import base64
 from pathlib import Path
 from typing import Any
 
@@ -97,13 +96,3 @@ def write_directory(folder: Path, graph: onnx.ModelProto, file: str = "onnx/mode
     (folder / file).parent.mkdir(exist_ok=True)
     onnx.save(graph, folder / file)
     return folder
-
-
-def write_golden(path: Path, content: bytes) -> Path:
-    """Write reference vectors as `make golden` does."""
-    rows = [
-        {"text": text, "embedding": base64.b64encode(vector.tobytes()).decode()}
-        for text, vector in zip(TEXTS, vectors(content, TEXTS), strict=True)
-    ]
-    tiny.write_json(path, {"source_sha256": "0" * 64, "data": rows})
-    return path

@@ -7,9 +7,14 @@ from model_artifacts.recipe.configuration import SourceError
 from model_artifacts.recipe.source import WEIGHTS_FILE
 
 REPOSITORY = r"[\w.-]+/[\w.-]+"
-MODULE = "[0-9]*_*/"  # the folders of sentence-transformers' modules
-FILES = ["*.json", "README.md", WEIGHTS_FILE, f"{MODULE}config.json", f"{MODULE}{WEIGHTS_FILE}"]
-IGNORED = ["onnx/*", "openvino/*", "*.index.json"]  # `*` also stands for slashes
+# What the recipe reads, also of sentence-transformers' modules, whose folders are 1_Pooling and the like; and the last
+# for sentence-transformers itself, in `make golden`.
+FILES = (
+    r"(\d+_\w+/)?(config\.json|model\.safetensors)",
+    r"(modules|sentence_bert_config|config_sentence_transformers|tokenizer|tokenizer_config)\.json",
+    r"README\.md",
+    r"special_tokens_map\.json",
+)
 SECONDS = 10  # for the Hub's first response
 
 
@@ -44,7 +49,8 @@ def _download(repository: str, revision: str | None) -> Path:
                 f"{repository}: it has no {WEIGHTS_FILE} on the Hub, and the recipe reads no other weights; it has "
                 f"{', '.join(names) or 'no files'}"
             )
-        return Path(snapshot_download(repository, revision=found.sha, allow_patterns=FILES, ignore_patterns=IGNORED))
+        read = [name for name in names if re.fullmatch("|".join(FILES), name)]
+        return Path(snapshot_download(repository, revision=found.sha, allow_patterns=read))
     except GatedRepoError as error:
         reason = "it is gated; accept its terms on the Hub, and set HF_TOKEN to a token of yours"
         raise SourceError(f"{repository}: {reason}") from error

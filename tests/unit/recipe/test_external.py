@@ -34,7 +34,8 @@ def write(tmp_path: Path, graph: onnx.ModelProto | None = None) -> Path:
 def build(tmp_path: Path, directory: Path, golden: bytes | None = None) -> None:
     """Seal a directory's only graph; its own vectors are the reference without another one's."""
     model = external.read(directory, None, None, {})
-    reference = exported.write_golden(tmp_path / "golden.json", golden or model.content)
+    vectors = exported.vectors(golden or model.content, exported.TEXTS)
+    reference = tiny.write_golden(tmp_path / "golden.json", exported.TEXTS, vectors)
     seal(model, Order(reference, tmp_path / "models/tiny-onnx", Origin(license="mit")))
 
 

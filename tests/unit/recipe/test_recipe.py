@@ -1,20 +1,17 @@
 """All steps of the recipe, from a Hugging Face directory to a loaded model."""
 
-import base64
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from handler.artifacts.resolver import Artifacts, load
+from handler.artifacts.resolver import load
 from handler.embedding.embedder import Embedder
 from handler.settings import Settings
 from model_artifacts.recipe import golden, source
 from model_artifacts.recipe.__main__ import Order, build
 from model_artifacts.recipe.configuration import SourceError
-from model_artifacts.recipe.export import export
 from model_artifacts.recipe.origin import Origin
 from tests import tiny
 from tests.emulator import ROOT
@@ -26,17 +23,8 @@ TEXTS = ["the food was good", "a b c", "z"]
 def directory(tmp_path: Path, monkeypatch) -> Path:
     """Write a source directory, and the golden.json that sentence-transformers would record for it."""
     folder = tiny.write_directory(tmp_path / "source" / "tiny-bert")
-    parsed = source.read(folder)
-    manifest = replace(tiny.artifacts().manifest, pooling=parsed.pooling)
-    exact = Artifacts(manifest, digest="", model=export(parsed).SerializeToString(), tokenizer=parsed.tokenizer)
-    vectors = Embedder(exact, Settings()).embed(TEXTS).vectors
-    rows = [
-        {"text": text, "embedding": base64.b64encode(vector.tobytes()).decode()}
-        for text, vector in zip(TEXTS, vectors, strict=True)
-    ]
     monkeypatch.setattr(golden, "BUILT", tmp_path / "models")
-    (tmp_path / "models/tiny-bert").mkdir(parents=True)
-    tiny.write_json(tmp_path / "models/tiny-bert/golden.json", {"source_sha256": parsed.weights_sha256, "data": rows})
+    tiny.record_golden(tmp_path / "models/tiny-bert/golden.json", folder, TEXTS)
     return folder
 
 
