@@ -67,10 +67,11 @@ def _embed(
     """
     catalog = _catalog(request)
     embedder = catalog.get(body.model, deadline)
-    suffix, manifest = catalog.prompt(body.model), embedder.manifest
-    prompt_name = choose_prompt(manifest.id, manifest.prompts, body.input_type, suffix)
+    manifest, model = embedder.manifest, embedder.manifest.id
+    suffix = catalog.prompt(body.model) if MARK in body.model else ""
+    prompt_name = choose_prompt(model, manifest.prompts, body.input_type, suffix) if body.input_type or suffix else ""
     check_response_size(request.scope, len(body.input), embedder.check_dimensions(body.dimensions), encoding_format)
-    model = manifest.id + (f"{MARK}{suffix}" if suffix else "")
+    model += f"{MARK}{suffix}" if suffix else ""
     model += f"{DIGEST_MARK}{embedder.digest}" if DIGEST_MARK in body.model else ""
     return embedder, model, embedder.embed(body.input, body.dimensions, prompt_name, deadline)
 

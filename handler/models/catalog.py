@@ -139,9 +139,11 @@ class Catalog:
         raise ModelNotFoundError(name, tuple(self.names()))
 
     def _look_up(self, name: str) -> ServedModel | None:
-        names, (model, _, prompt) = self.names(), name.rpartition(MARK)
-        read = names[model].manifest.result if name not in names and model in names else None
-        return names[model] if read and find_prompt(prompt, read.manifest.prompts) is not None else names.get(name)
+        if served := (names := self.names()).get(name):
+            return served
+        model, _, prompt = name.rpartition(MARK)
+        read = names[model].manifest.result if model in names else None
+        return names[model] if read and find_prompt(prompt, read.manifest.prompts) is not None else None
 
     def prompt(self, model: str) -> str:
         """Return the prompt that follows the name in a model that was found; empty if none does."""
