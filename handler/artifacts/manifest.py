@@ -154,11 +154,11 @@ class Manifest:
             manifest = cls(aliases=tuple(fields.pop("aliases")), files=files, **fields)
         except (KeyError, TypeError) as error:
             raise ValueError(f"its fields are not those of schema {SCHEMA_VERSION}: {error}") from error
-        _check_ranges(manifest)
+        check_ranges(manifest)
         return manifest
 
 
-def _check_ranges(manifest: Manifest) -> None:
+def check_ranges(manifest: Manifest) -> None:
     """Check the values that the fields' types do not restrict.
 
     Raises:

@@ -12,6 +12,7 @@ calibrate.py      float32 graph -> the values of its tensors for random texts
 quantize.py       float32 graph -> int8 graph with constant scales, outlier channels split or equalized
 external.py       (ONNX=) a publisher's graph -> the same graph, checked and compared with the reference vectors
 verify.py         compares the int8 graph, run by handler.embedding.embedder, with full precision
+build.py          these steps in order, after the source
 save.py           verified files -> model_artifacts/<id>/, the manifest last
 publish.py        (make publish, make models) uploads a model to a bucket; lists the models of a bucket
 """

@@ -19,7 +19,7 @@ from handler.embedding.embedder import Embedder
 from handler.embedding.inference import VECTOR_OUTPUT, ExternalSession
 from handler.errors import ServiceError
 from handler.settings import Settings
-from model_artifacts.recipe.configuration import SourceError, read_configuration, read_json
+from model_artifacts.recipe.configuration import SourceError, in_one_line, read_configuration, read_json
 from model_artifacts.recipe.golden import Golden
 from model_artifacts.recipe.source import WEIGHTS_FILE, identify, sha256
 from model_artifacts.recipe.verify import Figures, VerificationError, cosines, measure_spearman
@@ -53,6 +53,7 @@ class External:
     normalize: bool
     prompts: Mapping[str, str]
     weights_sha256: str | None
+    aliases: tuple[str, ...] = ()
 
 
 def read(directory: Path, file: str | None, name: str | None, prompts: Mapping[str, str]) -> External:
@@ -74,7 +75,7 @@ def read(directory: Path, file: str | None, name: str | None, prompts: Mapping[s
     try:
         session = ExternalSession(model)
     except Exception as error:  # onnxruntime's errors have no common class
-        raise SourceError(f"{path}: {_one_line(error)}") from error
+        raise SourceError(f"{path}: {in_one_line(error)}") from error
     return External(
         id=identity,
         file=str(path.relative_to(directory)),
@@ -160,10 +161,6 @@ def _max_tokens(directory: Path, configured: int | None, config: Mapping[str, An
     return min(*limits, MAX_TOKENS)
 
 
-def _one_line(error: BaseException) -> str:
-    return str(error).partition("\n")[0]
-
-
 def compare(
     external: External, artifacts: Artifacts, golden: Golden, sts: Path | None, workers: int
 ) -> dict[str, Figures]:
@@ -179,9 +176,9 @@ def compare(
         embedder = Embedder(artifacts, Settings(workers=workers, long_input="truncate"))
         vectors = embedder.embed(golden.texts).vectors
     except ServiceError as error:
-        raise SourceError(_one_line(error)) from error
+        raise SourceError(error.message) from error
     except Exception as error:  # those of onnxruntime, or a graph that does not compute what its output says
-        raise SourceError(f"{external.file} cannot be run: {_one_line(error)}") from error
+        raise SourceError(f"{external.file} cannot be run: {in_one_line(error)}") from error
     figures = cosines(vectors, golden.vectors)
     name, least = ("cosine_mean", MIN_QUANTIZED_COSINE) if external.quantized else ("cosine_min", MIN_COSINE)
     if float(figures[name]) < least:

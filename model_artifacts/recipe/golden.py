@@ -36,13 +36,19 @@ class Golden:
         """Read a golden.json.
 
         Raises:
-            SourceError: the file does not exist.
+            SourceError: the file does not exist, or is no golden.json.
         """
         if not path.is_file():
             raise SourceError(f"{path}: no such file; record it with make golden")
-        content = json.loads(path.read_text(encoding="utf-8"))
-        vectors = [np.frombuffer(base64.b64decode(row["embedding"]), "<f4") for row in content["data"]]
-        return cls([row["text"] for row in content["data"]], np.array(vectors), content["source_sha256"])
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            vectors = np.array([np.frombuffer(base64.b64decode(row["embedding"]), "<f4") for row in content["data"]])
+            golden = cls([str(row["text"]) for row in content["data"]], vectors, str(content["source_sha256"]))
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise SourceError(f"{path}: it is no golden file; record it with make golden: {error}") from error
+        if vectors.ndim != 2 or not vectors.size or not np.isfinite(vectors).all() or not all(golden.texts):
+            raise SourceError(f"{path}: it lacks texts or vectors; record it with make golden")
+        return golden
 
 
 def golden_file(identity: str, directory: Path | None) -> Path:

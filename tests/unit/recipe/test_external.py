@@ -18,7 +18,7 @@ from handler.embedding.pooling import HiddenStates
 from handler.errors import CancelledRequestError, RequestError
 from handler.settings import Settings
 from model_artifacts.recipe import external
-from model_artifacts.recipe.__main__ import Order, seal
+from model_artifacts.recipe.build import Order, seal
 from model_artifacts.recipe.configuration import SourceError
 from model_artifacts.recipe.origin import Origin
 from model_artifacts.recipe.verify import VerificationError

@@ -10,7 +10,7 @@ from handler.artifacts.resolver import load
 from handler.embedding.embedder import Embedder
 from handler.settings import Settings
 from model_artifacts.recipe import golden, source
-from model_artifacts.recipe.__main__ import Order, build
+from model_artifacts.recipe.build import Order, build
 from model_artifacts.recipe.configuration import SourceError
 from model_artifacts.recipe.origin import Origin
 from tests import tiny
