@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup run embed bulk bulk-status bulk-cancel bulk-resume load test test-emulated coverage test-clients test-infra test-image test-deploy test-bulk-aws test-models page test-page screenshot check api-key layers publish models sbom audit release-notes report verify-deployment test-bulk test-processors fuzz mutants soak worst model golden vocabulary bench bench-cold bench-lambda bench-instructions
+.PHONY: help setup run embed bulk bulk-status bulk-cancel bulk-resume load test test-emulated coverage test-clients test-infra test-image test-deploy test-bulk-aws test-models page test-page screenshot check api-key layers publish models sbom audit release-notes report verify-deployment test-bulk test-processors fuzz mutants soak worst model image golden vocabulary bench bench-cold bench-lambda bench-instructions
 SHELL := bash
 export UV_PYTHON_DOWNLOADS := never
 # handler/ turns ONNX Runtime's telemetry off itself; this is for the other commands.
@@ -220,6 +220,9 @@ models: setup ## list the models in a bucket (BUCKET=NAME)
 
 model: .venv/ready-recipe ## rebuild the bundled model, or build another (SOURCE=DIR or owner/name; ONNX=DIR; docs/models.md has the options)
 	@$(python) -m model_artifacts.recipe $(call options,SOURCE ONNX FILE REVISION NAME PROMPTS LICENSE GOLDEN STS)
+
+image: setup ## choose the model of the next image (MODEL=e5-small-v2 or its folder) and print how to build and deploy it
+	$(call need,MODEL,e5-small-v2)@$(python) -m model_artifacts.recipe.image --model "$$MODEL"
 
 golden: setup ## record the reference vectors with sentence-transformers, in a separate environment (SOURCE=DIR or owner/name, NAME=...)
 	[ -x .venv-golden/bin/pip ] || python3 -m venv .venv-golden

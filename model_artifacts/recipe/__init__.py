@@ -14,5 +14,6 @@ external.py       (ONNX=) a publisher's graph -> the same graph, checked and com
 verify.py         compares the int8 graph, run by handler.embedding.embedder, with full precision
 build.py          these steps in order, after the source
 save.py           verified files -> model_artifacts/<id>/, the manifest last
+image.py          (make image) puts a model into the folder whose models the next image contains
 publish.py        (make publish, make models) uploads a model to a bucket; lists the models of a bucket
 """
