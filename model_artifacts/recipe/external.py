@@ -17,7 +17,6 @@ from handler.artifacts.manifest import MAX_FILE_BYTES, MAX_TOKENS, TOKENIZER_FIL
 from handler.artifacts.resolver import Artifacts
 from handler.embedding.embedder import Embedder
 from handler.embedding.inference import VECTOR_OUTPUT, ExternalSession
-from handler.errors import ServiceError
 from handler.settings import Settings
 from model_artifacts.recipe.configuration import SourceError, in_one_line, read_configuration, read_json
 from model_artifacts.recipe.golden import Golden
@@ -175,8 +174,6 @@ def compare(
     try:
         embedder = Embedder(artifacts, Settings(workers=workers, long_input="truncate"))
         vectors = embedder.embed(golden.texts).vectors
-    except ServiceError as error:
-        raise SourceError(error.message) from error
     except Exception as error:  # those of onnxruntime, or a graph that does not compute what its output says
         raise SourceError(f"{external.file} cannot be run: {in_one_line(error)}") from error
     figures = cosines(vectors, golden.vectors)

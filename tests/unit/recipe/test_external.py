@@ -1,5 +1,6 @@
 """A graph as its publisher exported it, from its directory to a served model."""
 
+import gzip
 from collections.abc import Callable
 from pathlib import Path
 
@@ -268,6 +269,33 @@ def test_a_missing_normalization_is_noticed(tmp_path):
     tiny.write_json(directory / "modules.json", tiny.MODULES[:2])
     with pytest.raises(VerificationError, match=r"golden: vectors have \d\.\d\d of the reference's length"):
         build(tmp_path, directory)
+
+
+def test_spearmans_correlation_is_measured_if_there_are_pairs(tmp_path):
+    model = external.read(write(tmp_path), None, None, {})
+    reference = tiny.write_golden(
+        tmp_path / "golden.json", exported.TEXTS, exported.vectors(model.content, exported.TEXTS)
+    )
+    lines = ["score\tsentence1\tsentence2", "5\tthe food\tthe food", "0\tz\tgood"]
+    (tmp_path / "sts.tsv.gz").write_bytes(gzip.compress("\n".join(lines).encode()))
+    seal(model, Order(reference, tmp_path / "models/tiny-onnx", Origin(), tmp_path / "sts.tsv.gz"))
+    measured = served(tmp_path).manifest.quality["sts-b-dev"]
+    assert (measured["texts"], measured["spearman"]) == (4, 1.0)
+
+
+def test_a_graph_that_lists_its_constants_as_inputs_is_served(tmp_path):
+    graph = exported.model()
+    graph.graph.input.extend(
+        helper.make_tensor_value_info(each.name, each.data_type, list(each.dims)) for each in graph.graph.initializer
+    )
+    build(tmp_path, write(tmp_path, graph))
+    assert served(tmp_path).embed(["the food"]).tokens == 4
+
+
+def test_a_graph_of_more_than_a_message_of_protobuf_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(external, "MAX_FILE_BYTES", 1000)
+    with pytest.raises(SourceError, match=r"model.onnx: it has [\d,]+ bytes, and a model may have 1,000$"):
+        external.read(write(tmp_path), None, None, {})
 
 
 def test_reference_vectors_of_the_directorys_other_weights_are_refused(tmp_path):

@@ -9,6 +9,7 @@ import pytest
 from handler.artifacts.resolver import load
 from handler.embedding.embedder import Embedder
 from handler.settings import Settings
+from model_artifacts.recipe import __main__ as recipe
 from model_artifacts.recipe import golden, source
 from model_artifacts.recipe.build import Order, build
 from model_artifacts.recipe.configuration import SourceError
@@ -85,3 +86,22 @@ def test_command_reports_a_missing_sts_file_in_one_line_before_any_step():
     failed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert (failed.returncode, failed.stdout, len(failed.stderr.splitlines())) == (1, "", 1)
     assert failed.stderr.startswith("make model: STS=nosuch.tsv.gz is not a split of STS-B, a gzipped table of ")
+
+
+def test_the_pinned_package_has_its_upstreams_name_and_the_cards_licence(tmp_path, monkeypatch):
+    (tmp_path / "README.md").write_text("---\nlicense: apache-2.0\n---\n")
+    monkeypatch.setattr(source, "default_directory", lambda: tmp_path)
+    monkeypatch.setattr(source, "read", lambda *_: None)
+    monkeypatch.setattr("sys.argv", ["recipe"])
+    orders = []
+    monkeypatch.setattr(recipe, "build", lambda _, order, **__: orders.append(order))
+    recipe.main()
+    assert orders[0].origin == Origin("sentence-transformers/all-MiniLM-L6-v2", "unknown", "apache-2.0")
+    assert orders[0].golden == ROOT / "model_artifacts/all-MiniLM-L6-v2/golden.json"
+
+    def fail(*_: object, **__: object) -> None:
+        raise KeyError("bug")
+
+    monkeypatch.setattr(recipe, "build", fail)
+    with pytest.raises(KeyError, match="bug"):  # its files are known: this is a bug, and needs its traceback
+        recipe.main()
