@@ -17,12 +17,12 @@ MARK = ":"  # between a model's name and a prompt's, for clients that cannot sen
 
 
 def find_prompt(name: str, prompts: Mapping[str, str]) -> str | None:
-    """Return the name of a prompt as a manifest has it: of no prompt for a known name without one; None if unknown."""
+    """Return the name of a prompt as a manifest has it; for a known one that it lacks, the first synonym; else None."""
     if name in prompts:
         return name
     for names in SYNONYMS:
         if name in names:
-            return next((own for own in prompts if own.lower() in names), name)
+            return next((own for own in prompts if own.lower() in names), names[0])
     return None
 
 

@@ -51,5 +51,6 @@ def test_a_typo_is_refused_with_the_names_that_are_known():
 
 def test_an_input_type_may_not_contradict_the_models_name():
     assert choose_prompt("m", E5, "search_query", "query") == "query"
+    assert choose_prompt("m", {}, "document", "search_document") == "passage"
     with pytest.raises(RequestError, match=r"^Invalid 'input_type': it is 'passage', and 'model' asks for 'query'; "):
         choose_prompt("m", E5, "passage", "query")

@@ -236,6 +236,14 @@ def test_a_directory_that_lacks_something_is_refused(tmp_path, file, content, wo
         external.read(directory, None, None, {})
 
 
+def test_a_module_behind_the_hidden_states_is_not_ignored(tmp_path):
+    directory = write(tmp_path)
+    dense = {"path": "2_Dense", "type": "sentence_transformers.models.Dense"}
+    tiny.write_json(directory / "modules.json", [*tiny.MODULES[:2], dense])
+    with pytest.raises(SourceError, match="Dense"):
+        external.read(directory, None, None, {})
+
+
 @pytest.mark.parametrize(
     ("changes", "tokens"),
     [
