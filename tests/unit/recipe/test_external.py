@@ -147,6 +147,14 @@ def with_external_data_in_a_constant(path: Path) -> None:
     path.write_bytes(graph.SerializeToString())
 
 
+def with_external_data_in_a_function(path: Path) -> None:
+    tensor = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[8], data_location=TensorProto.EXTERNAL)
+    nodes = [helper.make_node("Constant", [], ["w"], value=tensor)]
+    graph = exported.model()
+    graph.functions.append(helper.make_function("own", "Weights", [], ["w"], nodes, [helper.make_opsetid("", 17)]))
+    path.write_bytes(graph.SerializeToString())
+
+
 def with_chance(path: Path) -> None:
     graph = exported.model()
     graph.graph.node.append(helper.make_node("RandomNormal", [], ["noise"], shape=[1]))
@@ -195,6 +203,7 @@ def cut(path: Path) -> None:
     [
         (with_external_data, r"its tensors are in another file, which has no digest; make it one file: python -c "),
         (with_external_data_in_a_constant, "its tensors are in another file"),
+        (with_external_data_in_a_function, "its tensors are in another file"),
         (with_chance, r"it computes with random numbers \(RandomNormal\)"),
         (
             with_a_fixed_length,
@@ -313,12 +322,14 @@ def test_reference_vectors_of_the_directorys_other_weights_are_refused(tmp_path)
         build(tmp_path, directory)
 
 
-def test_a_graph_that_cannot_be_run_is_refused_in_one_line(tmp_path):
+@pytest.mark.parametrize("rows", [2, 14])  # too few for a reference text, or only for the longest text
+def test_a_graph_that_cannot_read_what_its_files_say_is_refused_in_one_line(tmp_path, rows):
     directory = write(tmp_path, exported.model(inputs=("position_ids",)))
-    tiny.write_json(directory / "sentence_bert_config.json", {"max_seq_length": 12})
+    tiny.write_json(directory / "sentence_bert_config.json", {"max_seq_length": 16})
     graph = onnx.load(directory / "onnx/model.onnx")
     table = next(each for each in graph.graph.initializer if each.name == "position_ids.table")
-    table.CopyFrom(onnx.numpy_helper.from_array(np.zeros((2, tiny.HIDDEN), np.float32), table.name))
+    first = onnx.numpy_helper.to_array(table)[:rows]
+    table.CopyFrom(onnx.numpy_helper.from_array(first, table.name))
     golden = (directory / "onnx/model.onnx").read_bytes()
     onnx.save(graph, directory / "onnx/model.onnx")
     with pytest.raises(SourceError, match=r"onnx/model.onnx cannot be run: .*indices") as raised:
