@@ -70,11 +70,10 @@ def create(storage: Storage, owner: str, request: CreateBatch, now: int, key: st
     """Create a batch, or return the one that the same request has created with the same idempotency key.
 
     Raises:
-        RequestError: its input is an object of S3 that the owner may not name, or the owner has too many batches.
+        RequestError: the owner has too many batches.
         ConflictError: another request has used the key.
         RateLimitError: the owner has created too many batches.
     """
-    _check_input(storage, request.input_file_id)
     batch_id = new_id("batch_", now)
     if key is not None and (first := _claim(storage, owner, key, request, batch_id)) != batch_id:
         if found := _find(storage, owner, first):
@@ -100,16 +99,6 @@ def create(storage: Storage, owner: str, request: CreateBatch, now: int, key: st
 def withdraw(storage: Storage, owner: str, batch_id: str) -> None:
     """Undo the creation of a batch that does not run."""
     storage.delete([f"{folder(owner, batch_id)}/batch.json"])
-
-
-def _check_input(storage: Storage, file_id: str) -> None:
-    """Check that an input in S3 is in the bucket of the storage, and not a file of another owner."""
-    if not file_id.startswith("s3://"):
-        return
-    bucket = re.match(r"s3://[^/]+/", f"{storage.uri}/")
-    if not bucket or not file_id.startswith(bucket[0]) or file_id.startswith((f"{storage.uri}/", f"{bucket[0]}/")):
-        where = f"an object of {bucket[0]} outside {storage.uri}/" if bucket else "the ID of a file, 'file-...'"
-        raise RequestError(f"Invalid 'input_file_id': expected {where}.", param="input_file_id", code="invalid_value")
 
 
 def _claim(storage: Storage, owner: str, key: str, request: CreateBatch, batch_id: str) -> str:

@@ -58,10 +58,16 @@ def get(storage: Storage, owner: str, file_id: str, now: int) -> FileRecord:
     Raises:
         NotFoundError: the owner has no such file, or it has expired.
     """
+    record = find(storage, owner, file_id, now)
+    if not record:
+        raise NotFoundError(f"No such File object: {file_id[:64]}", param="id")
+    return record
+
+
+def find(storage: Storage, owner: str, file_id: str, now: int) -> FileRecord | None:
+    """Return the record of an owner's file, or None if there is no such file, or it has expired."""
     record = _read(storage, f"{_path(owner, file_id)}.json") if is_id("file-", file_id) else None
-    if record and record.expires_at > now:
-        return record
-    raise NotFoundError(f"No such File object: {file_id[:64]}", param="id")
+    return record if record and record.expires_at > now else None
 
 
 def content(storage: Storage, owner: str, record: FileRecord) -> BinaryIO:

@@ -130,7 +130,7 @@ def _get(storage: Storage, owner: str, upload_id: str, now: int) -> Upload:
     end = read_if_exists(storage, f"{_path(owner, upload_id)}/end.json")
     if end:
         file_id = UploadEnd.from_json(end).file_id
-        file = files.get(storage, owner, file_id, now) if file_id else None
+        file = files.find(storage, owner, file_id, now) if file_id else None
         return Upload(record, "completed" if file_id else "cancelled", file)
     return Upload(record, "pending" if now < record.expires_at else "expired")
 
