@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal, TypeVar
 
-from handler.batches.ids import check_after, creation_time, is_id, new_id
+from handler.batches.ids import check_after, creation_time, is_id, new_id, only_ids
 from handler.batches.page import Page
 from handler.batches.records import (
     BatchEnd,
@@ -117,7 +117,7 @@ def _claim(storage: Storage, owner: str, key: str, request: CreateBatch, batch_i
 
 
 def _check_rate(storage: Storage, owner: str, now: int) -> None:
-    ids = storage.folders(folder(owner, ""))
+    ids = only_ids("batch_", storage.folders(folder(owner, "")))
     if len(ids) >= MAX_BATCHES:
         raise RequestError(
             f"You have {MAX_BATCHES:,} batches, and no more are stored: each goes 32 days after its creation.",
@@ -142,7 +142,8 @@ def get(storage: Storage, owner: str, batch_id: str) -> Batch:
 def page(storage: Storage, owner: str, request: ListBatches) -> Page[Batch]:
     """Return batches of an owner, the newest first, from the one after a given one on."""
     check_after("batch_", request.after)
-    ids = [each for each in reversed(storage.folders(folder(owner, ""))) if each < (request.after or "batch_~")]
+    ids = only_ids("batch_", reversed(storage.folders(folder(owner, ""))))
+    ids = [each for each in ids if each < (request.after or "batch_~")]
     found: list[Batch] = []
     read = partial(_find, storage, owner)
     for done, batch in enumerate(in_threads(read, ids), 1):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from handler.batches import files
-from handler.batches.ids import is_id, new_id
+from handler.batches.ids import creation_time, is_id, new_id, only_ids
 from handler.batches.records import FileRecord, UploadEnd, UploadRecord
 from handler.contract.batches import (
     BEGINNING_BYTES,
@@ -42,7 +42,8 @@ def create(storage: Storage, owner: str, request: CreateUpload, now: int) -> Upl
         RateLimitError: the owner has announced too many files in the last day.
     """
     files.check_room(storage, owner, now)
-    if len(storage.folders(_path(owner, ""))) >= MAX_UPLOADS:
+    ids = only_ids("upload_", storage.folders(_path(owner, "")))
+    if sum(creation_time(each) > now - 24 * 60 * 60 for each in ids) >= MAX_UPLOADS:
         raise RateLimitError(f"You have created {MAX_UPLOADS:,} uploads in a day; wait a while.", 60)
     record = UploadRecord(
         id=new_id("upload_", now),

@@ -125,6 +125,7 @@ def page(storage: Folder, owner: str = ME, **options: Any) -> tuple[list[str], b
 
 def test_pages_have_the_newest_first(storage):
     ids = [create(storage, NOW - 10 * age).record.id for age in range(5)]
+    storage.write(f"owners/{ME}/batches/other/file", b"")
     assert page(storage) == (ids, False)
     assert page(storage, limit=2) == (ids[:2], True)
     assert page(storage, limit=2, after=ids[1]) == (ids[2:4], True)
