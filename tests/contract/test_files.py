@@ -2,14 +2,10 @@
 
 import base64
 import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import httpx2
 import openai
 import pytest
-from fastapi import FastAPI
 
 from handler.api.files import LAMBDA_FILE_BYTES
 from handler.api.keys import digest_of
@@ -25,35 +21,12 @@ KEYS = (("alice", digest_of(ALICE)), ("bob", digest_of(BOB)), ("bob", digest_of(
 CONTEXT = context()
 
 
-@pytest.fixture
-def stored_app(tmp_path: Path) -> FastAPI:
-    return build(tmp_path / "data")
-
-
-@pytest.fixture
-def url(stored_app: FastAPI) -> Iterator[str]:
-    with serve(stored_app) as address:
-        yield address
-
-
-@pytest.fixture
-def client(url: str) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as sdk:
-        yield sdk
-
-
-@pytest.fixture
-def http(url: str) -> Iterator[httpx2.Client]:
-    with httpx2.Client(base_url=url) as raw:
-        yield raw
-
-
 def create(client: openai.OpenAI, name: str = "a.jsonl", body: bytes = LINES, **options: Any) -> Any:
     return client.files.create(file=(name, body), purpose="batch", **options)
 
 
-def test_a_file_has_openais_fields(client, http):
-    file = create(client, "é ☃.jsonl")
+def test_a_file_has_openais_fields(sdk, http):
+    file = create(sdk, "é ☃.jsonl")
     raw = http.get(f"/v1/files/{file.id}").json()
     assert raw == {
         "id": file.id,
@@ -65,17 +38,17 @@ def test_a_file_has_openais_fields(client, http):
         "purpose": "batch",
         "status": "processed",
     }
-    assert client.files.retrieve(file.id) == client.files.wait_for_processing(file.id) == file
-    assert client.files.content(file.id).content == LINES
+    assert sdk.files.retrieve(file.id) == sdk.files.wait_for_processing(file.id) == file
+    assert sdk.files.content(file.id).content == LINES
     deleted = http.delete(f"/v1/files/{file.id}").json()
     assert deleted == {"id": file.id, "object": "file", "deleted": True}
-    for call in (client.files.retrieve, client.files.content, client.files.delete):
+    for call in (sdk.files.retrieve, sdk.files.content, sdk.files.delete):
         with pytest.raises(openai.NotFoundError, match=f"No such File object: {file.id}"):
             call(file.id)
 
 
-def test_content_is_served_as_bytes_to_save_and_never_to_show(client, http, tmp_path):
-    file = create(client, body=b'{"a": "<script>"}\r\n\r\n' + LINES)
+def test_content_is_served_as_bytes_to_save_and_never_to_show(sdk, http, tmp_path):
+    file = create(sdk, body=b'{"a": "<script>"}\r\n\r\n' + LINES)
     response = http.get(f"/v1/files/{file.id}/content", headers={"accept-encoding": "identity"})
     assert response.headers["content-type"] == "application/octet-stream"
     assert response.headers["content-disposition"] == "attachment"
@@ -83,12 +56,12 @@ def test_content_is_served_as_bytes_to_save_and_never_to_show(client, http, tmp_
     assert response.headers["content-length"] == str(file.bytes)
     head = http.head(f"/v1/files/{file.id}/content")
     assert (head.status_code, head.content, head.headers["content-length"]) == (200, b"", str(file.bytes))
-    client.files.content(file.id).write_to_file(tmp_path / "out")
+    sdk.files.content(file.id).write_to_file(tmp_path / "out")
     assert (tmp_path / "out").read_bytes() == response.content == b'{"a": "<script>"}\r\n\r\n' + LINES
 
 
-def test_expiry_is_as_asked_for_and_an_expired_file_is_absent(client, http, monkeypatch):
-    file = create(client, expires_after={"anchor": "created_at", "seconds": 3600})
+def test_expiry_is_as_asked_for_and_an_expired_file_is_absent(sdk, http, monkeypatch):
+    file = create(sdk, expires_after={"anchor": "created_at", "seconds": 3600})
     assert file.expires_at == file.created_at + 3600
     monkeypatch.setattr("handler.api.stored.time.time", lambda: file.expires_at)
     assert http.get(f"/v1/files/{file.id}").status_code == 404
@@ -97,15 +70,15 @@ def test_expiry_is_as_asked_for_and_an_expired_file_is_absent(client, http, monk
     assert http.get("/v1/files").json()["data"] == []
 
 
-def test_pages_are_iterated_by_the_client(client, http, monkeypatch):
-    created = []
+def test_pages_are_iterated_by_the_client(sdk, http, monkeypatch):
+    created: list[str] = []
     for second in range(5):
         monkeypatch.setattr("handler.api.stored.time.time", lambda second=second: 1_780_000_000 + second)
-        created.insert(0, create(client).id)
-    assert [file.id for file in client.files.list(limit=2)] == created
-    assert [file.id for file in client.files.list(limit=2, order="asc")] == created[::-1]
-    assert [file.id for file in client.files.list(purpose="batch", after=created[1])] == created[2:]
-    assert not list(client.files.list(purpose="batch_output"))
+        created.insert(0, create(sdk).id)
+    assert [file.id for file in sdk.files.list(limit=2)] == created
+    assert [file.id for file in sdk.files.list(limit=2, order="asc")] == created[::-1]
+    assert [file.id for file in sdk.files.list(purpose="batch", after=created[1])] == created[2:]
+    assert not list(sdk.files.list(purpose="batch_output"))
     page = http.get("/v1/files?limit=2").json()
     assert (page["object"], page["first_id"], page["last_id"], page["has_more"]) == ("list", *created[:2], True)
     empty = http.get(f"/v1/files?after={created[4]}").json()
@@ -239,9 +212,9 @@ def test_usual_spellings_of_the_base_url_reach_the_files(http, path):
     assert http.get(path).json()["object"] == "list"
 
 
-def test_azures_client_reaches_the_files(url):
+def test_azures_client_reaches_the_files(stored_url):
     with openai.AzureOpenAI(
-        azure_endpoint=url, azure_deployment="tiny", api_version="2024-10-21", api_key="none", max_retries=0
+        azure_endpoint=stored_url, azure_deployment="tiny", api_version="2024-10-21", api_key="none", max_retries=0
     ) as client:
         file = create(client)
         assert client.files.content(file.id).content == LINES
