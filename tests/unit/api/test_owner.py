@@ -52,12 +52,14 @@ def test_sessions_of_a_role_are_one_caller():
     assert owner("iam", {"iam": ROLE}) == owner("iam", {"iam": ROLE | {"userId": "AROAEXAMPLE:session-2"}})
 
 
+NO_IAM: list[Any] = [None, [], {}, {"iam": "x"}, {"iam": {}}, jwt(), {"jwt": {}, "iam": None}]
+NO_JWT: list[Any] = [None, {"jwt": {}}, {"jwt": {"claims": []}}, {"iam": ROLE}, jwt(iss=None)]
 NO_IDENTITY: list[tuple[AuthMode, Any]] = [
     ("api-key", {"iam": ROLE}),
-    *(("iam", value) for value in (None, [], {}, {"iam": "x"}, {"iam": {}}, jwt(), {"jwt": {}, "iam": None})),
+    *(("iam", value) for value in NO_IAM),
     *(("iam", {"iam": {**ROLE, "userId": value}}) for value in (None, "", 5, ":session", ["a"])),
     *(("iam", cognito(value)) for value in (None, "", 5)),
-    *(("jwt", value) for value in (None, {"jwt": {}}, {"jwt": {"claims": []}}, {"iam": ROLE}, jwt(iss=None))),
+    *(("jwt", value) for value in NO_JWT),
     *(("jwt", jwt(sub=value)) for value in (None, "", ["a"])),
 ]
 
