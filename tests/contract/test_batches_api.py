@@ -12,7 +12,7 @@ from handler.batches.records import BatchEnd, BatchOutcome, BatchPlan, BatchShar
 from handler.errors import BulkError
 from handler.storage.folder import Folder
 from tests.conftest import serve
-from tests.contract.test_files import ALICE, BOB, KEYS
+from tests.contract.test_files import ALICE, BOB, KEYS, connect
 from tests.stored import build
 
 ASKED: dict[str, Any] = {"input_file_id": "file-1", "endpoint": "/v1/embeddings", "completion_window": "24h"}
@@ -202,7 +202,7 @@ def test_a_batch_that_seems_to_be_stuck_is_run_again(sdk, runner, monkeypatch, s
 
 def test_other_keys_see_nothing(storage):
     with serve(build(storage.path, auth_mode="api-key", api_keys=KEYS)) as url:
-        alice, bob = (openai.OpenAI(base_url=f"{url}/v1", api_key=key, max_retries=0) for key in (ALICE, BOB))
+        alice, bob = (connect(url, key) for key in (ALICE, BOB))
         with alice, bob:
             key = {"Idempotency-Key": "plugh"}
             batch = alice.batches.create(**ASKED, extra_headers=key)
