@@ -10,8 +10,12 @@ ServiceError                  base: a message for the person who can act on it
 └── RequestError              the request cannot be served as it is; names the parameter
     ├── ModelNotFoundError    the request names a model that is not served
     ├── ModelMismatchError    the request demands a digest that the served model does not have
+    ├── NotFoundError         the caller has no such file, upload or batch
+    ├── ConflictError         the request contradicts an earlier one
+    ├── RateLimitError        the caller has sent too many such requests; says when to retry
     ├── AuthenticationError   the caller may not use the service
     ├── BodyTooLargeError     its body is too large
+    ├── FileTooLargeError     a file does not fit into one request here
     ├── BodyEncodingError     its body is compressed in another way than by gzip
     └── HeadersTooLargeError its request line and headers are too large
 """
@@ -19,12 +23,9 @@ ServiceError                  base: a message for the person who can act on it
 import json
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import orjson
-
-if TYPE_CHECKING:
-    from pydantic import ValidationError
 
 ErrorFormat = Literal["openai", "plain"]
 
@@ -105,6 +106,22 @@ class ModelMismatchError(RequestError):
         )
 
 
+class NotFoundError(RequestError):
+    """The caller has no such file, upload or batch."""
+
+
+class ConflictError(RequestError):
+    """The request contradicts an earlier one, and would do so again."""
+
+
+class RateLimitError(RequestError):
+    """The caller has sent too many such requests; `retry_after` is in seconds."""
+
+    def __init__(self, message: str, retry_after: int) -> None:
+        super().__init__(message, code="rate_limit_exceeded")
+        self.retry_after = retry_after
+
+
 class AuthenticationError(RequestError):
     """The request carries no valid credentials."""
 
@@ -118,6 +135,18 @@ class BodyTooLargeError(RequestError):
     def __init__(self, limit: int) -> None:
         super().__init__(
             f"The request's body has more than {limit:,} bytes; send several requests.", code="request_too_large"
+        )
+
+
+class FileTooLargeError(RequestError):
+    """A file, or a part of one, has more than `limit` bytes, which are what Lambda accepts in one request."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"At most {limit:,} bytes of a file fit into one request: send it in parts, as "
+            "client.uploads.upload_file_chunked(file=..., mime_type='application/jsonl', purpose='batch', "
+            "part_size=4 << 20) does.",
+            code="request_too_large",
         )
 
 
@@ -142,8 +171,12 @@ STATUS: dict[type[RequestError], HTTPStatus] = {
     RequestError: HTTPStatus.BAD_REQUEST,
     ModelNotFoundError: HTTPStatus.NOT_FOUND,
     ModelMismatchError: HTTPStatus.NOT_FOUND,
+    NotFoundError: HTTPStatus.NOT_FOUND,
+    ConflictError: HTTPStatus.CONFLICT,
+    RateLimitError: HTTPStatus.TOO_MANY_REQUESTS,
     AuthenticationError: HTTPStatus.UNAUTHORIZED,
     BodyTooLargeError: HTTPStatus(413),  # whose name differs between Python 3.11 and 3.13
+    FileTooLargeError: HTTPStatus(413),
     BodyEncodingError: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     HeadersTooLargeError: HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
 }
@@ -175,6 +208,9 @@ class ErrorBody:
 UNEXPECTED = ErrorBody("Unexpected internal server error occurred", type="server_error", code="internal_error")
 # The cause goes to the log, for the operator: it may name buckets and folders.
 UNAVAILABLE = ErrorBody("The model is unavailable now; the service's log says why.", "server_error", code="unavailable")
+STORAGE_UNAVAILABLE = ErrorBody(
+    "Files and batches are unavailable now; the service's log says why.", "server_error", code="unavailable"
+)
 
 
 def describe(error: RequestError) -> ErrorBody:
@@ -196,24 +232,3 @@ def describe_http(status: int, method: str, path: str) -> ErrorBody:
         case _:
             message = f"{HTTPStatus(status).phrase} ({method} {path})"
     return ErrorBody(message, type="invalid_request_error", code=code)
-
-
-def from_validation(error: "ValidationError") -> RequestError:
-    """Map pydantic's first error to a RequestError in OpenAI's words."""
-    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    param = ".".join(str(part) for part in first["loc"]) or None
-    match first["type"]:
-        case "json_invalid":
-            return RequestError(
-                f"We could not parse the JSON body of your request: {first['msg']}", code="invalid_json"
-            )
-        case "missing":
-            return RequestError(
-                f"Missing required parameter: '{param}'.", param=param, code="missing_required_parameter"
-            )
-        case "model_type":
-            return RequestError(
-                'The request body must be a JSON object such as {"model": ..., "input": ...}.', code="invalid_type"
-            )
-        case _:
-            return RequestError(f"Invalid value for '{param}': {first['msg']}.", param=param, code="invalid_value")
