@@ -7,7 +7,6 @@ import pytest
 
 from handler.batches import batches
 from handler.batches.batches import Batch
-from handler.batches.ids import new_id
 from handler.batches.records import BatchEnd, BatchOutcome, BatchPlan, BatchShard, LineError, Moment
 from handler.contract.batches import CreateBatch, ExpiresAfter, ListBatches
 from handler.errors import ConflictError, NotFoundError, RateLimitError, RequestError
