@@ -124,3 +124,11 @@ def test_a_model_is_described_with_its_calibration_and_what_the_types_lose():
     assert described["loss"] == LOSS
     assert described["calibration"] == tiny.artifacts().manifest.calibration
     assert not {"calibration", "loss"} & set(listed)
+
+
+def test_the_openapi_document_has_the_types_and_the_loss(client):
+    schemas = client.get("/openapi.json").json()["components"]["schemas"]
+    (types, _) = schemas["EmbeddingRequest"]["properties"]["output_dtype"]["anyOf"]
+    assert types["enum"] == ["float", "float16", "int8", "uint8", "binary", "ubinary"]
+    assert schemas["Model"]["properties"]["loss"]["anyOf"][0] == {"$ref": "#/components/schemas/Loss"}
+    assert set(schemas["Loss"]["required"]) == set(LOSS)
