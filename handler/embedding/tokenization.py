@@ -1,5 +1,6 @@
 """Texts or token IDs to token sequences that the model accepts, in bounded time and memory."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -29,6 +30,9 @@ MAX_REQUEST_TOKENS = 1 << 19
 # Of a text that is read in windows, special tokens around the windows not counted: what OpenAI accepts in an input. An
 # input of token IDs has as many of OpenAI's at most (MAX_TOKEN_IDS), and may have more of the model's own.
 MAX_INPUT_TOKENS = 8192
+# Of a text that `tokenizers` reads, the beginning that is tried first: most languages have fewer characters per token.
+CHARACTERS_PER_TOKEN = 8
+SPACE_BETWEEN_WORDS, MAX_WORD = re.compile(r"(?<=\S) (?=\S)"), 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +117,27 @@ class Tokenizer:
 
     def _encode_texts(self, texts: Iterator[str], limit: int) -> Iterator[TokenIds]:
         """Yield each text's token IDs, without special tokens around them; they may end soon after `limit` of them."""
-        if self._words is not None:
-            return map(self._words.encode, texts, repeat(limit))
-        return (self._tokenizer.encode_batch_fast([text])[0].ids[1:-1] for text in texts)
+        encode = self._encode_beginning if self._words is None else self._words.encode
+        return map(encode, texts, repeat(limit))
+
+    def _encode_beginning(self, text: str, limit: int) -> TokenIds:
+        """Return a text's token IDs by `tokenizers`; of a text that has more than `limit`, only those of a beginning.
+
+        Otherwise four million characters would take 3.4 seconds and 720 MB. A beginning ends between two words, which
+        have the same tokens without the rest; only if it has no space near its end, its last ones may be others.
+        """
+        end = CHARACTERS_PER_TOKEN * limit
+        while end < len(text):
+            spaces = [space.start() for space in SPACE_BETWEEN_WORDS.finditer(text, end - MAX_WORD, end)]
+            token_ids = self._encode_all(text[: spaces[-1] if spaces else end])
+            if len(token_ids) > limit:
+                return token_ids
+            end *= 2
+        return self._encode_all(text)
+
+    def _encode_all(self, text: str) -> TokenIds:
+        token_ids: TokenIds = self._tokenizer.encode_batch_fast([text])[0].ids[1:-1]
+        return token_ids
 
     def _decode(self, token_ids: TokenIds, index: int) -> str:
         if self._token_input == "reject":
