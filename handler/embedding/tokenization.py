@@ -1,5 +1,6 @@
 """Texts or token IDs to token sequences that the model accepts, in bounded time and memory."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import repeat
@@ -26,6 +27,9 @@ MAX_REQUEST_TOKENS = 1 << 19
 # Of a text that is read in windows, special tokens around the windows not counted: what OpenAI accepts in an input. An
 # input of token IDs has as many of OpenAI's at most (MAX_TOKEN_IDS), and may have more of the model's own.
 MAX_INPUT_TOKENS = 8192
+# Of a text that `tokenizers` reads, the beginning that is tried first: most languages have fewer characters per token.
+CHARACTERS_PER_TOKEN = 8
+SPACE_BETWEEN_WORDS, MAX_WORD = re.compile(r"(?<=\S) (?=\S)"), 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +55,24 @@ class Library:
         self._tokenizer.no_truncation()
         self.vocabulary_size: int = self._tokenizer.get_vocab_size()
 
-    def encode(self, text: str, _: int) -> TokenIds:
-        """Return a text's token IDs, all of them."""
-        return self._tokenizer.encode_batch_fast([text])[0].ids[1:-1]
+    def encode(self, text: str, limit: int) -> TokenIds:
+        """Return a text's token IDs; of a text that has more than `limit`, only those of a beginning.
+
+        Otherwise four million characters would take 3.4 seconds and 720 MB. A beginning ends between two words, which
+        have the same tokens without the rest; only if it has no space near its end, its last ones may be others.
+        """
+        end = CHARACTERS_PER_TOKEN * limit
+        while end < len(text):
+            spaces = [space.start() for space in SPACE_BETWEEN_WORDS.finditer(text, end - MAX_WORD, end)]
+            token_ids = self._encode_all(text[: spaces[-1] if spaces else end])
+            if len(token_ids) > limit:
+                return token_ids
+            end *= 2
+        return self._encode_all(text)
+
+    def _encode_all(self, text: str) -> TokenIds:
+        token_ids: TokenIds = self._tokenizer.encode_batch_fast([text])[0].ids[1:-1]
+        return token_ids
 
     def encode_special(self) -> TokenIds:
         """Return the IDs of the two tokens that enclose a text."""

@@ -7,7 +7,7 @@ import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from model_artifacts.recipe.export import INPUT
+from model_artifacts.recipe.graph import INPUT
 from model_artifacts.recipe.weights import Weights
 
 CALIBRATION_TEXTS = 256

@@ -34,7 +34,7 @@ from onnx import numpy_helper
 from tqdm import tqdm
 
 from model_artifacts.recipe.calibrate import CALIBRATION_TEXTS, observe
-from model_artifacts.recipe.export import INPUT, MICROSOFT, Graph, assemble
+from model_artifacts.recipe.graph import INPUT, MICROSOFT, Graph, assemble
 
 Array = NDArray[np.float32]
 

@@ -9,14 +9,19 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from model_artifacts.recipe.export import export
+from model_artifacts.recipe.quantize import quantize
+from tests import architectures, tiny
 from tests.emulator import ROOT
 from tests.processors.embed import embed
+from tests.processors.embed_architectures import embed as embed_architectures
 
 MIN_COSINE_X86 = 0.99999
 # On arm64 the compiler fuses multiplications and additions; a last bit can change a rounding to int8 and later layers.
 MIN_COSINE_ARM64 = 0.998
 ARM64 = ROOT / "build" / "arm64"
 DIMENSIONS = 384
+HASWELL = ["qemu-x86_64", "-cpu", "Haswell", sys.executable]
 
 
 @pytest.fixture(scope="session")
@@ -32,14 +37,14 @@ def local_vectors(every: int) -> NDArray[np.float32]:
 
 def emulated_vectors(command: list[str], every: int, **environment: str) -> NDArray[np.float32]:
     """Run the same code on an emulated processor; return its vectors."""
-    completed = subprocess.run(
-        [*command, "-m", "tests.processors.embed", str(every)],
-        cwd=ROOT,
-        env={"PATH": os.environ["PATH"], **environment},
-        stdout=subprocess.PIPE,
-        check=True,
-    )
-    return np.frombuffer(completed.stdout, "<f4").reshape(-1, DIMENSIONS)
+    output = run([*command, "-m", "tests.processors.embed", str(every)], **environment)
+    return np.frombuffer(output, "<f4").reshape(-1, DIMENSIONS)
+
+
+def run(command: list[str], **environment: str) -> bytes:
+    """Return what a command prints."""
+    variables = {"PATH": os.environ["PATH"], **environment}
+    return subprocess.run(command, cwd=ROOT, env=variables, stdout=subprocess.PIPE, check=True).stdout
 
 
 @pytest.fixture
@@ -61,8 +66,17 @@ def compare(every, capsys, record_property):
 
 
 def test_haswell_vectors_are_bit_identical(every, compare):
-    vectors = emulated_vectors(["qemu-x86_64", "-cpu", "Haswell", sys.executable], every)
+    vectors = emulated_vectors(HASWELL, every)
     assert compare("an emulated Haswell", vectors, MIN_COSINE_X86).max() == 0
+
+
+def test_every_architectures_vectors_are_bit_identical_on_haswell(tmp_path):
+    for name in architectures.CONFIGS:
+        source = architectures.read_source(tmp_path / "sources", name)
+        special = architectures.OPENING, architectures.CLOSING
+        tiny.save_artifacts(tmp_path / "models", tiny.pack(source, quantize(export(source), special, texts=4)))
+    emulated = run([*HASWELL, "-m", "tests.processors.embed_architectures", str(tmp_path / "models")])
+    assert emulated == embed_architectures(tmp_path / "models")
 
 
 @pytest.mark.skipif(not (ARM64 / "ready").exists(), reason="requires make test-processors ARM64=1")

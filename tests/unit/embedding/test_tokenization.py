@@ -191,6 +191,28 @@ def test_vocabulary_size_is_that_of_tokenizers():
     assert native._words.vocabulary_size == Library(orjson.dumps(definition)).vocabulary_size == len(tiny.WORDS) + 1
 
 
+@pytest.mark.parametrize(("words", "read"), [("caf\u00e9 b ", 1), ("b" * 90 + " ", 5), ("b" * 100, 13)])
+def test_twice_as_much_of_a_text_is_read_by_tokenizers_until_it_must_be_too_long(words, read, monkeypatch):
+    definition = orjson.loads(tiny.tokenizer_definition())
+    definition["pre_tokenizer"] = {"type": "WhitespaceSplit"}
+    definition["model"]["max_input_chars_per_word"] = 10_000
+    tokenizer, text, beginnings = Tokenizer(orjson.dumps(definition), 8, long_input="truncate"), words * 1000, []
+    library = tokenizer._words
+    assert isinstance(library, Library)
+    encode = library._encode_all
+    whole = encode(text)
+
+    def record(beginning: str) -> list[int]:
+        beginnings.append(beginning)
+        return encode(beginning)
+
+    monkeypatch.setattr(library, "_encode_all", record)
+    assert tokenizer.encode([text])[0].windows == [[tiny.OPENING, *whole[:6], tiny.CLOSING]]
+    assert len(beginnings) == read
+    assert all(text.startswith(part) for part in beginnings)
+    assert sum(map(len, beginnings)) <= 3 * len(text)
+
+
 def test_special_tokens_without_a_template_are_those_of_tokenizers():
     definition = orjson.loads(tiny.tokenizer_definition())
     definition["post_processor"] = {

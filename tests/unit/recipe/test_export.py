@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handler.embedding.inference import InferenceSession
-from model_artifacts.recipe.export import DISTANCE_BIAS, TOKEN_TYPES, distance_buckets, export
+from model_artifacts.recipe.export import DISTANCE_BIAS, distance_buckets, export
 from model_artifacts.recipe.source import Source
+from model_artifacts.recipe.weights import TOKEN_TYPES
 from tests import tiny
 
 Array = NDArray[np.float64]
