@@ -42,6 +42,7 @@ class Settings:
     base_path     BASE_PATH      path before /v1 on a custom domain or a proxy, without slashes around it
     page          PAGE           GET / serves a page to try the service with (true), or is an unknown path (false)
     metrics       METRICS        log lines on Lambda are also CloudWatch metrics (emf), or only log lines (none)
+    batches       BATCHES        where files and batches are stored, a folder or s3://bucket/prefix; empty for none
     workers                      derived: number of embedding threads, one per vCPU
     model_memory                 derived: bytes that loaded models may take together, None for no limit
     artifacts                    the folder that holds the bundled models
@@ -58,6 +59,7 @@ class Settings:
     base_path: str = ""
     page: bool = False
     metrics: Metrics = "emf"
+    batches: str = ""
     workers: int = 1
     model_memory: int | None = None
     artifacts: Path = BUNDLED
@@ -85,6 +87,7 @@ class Settings:
             base_path=_base_path(environ.get("BASE_PATH", "")),
             page=_choice(environ, "PAGE", ("false", "true")) == "true",
             metrics=_choice(environ, "METRICS", get_args(Metrics)),
+            batches=environ.get("BATCHES", default.batches),
             workers=_vcpus(environ),
             model_memory=_model_memory(environ),
         )

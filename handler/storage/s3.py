@@ -1,7 +1,7 @@
 """A prefix of an S3 bucket as storage."""
 
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -35,6 +35,14 @@ class S3Prefix:
                 if not each["Key"].endswith("/")  # what consoles make for a folder
             ]
         return sorted(found, key=lambda entry: entry.name)
+
+    def folders(self, prefix: str) -> Sequence[str]:
+        """Return the names of the folders directly below a prefix that ends with a slash, sorted."""
+        whole = self._prefix + prefix
+        with errors(f"{self.uri}/{prefix}"):
+            pages = client().get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=whole, Delimiter="/")
+            found = [each["Prefix"] for page in pages for each in page.get("CommonPrefixes", [])]
+        return sorted(each.removeprefix(whole).rstrip("/") for each in found)
 
     def entry(self, name: str) -> Entry:
         """Return an object's entry."""
@@ -101,6 +109,13 @@ class S3Prefix:
             path = Path(folder) / "file"
             path.touch()
             yield path
+
+    def download_url(self, name: str, seconds: int) -> str:
+        """Return a presigned URL, at which anyone can download an object for some time."""
+        with errors(f"{self.uri}/{name}"):
+            request = {"Bucket": self.bucket, "Key": self._prefix + name}
+            url: str = client().generate_presigned_url("get_object", Params=request, ExpiresIn=seconds)
+        return url
 
     def delete(self, names: Iterable[str]) -> None:
         """Delete objects, 1,000 a request; those that do not exist are no error."""
