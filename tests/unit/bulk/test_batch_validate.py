@@ -119,7 +119,9 @@ def test_file_that_is_valid_has_a_plan(tmp_path, content):
     assert plan
     assert (plan.at, plan.model, plan.digest, plan.requests) == (NOW, "tiny", "d" * 64, 2)
     read = [request.custom_id for shard in plan.shards for request in read_requests(folder, shard)]
-    assert read == [json.loads(each.removeprefix(b"\xef\xbb\xbf"))["custom_id"] for each in content.split(b"\n") if each.strip()]
+    assert read == [
+        json.loads(each.removeprefix(b"\xef\xbb\xbf"))["custom_id"] for each in content.split(b"\n") if each.strip()
+    ]
 
 
 def test_line_longer_than_a_request_is_refused_and_the_next_one_is_read(tmp_path):
