@@ -18,6 +18,7 @@ from pathlib import Path
 from threading import Thread
 from typing import TextIO
 
+from handler.batches.expiry import delete_expired
 from handler.batches.folder import BatchFolder, waiting
 from handler.batches.records import BatchPlan, BatchShard
 from handler.bulk.batch_finish import finish
@@ -97,7 +98,11 @@ class Desk:
     _turns: dict[str, float] = field(default_factory=dict)
 
     def run(self) -> bool:
-        """Run all batches that wait; return whether all have ended."""
+        """Delete what has expired and run all batches that wait; return whether all have ended."""
+        try:
+            delete_expired(self.storage, self._time())
+        except BulkError as error:
+            logger.error("what has expired is deleted later: %s", error)  # noqa: TRY400 - it is one line
         while todo := self._waiting():
             for folder in todo:
                 if folder.id not in self._turns:
