@@ -1,8 +1,8 @@
 """Batches on this machine: throughput beside bulk jobs' and the embedder's own, and memory.
 
 `python -m benchmarks.batch` embeds the same texts by the embedder alone, by a bulk job from JSON Lines to Parquet, and
-by batches of one text a request and of 2,000 texts a request, in turns. `--memory` runs each of the batches in a process
-of its own, and prints how much memory it takes beside that of the loaded model.
+by batches of one text and of 2,000 texts a request, in turns. `--memory` runs each of the batches in a process of its
+own, and prints how much memory it takes beside that of the loaded model.
 """
 
 import os
