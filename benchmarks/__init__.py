@@ -9,6 +9,7 @@ graph.py         the served graph compared with its matrix products alone and wi
 overhead.py      a request without the model: parsing, validation, encoding, the Lambda path
 cold.py          make bench-cold: cold starts, compared with a typical implementation and a baseline
 deployment.py    make bench-lambda: a deployment over HTTP, and its function's cold starts and price
+models.py        make bench-models: memory, cold start, speed and price of the shelf's models that are built
 function_log.py  the log of a deployed function, from CloudWatch
 instructions.py  make bench-instructions: instruction counts, by callgrind
 bulk_desk.py     a bulk job on this machine beside its embedder alone, and its memory

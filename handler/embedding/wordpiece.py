@@ -46,6 +46,7 @@ class CachedWordPiece(dict[str, tuple[int, ...]]):
         normalizer  options of BertNormalizer
         """
         self._vocabulary = vocabulary
+        self.vocabulary_size = len(vocabulary) + sum(token not in vocabulary for token in special)
         self._unknown = (vocabulary[unknown],)
         self._max_word = max_word
         self._special = special

@@ -5,6 +5,7 @@ configuration.py  the files of sentence-transformers: each field is read, or ref
 hub.py            owner/name on the Hugging Face Hub -> such a directory, in the Hub's cache
 origin.py         a directory -> its repository and commit on the Hub, and its licence
 weights.py        a safetensors file -> float32 arrays under BERT's names
+shelf.py          (make models-shelf) models.toml: models worth building, with their sources and prompts
 golden.py         (make golden, run by hand) reference texts -> reference vectors, by sentence-transformers
 cl100k.py         (make vocabulary, run by hand) OpenAI's token IDs -> handler/embedding/cl100k_base.bin
 export.py         Source -> float32 ONNX graph, in the layout that is fastest for ONNX Runtime's CPU kernels

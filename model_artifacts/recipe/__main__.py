@@ -10,7 +10,7 @@ from pathlib import Path
 
 import onnxruntime
 
-from model_artifacts.recipe import external, hub
+from model_artifacts.recipe import external, hub, shelf
 from model_artifacts.recipe import golden as reference
 from model_artifacts.recipe import source as sources
 from model_artifacts.recipe.build import GOLDEN_FILE, Order, build, seal
@@ -21,6 +21,7 @@ from model_artifacts.recipe.verify import VerificationError
 
 EXAMPLE_PROMPTS = '{"query": "query: ", "passage": "passage: "}'
 FATAL = 4  # of ONNX Runtime's severities
+OPTIONS = ("source", "revision", "name", "prompts", "license")  # what the shelf knows of a model
 
 
 def main() -> None:
@@ -44,8 +45,9 @@ def main() -> None:
     parser.add_argument(
         "--full-precision", action="store_true", help="do not quantize; write the model to build/models/"
     )
-    arguments = parser.parse_args()
+    parser.add_argument("--shelf", metavar="NAME", help="a model of models.toml, with its source and its prompts")
     try:
+        arguments = parser.parse_args(shelf.expand(sys.argv[1:], *OPTIONS))
         run(arguments)
     except (SourceError, VerificationError, OSError) as error:
         sys.exit(f"make model: {error}")

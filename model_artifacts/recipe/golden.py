@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from model_artifacts.recipe import hub
+from model_artifacts.recipe import hub, shelf
 from model_artifacts.recipe import source as sources
 from model_artifacts.recipe.configuration import SourceError
 
@@ -64,8 +64,9 @@ def main() -> None:
     parser.add_argument("--source", metavar="DIR", help="a Hugging Face directory, or owner/name on the Hub")
     parser.add_argument("--revision", help="the branch, tag or commit on the Hub (default: its main branch)")
     parser.add_argument("--name", help="the model's ID (default: the directory's name)")
-    arguments = parser.parse_args()
+    parser.add_argument("--shelf", metavar="NAME", help="a model of models.toml, with its source")
     try:
+        arguments = parser.parse_args(shelf.expand(sys.argv[1:], "source", "revision", "name"))
         given = hub.locate(arguments.source, arguments.revision) if arguments.source else None
         path = golden_file(sources.identify(given, arguments.name), given)
         directory = given or sources.default_directory()

@@ -3,7 +3,8 @@ import pytest
 
 from handler.embedding import cl100k
 from handler.embedding.deadline import Deadline
-from handler.embedding.tokenization import Encoding, Tokenizer
+from handler.embedding.tokenization import Encoding, Library, Tokenizer
+from handler.embedding.wordpiece import CachedWordPiece
 from handler.errors import RequestError, UnavailableError
 from handler.settings import LongInput, TokenInput
 from tests import tiny
@@ -176,9 +177,18 @@ def test_unsupported_tokenizer_falls_back_to_the_tokenizers_library():
     definition = orjson.loads(tiny.tokenizer_definition())
     definition["pre_tokenizer"] = {"type": "WhitespaceSplit"}
     tokenizer = Tokenizer(orjson.dumps(definition), 8, long_input="truncate")
-    assert tokenizer._words is None
+    assert isinstance(tokenizer._words, Library)
     assert tokenizer.encode(["a b"]) == tokenizer_with().encode(["a b"])
     assert tokenizer.encode(["a b c d e f g h"]) == tokenizer_with(long_input="truncate").encode(["a b c d e f g h"])
+
+
+def test_vocabulary_size_is_that_of_tokenizers():
+    definition = orjson.loads(tiny.tokenizer_definition())
+    added = {"special": True, "single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
+    definition["added_tokens"].append({"id": len(tiny.WORDS), "content": "[NEW]", **added})
+    native = Tokenizer(orjson.dumps(definition), 8, "native")
+    assert isinstance(native._words, CachedWordPiece)
+    assert native._words.vocabulary_size == Library(orjson.dumps(definition)).vocabulary_size == len(tiny.WORDS) + 1
 
 
 def test_special_tokens_without_a_template_are_those_of_tokenizers():
@@ -194,4 +204,4 @@ def test_special_tokens_without_a_template_are_those_of_tokenizers():
 def test_bert_tokenizer_is_read_without_tokenizers_own():
     tokenizer = tokenizer_with()
     assert tokenizer.encode(["a", "\u00e9"])
-    assert "_tokenizer" not in vars(tokenizer)
+    assert isinstance(tokenizer._words, CachedWordPiece)
