@@ -6,6 +6,7 @@ uploads.py  files that arrive in parts
 files.py    adding, finding, listing, reading and deleting files
 page.py     a page of a list
 runner.py   what runs batches, for those who create them
+folder.py   a batch's folder: its files, and what they say
 records.py  the facts that are stored, each in a file that is written once
 ids.py      IDs that cannot be guessed
 """

@@ -120,10 +120,15 @@ class BatchShard:
 
 @dataclass(frozen=True, slots=True)
 class BatchPlan(_Stored):
-    """A valid input; the IDs of both files are chosen here, so that every run that finalizes writes the same ones."""
+    """A valid input; the IDs of both files are chosen here, so that every run that finalizes writes the same ones.
+
+    model   as the requests name it
+    digest  the digest of the model that has the name: all vectors are to be of one model
+    """
 
     at: int
     model: str
+    digest: str
     requests: int
     shards: tuple[BatchShard, ...]
     output_file_id: str

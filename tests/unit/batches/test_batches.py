@@ -13,7 +13,7 @@ from handler.errors import ConflictError, NotFoundError, RateLimitError, Request
 from handler.storage.folder import Folder
 
 NOW, ME, OTHER = 1_780_000_000, "0" * 32, "1" * 32
-PLAN = BatchPlan(NOW + 1, "tiny", 30, (BatchShard(0, 0, 9, 10), BatchShard(1, 9, 20, 20)), "file-o", "file-e")
+PLAN = BatchPlan(NOW + 1, "tiny", "d", 30, (BatchShard(0, 0, 9, 10), BatchShard(1, 9, 20, 20)), "file-o", "file-e")
 
 
 def asked(**changes: Any) -> CreateBatch:
