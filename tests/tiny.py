@@ -111,7 +111,7 @@ def source() -> Source:
 def artifacts() -> Artifacts:
     """Return the model's files and a manifest that describes them."""
     tiny = source()
-    model = quantize(export(tiny), SPECIAL, CALIBRATION_TEXTS).SerializeToString(deterministic=True)
+    model = quantize(export(tiny), SPECIAL, CALIBRATION_TEXTS, longest=MAX_TOKENS).SerializeToString(deterministic=True)
     manifest = Manifest(
         id=tiny.id,
         aliases=tiny.aliases,
