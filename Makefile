@@ -157,7 +157,7 @@ test-page: page ## test the page of GET / in Chromium (needs Chromium or Chrome,
 screenshot: page ## take the README's screenshots of the page, docs/page-light.png and docs/page-dark.png
 	tests/page/.venv/bin/python -m tests.page.screenshot
 
-test-processors: .venv/ready-dev ## compare vectors with those of an emulated Haswell (needs QEMU, or root on Debian; ARM64=1 adds arm64)
+test-processors: .venv/ready-dev .venv/ready-recipe ## compare vectors with those of an emulated Haswell (needs QEMU, or root on Debian; ARM64=1 adds arm64)
 	tests/processors/emulators.sh $(call flag,ARM64,arm64)
 	$(python) -m pytest tests/processors $(if $(EVERY),--every $(EVERY)) $(if $(call flag,ARM64,1),,--deselect tests/processors/test_processors.py::test_arm64_vectors_are_nearly_identical)
 
@@ -221,7 +221,7 @@ models: setup ## list the models in a bucket (BUCKET=NAME)
 	$(call need,BUCKET,NAME)@$(python) -m model_artifacts.recipe.publish --bucket "$$BUCKET"
 
 model: .venv/ready-recipe ## rebuild the bundled model, or build another (SHELF=gte-small, SOURCE=DIR or owner/name; ONNX=DIR; docs/models.md has the options)
-	@$(python) -m model_artifacts.recipe $(call options,SHELF SOURCE ONNX FILE REVISION NAME PROMPTS LICENSE GOLDEN STS)
+	@$(python) -m model_artifacts.recipe $(call options,SHELF SOURCE ONNX FILE REVISION NAME PROMPTS LICENSE GOLDEN TIER STS)
 
 models-shelf: setup ## list the models worth building, from model_artifacts/models.toml (make model SHELF=NAME builds one)
 	@$(python) -m model_artifacts.recipe.shelf

@@ -112,7 +112,7 @@ def source() -> Source:
 def artifacts() -> Artifacts:
     """Return the model's files and a manifest that describes them."""
     tiny = source()
-    return pack(tiny, quantize(export(tiny), SPECIAL, texts=CALIBRATION_TEXTS))
+    return pack(tiny, quantize(export(tiny), SPECIAL, CALIBRATION_TEXTS, longest=MAX_TOKENS))
 
 
 def pack(packed: Source, model: onnx.ModelProto) -> Artifacts:
@@ -188,6 +188,7 @@ def write_golden(path: Path, texts: list[str], vectors: NDArray[np.float32], sou
 def record_golden(path: Path, directory: Path, texts: list[str]) -> Path:
     """Write the golden.json that sentence-transformers would record for a directory with weights."""
     parsed = read(directory)
-    manifest = replace(artifacts().manifest, pooling=parsed.pooling)
+    manifest = replace(artifacts().manifest, pooling=parsed.pooling, max_tokens=parsed.max_tokens)
     exact = Artifacts(manifest, digest="", model=export(parsed).SerializeToString(), tokenizer=parsed.tokenizer)
-    return write_golden(path, texts, Embedder(exact, Settings()).embed(texts).vectors, parsed.weights_sha256)
+    vectors = Embedder(exact, Settings(long_input="truncate")).embed(texts).vectors
+    return write_golden(path, texts, vectors, parsed.weights_sha256)

@@ -17,10 +17,13 @@ graph.py          ONNX graphs under construction, and the nodes that all encoder
 rotary.py         the nodes of NomicBERT and ModernBERT
 blocks.py         their attention, which reads long texts in blocks
 calibrate.py      float32 graph -> the values of its tensors for random texts
+attention.py      float32 graph -> the largest attention scores; clips them in the layers where they are small
+rounding.py       weights -> int8 that every processor multiplies exactly
 quantize.py       float32 graph -> int8 graph with constant scales, outlier channels split or equalized
 external.py       (ONNX=) a publisher's graph -> the same graph, checked and compared with the reference vectors
 sts.py            pairs of sentences with human scores: correlation and retrieval
 output_types.py   calibrates the output types, and measures what each loses, by the number of dimensions
+plain.py          float32 graph -> ONNX Runtime's own int8 graph, to compare with
 verify.py         compares the int8 graph, run by handler.embedding.embedder, with full precision
 build.py          these steps in order, after the source
 save.py           verified files -> model_artifacts/<id>/, the manifest last

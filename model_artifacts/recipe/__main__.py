@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import onnxruntime
 
@@ -16,6 +17,7 @@ from model_artifacts.recipe import source as sources
 from model_artifacts.recipe.build import GOLDEN_FILE, Order, build, seal
 from model_artifacts.recipe.configuration import SourceError, in_one_line
 from model_artifacts.recipe.origin import find_origin
+from model_artifacts.recipe.quantize import Tier
 from model_artifacts.recipe.sts import read_sts
 from model_artifacts.recipe.verify import VerificationError
 
@@ -42,6 +44,9 @@ def main() -> None:
         "--golden", type=Path, metavar="FILE", help="reference vectors (default: as make golden writes)"
     )
     parser.add_argument("--sts", type=Path, metavar="FILE", help="also measure on this split of STS-B (.tsv.gz)")
+    parser.add_argument(
+        "--tier", choices=get_args(Tier), default="fast", help="quality: nearer to full precision at twice the time"
+    )
     parser.add_argument(
         "--full-precision", action="store_true", help="do not quantize; write the model to build/models/"
     )
@@ -77,7 +82,7 @@ def run(arguments: argparse.Namespace) -> None:
     if not directory:
         origin = replace(origin, upstream=sources.PACKAGE_UPSTREAM)
     folder = reference.golden_file(identity, directory).parent
-    order = Order(arguments.golden or folder / GOLDEN_FILE, folder, origin, arguments.sts)
+    order = Order(arguments.golden or folder / GOLDEN_FILE, folder, origin, arguments.sts, arguments.tier)
     with one_line(directory):
         if directory and arguments.onnx:
             seal(external.read(directory, arguments.file, identity, prompts), order)

@@ -22,9 +22,10 @@ from model_artifacts.recipe.weights import TOKEN_TYPES, WORDS
 
 DISTANCE_BIAS = "encoder.relative_attention_bias.weight"
 MAX_DISTANCE = 128  # in tokens; further ones share the last bucket
-# The limits replace Softmax's subtraction of the maximum: the sum of 512 exponentials of 80 is finite in float32, and
-# the exponential of -80 is a normal number. Scores of sentences stay within 30; a token repeated 100 times reached 70.
-SCORE_LIMITS = {"least": -80.0, "most": 80.0}  # the keys are names in the graph
+# Softmax subtracts the maximum of a row, so that no exponential overflows. Here a row is shifted only if its maximum is
+# outside of these limits: other rows keep their bits if a layer is found to need no shift (attention.py). The sum of
+# 8192 exponentials of 70, times values of up to 16,000, is finite in float32; the exponential of -70 is normal.
+SCORE_LIMITS = {"least": -70.0, "most": 70.0}  # the keys are names in the graph
 
 
 def export(source: Source) -> onnx.ModelProto:
@@ -123,8 +124,11 @@ def _attention(graph: EncoderGraph, layer: int, state: str, distance_bias: str |
     if distance_bias:
         scores = graph.node("Add", f"{name}.scores.biased", [scores, distance_bias])
     limits = [graph.constant(f"score.{end}", np.array(limit, np.float32)) for end, limit in SCORE_LIMITS.items()]
-    powers = graph.node("Exp", f"{name}.powers", [graph.node("Clip", f"{name}.clipped", [scores, *limits])])
-    total = graph.node("ReduceSum", f"{name}.total", [powers, graph.constant("last_axis", np.array([-1]))], keepdims=1)
+    last_axis = graph.constant("last_axis", np.array([-1]))
+    top = graph.node("ReduceMax", f"{name}.top", [scores, last_axis], keepdims=1)
+    shift = graph.node("Sub", f"{name}.shift", [top, graph.node("Clip", f"{name}.top.clipped", [top, *limits])])
+    powers = graph.node("Exp", f"{name}.powers", [graph.node("Sub", f"{name}.shifted", [scores, shift])])
+    total = graph.node("ReduceSum", f"{name}.total", [powers, last_axis], keepdims=1)
     summed = graph.node("FusedMatMul", f"{name}.sum", [powers, by_head["value"]], **STRIDED)
     context = graph.node("Div", f"{name}.context", [summed, total])
     tokens_first = graph.node("Transpose", f"{name}.tokens_first", [context], perm=[2, 0, 1, 3])

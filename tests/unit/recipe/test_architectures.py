@@ -31,7 +31,10 @@ def full(source) -> onnx.ModelProto:
 
 @pytest.fixture(scope="module")
 def served(source, full) -> Embedder:
-    return Embedder(tiny.pack(source, quantize(full, (OPENING, CLOSING), texts=CALIBRATION_TEXTS)), SETTINGS)
+    return Embedder(
+        tiny.pack(source, quantize(full, (OPENING, CLOSING), texts=CALIBRATION_TEXTS, longest=source.max_tokens)),
+        SETTINGS,
+    )
 
 
 def test_hidden_states_are_those_of_transformers(source):

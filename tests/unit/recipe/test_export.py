@@ -56,7 +56,8 @@ def encode(source: Source, token_ids: list[int]) -> Array:
         scores = query @ key.swapaxes(1, 2) / math.sqrt(query.shape[-1])
         if DISTANCE_BIAS in weights:
             scores = scores + weights[DISTANCE_BIAS][buckets_of_pairs(len(token_ids))].transpose(2, 0, 1)
-        shares = np.exp(scores) / np.exp(scores).sum(axis=-1, keepdims=True)
+        powers = np.exp(scores - scores.max(axis=-1, keepdims=True))
+        shares = powers / powers.sum(axis=-1, keepdims=True)
         context = (shares @ value).swapaxes(0, 1).reshape(len(token_ids), -1)
         attended = linear(context, f"{layer}.attention.output.dense") + state
         state = layer_norm(attended, source, f"{layer}.attention.output.LayerNorm")
