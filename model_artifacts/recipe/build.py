@@ -81,11 +81,12 @@ def build(source: Source, order: Order, *, full_precision: bool = False) -> None
     content = served.SerializeToString(deterministic=True)
     artifacts = Artifacts(draft, digest="", model=content, tokenizer=source.tokenizer)
     quality = verify(artifacts, full.SerializeToString(), golden, order.sts, workers=os.cpu_count() or 1)
-    quality["attention"] = {
-        "largest_score": round(max(scores.values()), 1),
-        "limit": SCORE_LIMITS["most"],
-        "exact_layers": sum(map(needs_shift, scores.values())),
-    }
+    if scores:
+        quality["attention"] = {
+            "largest_score": round(max(scores.values()), 1),
+            "limit": SCORE_LIMITS["most"],
+            "exact_layers": sum(map(needs_shift, scores.values())),
+        }
     finish(artifacts, order, quality)
 
 

@@ -11,6 +11,9 @@ def quantize_plainly(full_precision: bytes) -> bytes:
     """Quantize an exported graph dynamically: int8 weights with a scale per column, and a scale per activation and run.
 
     Weights have seven bits, as in the models of transformers.js, so that the figures are the same on every processor.
+
+    Raises:
+        OSError: the disk is full; the quantization writes a temporary file.
     """
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
@@ -26,6 +29,8 @@ def quantize_plainly(full_precision: bytes) -> bytes:
                 weight_type=QuantType.QInt8,
                 extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},
             )
+        except OSError as error:  # a full disk's does not say where
+            raise OSError(error.errno, error.strerror, str(path)) from error
         finally:
             logging.disable(logging.NOTSET)
         return path.read_bytes()

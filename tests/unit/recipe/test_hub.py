@@ -44,7 +44,9 @@ def make_model(hub: Hub, tmp_path: Path, *arguments: str, **environment: str) ->
 def test_a_model_of_the_hub_is_built_from_its_commit(served, tmp_path, revision):
     directory = served.repositories["someone/tiny"]
     path = tiny.record_golden(
-        tmp_path / "build/models/tiny/golden.json", directory, ["the food was good", "a b c", "z"]
+        tmp_path / "build/models/tiny/golden.json",
+        directory,
+        ["the food was good", "a b c", "z", "a b c d e f g h i j k l m n"],
     )
     done = make_model(served, tmp_path, "--source", "someone/tiny", *(["--revision", revision] if revision else []))
     assert (done.returncode, done.stderr) == (0, "")

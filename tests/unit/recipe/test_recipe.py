@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,10 @@ from model_artifacts.recipe import __main__ as recipe
 from model_artifacts.recipe import golden, source
 from model_artifacts.recipe.build import Order, build
 from model_artifacts.recipe.configuration import SourceError
+from model_artifacts.recipe.export import export
 from model_artifacts.recipe.origin import Origin
 from model_artifacts.recipe.quantize import Tier
-from tests import tiny
+from tests import architectures, tiny
 from tests.emulator import ROOT
 
 TEXTS = ["the food was good", "a b c", "z", "a b c d e f g h i j k l m n"]
@@ -45,6 +47,18 @@ def test_build_makes_a_loadable_model_with_the_sources_configuration(directory, 
     assert Embedder(loaded, Settings()).embed(["the food"], prompt_name="query").tokens > 4
     build_from(directory)
     assert load("tiny-bert", Settings(artifacts=tmp_path / "models")).digest == loaded.digest
+
+
+@pytest.mark.parametrize("tier", ["fast", "quality"])
+def test_encoders_that_read_texts_in_blocks_are_built_in_both_tiers(tier, tmp_path):
+    parsed = replace(architectures.read_source(tmp_path / "source", "nomic"), max_tokens=64)
+    exact = tiny.pack(parsed, export(parsed))
+    vectors = Embedder(exact, Settings(long_input="truncate")).embed(architectures.TEXTS).vectors
+    path = tiny.write_golden(tmp_path / "golden.json", architectures.TEXTS, vectors, parsed.weights_sha256)
+    build(parsed, Order(path, tmp_path / parsed.id, Origin(), tier=tier))
+    quality = load(parsed.id, Settings(artifacts=tmp_path)).manifest.quality
+    assert "attention" not in quality  # which is exact for any score
+    assert quality["golden"]["cosine_mean"] > 0.95
 
 
 def test_manifest_has_the_tier_and_the_largest_attention_score(directory, tmp_path):
