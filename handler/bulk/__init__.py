@@ -11,6 +11,7 @@ sample.py           rows that stand for others, and the pace at which they are e
 progress.py         what it prints about its progress
 load.py             an output into a vector store
 s3_vectors.py       an index of S3 Vectors, within the limits of its API
+webhooks.py         reports how batches ended to the operator's URL
 jobs.py             a job's folder: what it is, its plan, how far it is
 merge.py            shards -> parts of 128 MB and more -> the manifest, which says that nothing was lost
 shard.py            a range of the input -> a Parquet file, rejects and a receipt; start reading here
