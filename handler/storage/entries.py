@@ -49,6 +49,9 @@ class Storage(Protocol):
     def random_access(self, entry: Entry) -> BinaryIO:
         """Open a file for few large reads at any place; it is checked as a stream is."""
 
+    def link(self, name: str, saved_as: str, seconds: int) -> str | None:
+        """Return a URL from which anyone may get a file for a time, to be saved under a name; None if there is none."""
+
     def write(self, name: str, content: bytes) -> None:
         """Write a small file, atomically."""
 

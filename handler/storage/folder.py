@@ -80,6 +80,9 @@ class Folder:
             raise changed(str(path))
         return file
 
+    def link(self, name: str, saved_as: str, seconds: int) -> None:
+        """Return None: only this machine can open the file."""
+
     def write(self, name: str, content: bytes) -> None:
         """Write a small file, atomically."""
         with self.temporary() as path, _os_errors(path):

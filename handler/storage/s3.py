@@ -66,6 +66,14 @@ class S3Prefix:
     def _file(self, entry: Entry) -> S3File:
         return S3File(self.bucket, self._prefix + entry.name, entry.size, entry.version)
 
+    def link(self, name: str, saved_as: str, seconds: int) -> str:
+        """Return a presigned URL of an object; `saved_as` becomes a header of S3's response, so it has no quotes."""
+        disposition = f'attachment; filename="{saved_as}"'
+        parameters = {"Bucket": self.bucket, "Key": self._prefix + name, "ResponseContentDisposition": disposition}
+        with errors(f"{self.uri}/{name}"):
+            url: str = client(presigns=True).generate_presigned_url("get_object", parameters, seconds)
+        return url
+
     def write(self, name: str, content: bytes) -> None:
         """Write a small object."""
         with errors(f"{self.uri}/{name}"):

@@ -26,7 +26,7 @@ _lock = threading.Lock()  # boto3's default session is not safe to share while i
 
 
 @cache
-def make_client(connect: float, read: float, tries: int) -> Any:  # noqa: ANN401 - boto3 makes its clients at run time
+def make_client(connect: float, read: float, tries: int, *, presigns: bool) -> Any:  # noqa: ANN401 - boto3 makes its clients at run time
     import boto3.session  # not at the top: a job on folders needs no S3
     from botocore.config import Config
 
@@ -35,14 +35,19 @@ def make_client(connect: float, read: float, tries: int) -> Any:  # noqa: ANN401
         read_timeout=read,
         retries={"mode": "standard", "total_max_attempts": tries},
         max_pool_connections=MAX_CONNECTIONS,
+        # A URL must name the bucket's region: it is signed for its host, so S3 cannot redirect it.
+        **({"signature_version": "s3v4", "s3": {"addressing_style": "virtual"}} if presigns else {}),
     )
     return boto3.session.Session().client("s3", config=config)
 
 
-def client() -> Any:  # noqa: ANN401 - as above
-    """Return the client, which threads share. Credentials, region and endpoint are those of the environment."""
+def client(*, presigns: bool = False) -> Any:  # noqa: ANN401 - as above
+    """Return the client, or the one for presigned URLs, which threads share.
+
+    Credentials, region and endpoint are those of the environment.
+    """
     with _lock:
-        return make_client(CONNECT_SECONDS, READ_SECONDS, REQUEST_TRIES)
+        return make_client(CONNECT_SECONDS, READ_SECONDS, REQUEST_TRIES, presigns=presigns)
 
 
 class S3File(io.RawIOBase):

@@ -2,14 +2,13 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pytest
 
 from handler.batches import runner
+from handler.batches.records import BatchRecord
 from handler.batches.runner import StateMachine, overdue
 from handler.errors import StorageUnavailableError
-from tests.unit.batches.test_records import RECORDS
 from tests.unit.bulk.aws import Aws, serve
 
 URI = "s3://bucket/batches/owners/me/batches/batch_1"
@@ -52,5 +51,5 @@ def test_a_batch_that_cannot_be_started_may_be_later(aws, monkeypatch):
 
 
 def test_a_batch_is_run_again_when_its_window_has_been_over_for_long():
-    batch = replace(RECORDS[1], expires_at=10_000)
+    batch = BatchRecord("batch_1", "me", 1, 10_000, "/v1/embeddings", "24h", "file-1", None, 3600)
     assert [overdue(batch, now) for now in (0, 10_000, 10_899, 10_900, 11_800)] == [0, 0, 0, 1, 2]
