@@ -11,6 +11,9 @@ ServiceError                  base: a message for the person who can act on it
 └── RequestError              the request cannot be served as it is; names the parameter
     ├── ModelNotFoundError    the request names a model that is not served
     ├── ModelMismatchError    the request demands a digest that the served model does not have
+    ├── NotFoundError         the caller has no such file, upload or batch
+    ├── ConflictError         the request contradicts an earlier one
+    ├── RateLimitError        the caller has sent too many such requests; says when to retry
     ├── AuthenticationError   the caller may not use the service
     ├── BodyTooLargeError     its body is too large
     ├── BodyEncodingError     its body is compressed in another way than by gzip
@@ -110,6 +113,22 @@ class ModelMismatchError(RequestError):
         )
 
 
+class NotFoundError(RequestError):
+    """The caller has no such file, upload or batch."""
+
+
+class ConflictError(RequestError):
+    """The request contradicts an earlier one, and would do so again."""
+
+
+class RateLimitError(RequestError):
+    """The caller has sent too many such requests; `retry_after` is in seconds."""
+
+    def __init__(self, message: str, retry_after: int) -> None:
+        super().__init__(message, code="rate_limit_exceeded")
+        self.retry_after = retry_after
+
+
 class AuthenticationError(RequestError):
     """The request carries no valid credentials."""
 
@@ -147,6 +166,9 @@ STATUS: dict[type[RequestError], HTTPStatus] = {
     RequestError: HTTPStatus.BAD_REQUEST,
     ModelNotFoundError: HTTPStatus.NOT_FOUND,
     ModelMismatchError: HTTPStatus.NOT_FOUND,
+    NotFoundError: HTTPStatus.NOT_FOUND,
+    ConflictError: HTTPStatus.CONFLICT,
+    RateLimitError: HTTPStatus.TOO_MANY_REQUESTS,
     AuthenticationError: HTTPStatus.UNAUTHORIZED,
     BodyTooLargeError: HTTPStatus(413),  # whose name differs between Python 3.11 and 3.13
     BodyEncodingError: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,

@@ -1,5 +1,12 @@
 """OpenAI's Files, Uploads and Batches as they are stored, for the API and for what runs the batches.
 
-runner.py   what runs them: a state machine on AWS, a process on a desk
+machine.py  what runs batches on AWS
+batches.py  creating, finding, listing and cancelling batches, and how far each is
+uploads.py  files that arrive in parts
+files.py    adding, finding, listing, reading and deleting files
+runner.py   what runs batches, for those who create them
+folder.py   a batch's folder: its files, and what they say
 records.py  the facts that are stored, each in a file that is written once
+ids.py      IDs that cannot be guessed
+page.py     a page of a list
 """

@@ -11,6 +11,11 @@
         shards/<number>.<completed>.<failed>.<tokens>   empty, and written last: the shard is done
         outcome.json                            BatchOutcome, how it ends: finalizing
         end.json                                BatchEnd: completed, failed, expired or cancelled
+    owners/<owner>/keys/<SHA-256>.json          IdempotencyKey: the batch that a request has created
+    uploads/<owner>/<upload id>/                apart from the others, because it is deleted after a day
+        upload.json                             UploadRecord: pending
+        <part id>                               the bytes of a part
+        end.json                                UploadEnd: completed or cancelled
 
 A batch's status follows from which of them exist, so no file is ever changed, and one list of its folder shows how far
 it is. An outcome names the shards that count, so that every run that finalizes a batch writes the same files.
@@ -47,9 +52,41 @@ class FileRecord(_Stored):
     id: str
     size: int
     created_at: int
-    expires_at: int | None
+    expires_at: int
     filename: str
     purpose: str
+
+
+@dataclass(frozen=True, slots=True)
+class UploadRecord(_Stored):
+    """A file that arrives in parts, as it was announced.
+
+    size           of the whole file, in bytes
+    expires_after  seconds from the creation of the file to its end
+    """
+
+    id: str
+    created_at: int
+    expires_at: int
+    filename: str
+    purpose: str
+    size: int
+    expires_after: int
+
+
+@dataclass(frozen=True, slots=True)
+class UploadEnd(_Stored):
+    """The end of an upload: the file that its parts have become, or None if it was cancelled."""
+
+    file_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class IdempotencyKey(_Stored):
+    """What a request with such a key has created; `request` is the SHA-256 of the request."""
+
+    batch_id: str
+    request: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +120,15 @@ class BatchShard:
 
 @dataclass(frozen=True, slots=True)
 class BatchPlan(_Stored):
-    """A valid input; the IDs of both files are chosen here, so that every run that finalizes writes the same ones."""
+    """A valid input; the IDs of both files are chosen here, so that every run that finalizes writes the same ones.
+
+    model   as the requests name it
+    digest  the digest of the model that has the name: all vectors are to be of one model
+    """
 
     at: int
     model: str
+    digest: str
     requests: int
     shards: tuple[BatchShard, ...]
     output_file_id: str

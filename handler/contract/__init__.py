@@ -1,5 +1,6 @@
 """OpenAI's embeddings contract, without HTTP.
 
+batches.py    Files, Uploads and Batches: what requests say
 schemas.py    request and response schemas, and the limits on a request's fields
 body.py       a body's lists and objects, counted before it is parsed, and its encoding if that fails
 responses.py  vectors -> response body, as JSON floats or as base64 of little-endian float32

@@ -15,7 +15,7 @@ from handler.artifacts.resolver import Artifacts
 from handler.embedding.deadline import NO_DEADLINE, Deadline, Progress
 from handler.embedding.inference import InferenceSession
 from handler.embedding.pooling import POOLING, Vectors, average_windows, l2_normalize, truncate_dimensions
-from handler.embedding.tokenization import TokenIds, Tokenizer
+from handler.embedding.tokenization import Encoding, TokenIds, Tokenizer
 from handler.errors import ArtifactError, RequestError
 from handler.settings import Settings
 
@@ -32,12 +32,18 @@ class Embeddings:
     tokens       number of tokens the model read, special tokens included
     long_inputs  number of inputs that were too long and were truncated or read in windows
     timings      seconds by stage, in the order in which they ran
+    encodings    what the model read of each input
     """
 
     vectors: NDArray[np.float32]
     tokens: int
     long_inputs: int
     timings: dict[str, float]
+    encodings: Sequence[Encoding]
+
+    def tokens_of(self, start: int, end: int) -> int:
+        """Return the number of tokens that the model read of the inputs in [start, end)."""
+        return sum(len(window) for encoding in self.encodings[start:end] for window in encoding.windows)
 
 
 class Embedder:
@@ -106,6 +112,7 @@ class Embedder:
             tokens=sum(map(len, windows)),
             long_inputs=sum(encoding.long for encoding in encodings),
             timings={"tokenize": tokenized - started, "infer": embedded - tokenized},
+            encodings=encodings,
         )
 
     def check(self, text: str, prompt_name: str | None = None) -> RequestError | None:

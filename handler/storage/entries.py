@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol, TypeVar
 
-from handler.errors import BulkError
+from handler.errors import BulkError, StorageUnavailableError
 
-FILES_AT_ONCE = 16
+FILES_AT_ONCE, READ_AHEAD = 16, 64
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
@@ -34,6 +35,9 @@ class Storage(Protocol):
     def list(self, prefix: str = "") -> list[Entry]:
         """Return all files whose names start with the prefix, sorted by name."""
 
+    def folders(self, prefix: str) -> Sequence[str]:
+        """Return the names of the folders directly below a prefix that ends with a slash, sorted."""
+
     def entry(self, name: str) -> Entry:
         """Return a file's entry."""
 
@@ -48,9 +52,6 @@ class Storage(Protocol):
 
     def random_access(self, entry: Entry) -> BinaryIO:
         """Open a file for few large reads at any place; it is checked as a stream is."""
-
-    def link(self, name: str, saved_as: str, seconds: int) -> str | None:
-        """Return a URL from which anyone may get a file for a time, to be saved under a name; None if there is none."""
 
     def write(self, name: str, content: bytes) -> None:
         """Write a small file, atomically."""
@@ -67,14 +68,33 @@ class Storage(Protocol):
     def temporary(self) -> AbstractContextManager[Path]:
         """Return the path of a new empty file to write and then publish; it is removed afterwards if it was not."""
 
+    def download_url(self, name: str, seconds: int) -> str | None:
+        """Return a URL at which anyone can download a file for some time, or None if there is none."""
+
     def delete(self, names: Iterable[str]) -> None:
         """Delete files; those that do not exist are no error."""
 
 
-def in_threads(read: Callable[[Entry], Result], entries: Sequence[Entry]) -> Iterator[Result]:
-    """Yield what a function returns for each file, in order; S3 takes many requests at once, but answers none soon."""
+def read_if_exists(storage: Storage, name: str) -> bytes | None:
+    """Return a small file's content, or None if there is no such file."""
+    try:
+        return storage.read(name)
+    except StorageUnavailableError:
+        raise
+    except BulkError:
+        if storage.exists(name):
+            raise
+        return None
+
+
+def in_threads(read: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
+    """Yield what a function returns for each item, in order, and call it for few items more than are taken.
+
+    S3 takes many requests at once, but responds to none of them soon.
+    """
     with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
-        yield from pool.map(read, entries)
+        for start in range(0, len(items), READ_AHEAD):
+            yield from pool.map(read, items[start : start + READ_AHEAD])
 
 
 def changed(where: str) -> BulkError:

@@ -4,7 +4,7 @@ import errno
 import os
 import stat
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -35,6 +35,12 @@ class Folder:
             if name.encode(errors="replace").decode() != name:
                 raise BulkError(f"{self.path}/{name!r}: its name is not UTF-8; rename the file")
         return sorted((e for e in entries if e and e.name.startswith(prefix)), key=lambda entry: entry.name)
+
+    def folders(self, prefix: str) -> Sequence[str]:
+        """Return the names of the folders directly below a prefix that ends with a slash, sorted."""
+        top = self.path / prefix
+        with _os_errors(top):
+            return sorted(each.name for each in top.iterdir() if each.is_dir()) if top.is_dir() else []
 
     def _entry(self, path: Path) -> Entry | None:
         """Return a file's entry, or None if it is none, or not any more."""
@@ -79,9 +85,6 @@ class Folder:
             file.close()
             raise changed(str(path))
         return file
-
-    def link(self, name: str, saved_as: str, seconds: int) -> None:
-        """Return None: only this machine can open the file."""
 
     def write(self, name: str, content: bytes) -> None:
         """Write a small file, atomically."""
@@ -130,6 +133,9 @@ class Folder:
             yield path
         finally:
             path.unlink(missing_ok=True)
+
+    def download_url(self, name: str, seconds: int) -> None:
+        """Return None: no server serves the folder."""
 
     def delete(self, names: Iterable[str]) -> None:
         """Delete files; those that do not exist are no error."""

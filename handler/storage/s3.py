@@ -1,7 +1,8 @@
 """A prefix of an S3 bucket as storage."""
 
 import io
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -36,6 +37,14 @@ class S3Prefix:
             ]
         return sorted(found, key=lambda entry: entry.name)
 
+    def folders(self, prefix: str) -> Sequence[str]:
+        """Return the names of the folders directly below a prefix that ends with a slash, sorted."""
+        whole = self._prefix + prefix
+        with errors(f"{self.uri}/{prefix}"):
+            pages = client().get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=whole, Delimiter="/")
+            found = [each["Prefix"] for page in pages for each in page.get("CommonPrefixes", [])]
+        return sorted(each.removeprefix(whole).rstrip("/") for each in found)
+
     def entry(self, name: str) -> Entry:
         """Return an object's entry."""
         with errors(f"{self.uri}/{name}"):
@@ -65,14 +74,6 @@ class S3Prefix:
 
     def _file(self, entry: Entry) -> S3File:
         return S3File(self.bucket, self._prefix + entry.name, entry.size, entry.version)
-
-    def link(self, name: str, saved_as: str, seconds: int) -> str:
-        """Return a presigned URL of an object; `saved_as` becomes a header of S3's response, so it has no quotes."""
-        disposition = f'attachment; filename="{saved_as}"'
-        parameters = {"Bucket": self.bucket, "Key": self._prefix + name, "ResponseContentDisposition": disposition}
-        with errors(f"{self.uri}/{name}"):
-            url: str = client(presigns=True).generate_presigned_url("get_object", parameters, seconds)
-        return url
 
     def write(self, name: str, content: bytes) -> None:
         """Write a small object."""
@@ -109,6 +110,15 @@ class S3Prefix:
             path = Path(folder) / "file"
             path.touch()
             yield path
+
+    def download_url(self, name: str, seconds: int) -> str:
+        """Return a presigned URL, at which anyone can download an object for some time."""
+        saved_as = re.sub(r"[^\w.-]", "_", name.rpartition("/")[2], flags=re.ASCII)  # it becomes a header
+        with errors(f"{self.uri}/{name}"):
+            request = {"Bucket": self.bucket, "Key": self._prefix + name}
+            request["ResponseContentDisposition"] = f'attachment; filename="{saved_as}"'
+            url: str = client(presigns=True).generate_presigned_url("get_object", request, seconds)
+        return url
 
     def delete(self, names: Iterable[str]) -> None:
         """Delete objects, 1,000 a request; those that do not exist are no error."""

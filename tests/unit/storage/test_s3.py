@@ -267,11 +267,11 @@ def test_an_object_whose_blocks_fail_is_not_written(prefix, s3):
 
 
 def test_a_link_needs_no_credentials_and_names_its_end_and_the_files_name(prefix):
-    link = prefix.link("a b/é.bin", "file-1.jsonl", 60)
+    link = prefix.download_url("a b/é.bin", 60)
     assert httpx2.get(link).content == CONTENT
     query = parse_qs(urlsplit(link).query)
     assert query["X-Amz-Expires"] == ["60"]
-    assert query["response-content-disposition"] == ['attachment; filename="file-1.jsonl"']
+    assert query["response-content-disposition"] == ['attachment; filename="_.bin"']
 
 
 def test_a_link_names_the_region_of_the_bucket(monkeypatch):
@@ -279,7 +279,7 @@ def test_a_link_names_the_region_of_the_bucket(monkeypatch):
     for name, value in {**s3_server.CREDENTIALS, "AWS_DEFAULT_REGION": "eu-central-1"}.items():
         monkeypatch.setenv(name, value)
     s3_client.make_client.cache_clear()
-    link = urlsplit(S3Prefix(BUCKET, "job").link("file", "file-1.jsonl", 60))
+    link = urlsplit(S3Prefix(BUCKET, "job").download_url("file-1", 60))
     s3_client.make_client.cache_clear()
-    assert (link.netloc, link.path) == (f"{BUCKET}.s3.eu-central-1.amazonaws.com", "/job/file")
+    assert (link.netloc, link.path) == (f"{BUCKET}.s3.eu-central-1.amazonaws.com", "/job/file-1")
     assert parse_qs(link.query)["X-Amz-Algorithm"] == ["AWS4-HMAC-SHA256"]

@@ -1,0 +1,25 @@
+"""IDs of files, batches, uploads and parts: they cannot be guessed, and sort by the time of their creation.
+
+An ID is a prefix, 8 hex digits of Unix seconds, and 24 random hex digits. Only IDs that match become parts of paths.
+"""
+
+import re
+import secrets
+from typing import Literal
+
+Kind = Literal["file-", "batch_", "upload_", "part_"]
+
+
+def new_id(kind: Kind, now: int) -> str:
+    """Return an ID for what is created now."""
+    return f"{kind}{now:08x}{secrets.token_hex(12)}"
+
+
+def is_id(kind: Kind, value: str) -> bool:
+    """Return whether a string could be an ID of that kind."""
+    return re.fullmatch(rf"{kind}[0-9a-f]{{32}}", value) is not None
+
+
+def creation_time(value: str) -> int:
+    """Return the Unix seconds in an ID."""
+    return int(value[-32:-24], 16)
