@@ -16,6 +16,7 @@ ServiceError                  base: a message for the person who can act on it
     ├── RateLimitError        the caller has sent too many such requests; says when to retry
     ├── AuthenticationError   the caller may not use the service
     ├── BodyTooLargeError     its body is too large
+    ├── FileTooLargeError     a file does not fit into one request here
     ├── BodyEncodingError     its body is compressed in another way than by gzip
     └── HeadersTooLargeError its request line and headers are too large
 """
@@ -145,6 +146,18 @@ class BodyTooLargeError(RequestError):
         )
 
 
+class FileTooLargeError(RequestError):
+    """A file, or a part of one, has more than `limit` bytes, which are what Lambda accepts in one request."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"At most {limit:,} bytes of a file fit into one request: send it in parts, as "
+            "client.uploads.upload_file_chunked(file=..., mime_type='application/jsonl', purpose='batch', "
+            "part_size=4 << 20) does.",
+            code="request_too_large",
+        )
+
+
 class BodyEncodingError(RequestError):
     """The body has a Content-Encoding that the service does not decode."""
 
@@ -171,6 +184,7 @@ STATUS: dict[type[RequestError], HTTPStatus] = {
     RateLimitError: HTTPStatus.TOO_MANY_REQUESTS,
     AuthenticationError: HTTPStatus.UNAUTHORIZED,
     BodyTooLargeError: HTTPStatus(413),  # whose name differs between Python 3.11 and 3.13
+    FileTooLargeError: HTTPStatus(413),
     BodyEncodingError: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     HeadersTooLargeError: HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
 }
@@ -202,6 +216,9 @@ class ErrorBody:
 UNEXPECTED = ErrorBody("Unexpected internal server error occurred", type="server_error", code="internal_error")
 # The cause goes to the log, for the operator: it may name buckets and folders.
 UNAVAILABLE = ErrorBody("The model is unavailable now; the service's log says why.", "server_error", code="unavailable")
+STORAGE_UNAVAILABLE = ErrorBody(
+    "Files and batches are unavailable now; the service's log says why.", "server_error", code="unavailable"
+)
 
 
 def describe(error: RequestError) -> ErrorBody:

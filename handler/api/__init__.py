@@ -3,6 +3,13 @@
     app.py              create_app(settings, catalog): routes, middleware and error handlers, declared in one place
     openapi.py          the OpenAPI document, built from the routes and schemas when first requested
     routes.py           POST /v1/embeddings (and Azure OpenAI's), GET /v1/models, GET /v1/models/{id}, GET /health
+    deferred.py         DeferredRoutes: the next three, imported by the first request to one of them
+    batches.py          /v1/batches: create, retrieve, list, cancel
+    uploads.py          /v1/uploads: create, add a part, complete, cancel
+    files.py            /v1/files: create, retrieve, list, content, delete
+    multipart.py        forms with a file, parsed while they arrive
+    stored.py           work on files and batches: whose, where, and outside the event loop
+    owner.py            who owns the files and batches of a request
     page.py             GET /, where settings.page is true: page.html, and the headers that confine it
     paths.py            PathNormalizationMiddleware: every usual spelling of the base URL
     auth.py             AuthenticationMiddleware: API keys, or API Gateway's authorizer

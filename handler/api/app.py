@@ -9,15 +9,30 @@ from starlette.types import Receive, Scope, Send
 
 from handler.api import openapi
 from handler.api.auth import AuthenticationMiddleware
+from handler.api.deferred import PATHS as STORED_PATHS
+from handler.api.deferred import DeferredRoutes
 from handler.api.error_responses import error_response, request_error_response
 from handler.api.limits import RequestSizeLimitMiddleware
 from handler.api.middleware import HeadMiddleware, RequestLogMiddleware, ServerErrorMiddleware
 from handler.api.paths import PathNormalizationMiddleware
 from handler.api.routes import router
-from handler.errors import UNAVAILABLE, BodyEncodingError, RequestError, UnavailableError, describe_http
+from handler.batches.runner import NoRunner, Runner
+from handler.errors import (
+    STORAGE_UNAVAILABLE,
+    UNAVAILABLE,
+    BodyEncodingError,
+    BulkError,
+    ConflictError,
+    RateLimitError,
+    RequestError,
+    UnavailableError,
+    describe_http,
+)
 from handler.models.catalog import Catalog
 from handler.settings import Settings
-from handler.telemetry import RequestLog
+from handler.telemetry import RequestLog, log_failure
+
+STORAGE_RETRY_SECONDS = "5"
 
 
 class EmbeddingsApi(FastAPI):
@@ -30,21 +45,32 @@ class EmbeddingsApi(FastAPI):
 
 
 def create_app(
-    settings: Settings, catalog: Catalog, log: RequestLog | None = None, *, loopback: bool = False
+    settings: Settings,
+    catalog: Catalog,
+    log: RequestLog | None = None,
+    *,
+    runner: Runner | None = None,
+    loopback: bool = False,
 ) -> FastAPI:
     """Build the application that serves a catalog of models.
 
-    Without a log, requests are not logged; `loopback` is for a server that only this machine may use.
+    Without a log, requests are not logged; without a runner, batches remain as they are created; `loopback` is for a
+    server that only this machine may use.
     """
     app = EmbeddingsApi(title="serverless-embeddings", docs_url=None, redoc_url=None, redirect_slashes=False)
     app.state.settings = settings
     app.state.catalog = catalog
     app.include_router(router)
+    app.state.stored = DeferredRoutes(settings.batches, runner or NoRunner())
+    for path in STORED_PATHS:
+        app.add_route(path, app.state.stored, include_in_schema=False)
+        app.add_route(f"{path}/{{rest:path}}", app.state.stored, include_in_schema=False)
     if settings.page:
         app.add_route("/", _page, include_in_schema=False)
     app.exception_handler(RequestError)(_request_error)
     app.exception_handler(HTTPException)(_http_exception)
     app.exception_handler(UnavailableError)(_service_unavailable)
+    app.exception_handler(BulkError)(_storage_unavailable)
     app.add_middleware(AuthenticationMiddleware, settings=settings)  # innermost first
     app.add_middleware(PathNormalizationMiddleware, base_path=settings.base_path)
     app.add_middleware(RequestSizeLimitMiddleware, error_format=settings.error_format)
@@ -79,8 +105,15 @@ async def _page(request: Request) -> Response:
 
 
 async def _request_error(request: Request, error: RequestError) -> Response:
-    # RFC 9110, section 12.5.3: this header says which encodings the body may have
-    headers = {"accept-encoding": "gzip"} if isinstance(error, BodyEncodingError) else None
+    match error:
+        case BodyEncodingError():  # RFC 9110, section 12.5.3: this header says which encodings the body may have
+            headers = {"accept-encoding": "gzip"}
+        case ConflictError():  # OpenAI's clients retry a 409 unless told not to
+            headers = {"x-should-retry": "false"}
+        case RateLimitError():
+            headers = {"retry-after": f"{error.retry_after}"}
+        case _:
+            headers = {}
     return request_error_response(request.scope, error, request.app.state.settings.error_format, headers)
 
 
@@ -95,3 +128,9 @@ async def _http_exception(request: Request, error: HTTPException) -> Response:
 async def _service_unavailable(request: Request, error: UnavailableError) -> Response:
     headers = {"retry-after": f"{math.ceil(error.retry_after)}"}
     return error_response(request.scope, 503, UNAVAILABLE, request.app.state.settings.error_format, headers)
+
+
+async def _storage_unavailable(request: Request, error: BulkError) -> Response:
+    log_failure(error)
+    headers = {"retry-after": STORAGE_RETRY_SECONDS}
+    return error_response(request.scope, 503, STORAGE_UNAVAILABLE, request.app.state.settings.error_format, headers)

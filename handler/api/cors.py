@@ -17,7 +17,7 @@ class CORSMiddleware(cors.CORSMiddleware):
         super().__init__(
             app,
             allow_origins=origins,
-            allow_methods=("GET", "POST"),
+            allow_methods=("GET", "POST", "DELETE"),
             allow_headers=("*",),  # any that a browser asks for: authorization and the x-stainless-* family
             expose_headers=EXPOSED_HEADERS,
         )

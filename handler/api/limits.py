@@ -52,6 +52,7 @@ class RequestSizeLimitMiddleware:
             response = request_error_response(scope, HeadersTooLargeError(MAX_HEADERS_BYTES), self.error_format)
             await response(scope, receive, send)
             return
+        scope["receive"] = receive  # for routes with limits of their own
         content_length, received = _content_length(scope), 0
 
         async def receive_limited() -> Message:

@@ -7,7 +7,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from handler.lambda_events import gateway_context
 
 PREFIXES = r"/*(?:(?:v1|openai)/+)*"
-ROUTE = re.compile(PREFIXES + r"(?:embeddings/+)?((?:embeddings|models)(?:/.+)?)")
+ROUTE = re.compile(PREFIXES + r"(?:embeddings/+)?((?:embeddings|models|files|uploads|batches)(?:/.+)?)")
 AZURE_ROUTE = re.compile(PREFIXES + r"(deployments/.+/embeddings)")
 
 

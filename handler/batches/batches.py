@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal, TypeVar
 
-from handler.batches.ids import creation_time, is_id, new_id
+from handler.batches.ids import check_after, creation_time, is_id, new_id
 from handler.batches.page import Page
 from handler.batches.records import (
+    WINDOW_SECONDS,
     BatchEnd,
     BatchOutcome,
     BatchPlan,
@@ -23,7 +24,6 @@ from handler.errors import ConflictError, NotFoundError, RateLimitError, Request
 from handler.storage.entries import Storage, in_threads, read_if_exists
 
 Status = Literal["validating", "in_progress", "finalizing", "cancelling"] | Ending
-WINDOW_SECONDS = 24 * 60 * 60
 # OpenAI's: 2,000 batches an hour. All are listed to find one's place in a page, so they are limited as well.
 MAX_BATCHES_PER_HOUR, MAX_BATCHES = 2_000, 10_000
 
@@ -61,13 +61,20 @@ def folder(owner: str, batch_id: str) -> str:
     return f"owners/{owner}/batches/{batch_id}"
 
 
+def uri(storage: Storage, owner: str, batch_id: str) -> str:
+    """Return the path or URI of a batch's folder."""
+    return f"{storage.uri}/{folder(owner, batch_id)}"
+
+
 def create(storage: Storage, owner: str, request: CreateBatch, now: int, key: str | None = None) -> Batch:
     """Create a batch, or return the one that the same request has created with the same idempotency key.
 
     Raises:
+        RequestError: its input is an object of S3 that the owner may not name, or the owner has too many batches.
         ConflictError: another request has used the key.
         RateLimitError: the owner has created too many batches.
     """
+    _check_input(storage, request.input_file_id)
     batch_id = new_id("batch_", now)
     if key is not None and (first := _claim(storage, owner, key, request, batch_id)) != batch_id:
         if found := _find(storage, owner, first):
@@ -88,6 +95,21 @@ def create(storage: Storage, owner: str, request: CreateBatch, now: int, key: st
     if storage.create(f"{folder(owner, batch_id)}/batch.json", record.to_json()):
         return Batch(record, "validating")
     return get(storage, owner, batch_id)
+
+
+def withdraw(storage: Storage, owner: str, batch_id: str) -> None:
+    """Undo the creation of a batch that does not run."""
+    storage.delete([f"{folder(owner, batch_id)}/batch.json"])
+
+
+def _check_input(storage: Storage, file_id: str) -> None:
+    """Check that an input in S3 is in the bucket of the storage, and not a file of another owner."""
+    if not file_id.startswith("s3://"):
+        return
+    bucket = re.match(r"s3://[^/]+/", f"{storage.uri}/")
+    if not bucket or not file_id.startswith(bucket[0]) or file_id.startswith((f"{storage.uri}/", f"{bucket[0]}/")):
+        where = f"an object of {bucket[0]} outside {storage.uri}/" if bucket else "the ID of a file, 'file-...'"
+        raise RequestError(f"Invalid 'input_file_id': expected {where}.", param="input_file_id", code="invalid_value")
 
 
 def _claim(storage: Storage, owner: str, key: str, request: CreateBatch, batch_id: str) -> str:
@@ -124,15 +146,14 @@ def get(storage: Storage, owner: str, batch_id: str) -> Batch:
     """
     found = _find(storage, owner, batch_id) if is_id("batch_", batch_id) else None
     if not found:
-        raise NotFoundError(f"No batch found with id '{batch_id}'.", param="batch_id")
+        raise NotFoundError(f"No batch found with id '{batch_id[:64]}'.", param="batch_id")
     return found
 
 
 def page(storage: Storage, owner: str, request: ListBatches) -> Page[Batch]:
     """Return batches of an owner, the newest first, from the one after a given one on."""
-    ids = [
-        each for each in reversed(storage.folders(folder(owner, ""))) if request.after is None or each < request.after
-    ]
+    check_after("batch_", request.after)
+    ids = [each for each in reversed(storage.folders(folder(owner, ""))) if each < (request.after or "batch_~")]
     found: list[Batch] = []
     read = partial(_find, storage, owner)
     for done, batch in enumerate(in_threads(read, ids), 1):

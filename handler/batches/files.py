@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
-from handler.batches.ids import creation_time, is_id
+from handler.batches.ids import check_after, creation_time, is_id
 from handler.batches.page import Page
 from handler.batches.records import FileRecord
 from handler.contract.batches import ListFiles
@@ -61,7 +61,7 @@ def get(storage: Storage, owner: str, file_id: str, now: int) -> FileRecord:
     record = _read(storage, f"{_path(owner, file_id)}.json") if is_id("file-", file_id) else None
     if record and record.expires_at > now:
         return record
-    raise NotFoundError(f"No such File object: {file_id}", param="id")
+    raise NotFoundError(f"No such File object: {file_id[:64]}", param="id")
 
 
 def content(storage: Storage, owner: str, record: FileRecord) -> BinaryIO:
@@ -85,6 +85,7 @@ def page(storage: Storage, owner: str, request: ListFiles, now: int) -> Page[Fil
 
     A page may have fewer files than the limit although there are more, but is never empty then: clients end there.
     """
+    check_after("file-", request.after)
     names = [entry.name for entry in storage.list(_path(owner, "")) if entry.name.endswith(".json")]
     ascending = request.order == "asc"
     if not ascending:

@@ -7,6 +7,8 @@ import re
 import secrets
 from typing import Literal
 
+from handler.errors import RequestError
+
 Kind = Literal["file-", "batch_", "upload_", "part_"]
 
 
@@ -23,3 +25,13 @@ def is_id(kind: Kind, value: str) -> bool:
 def creation_time(value: str) -> int:
     """Return the Unix seconds in an ID."""
     return int(value[-32:-24], 16)
+
+
+def check_after(kind: Kind, after: str | None) -> None:
+    """Check what a request gives as the last item of the page before.
+
+    Raises:
+        RequestError: it is no such ID.
+    """
+    if after is not None and not is_id(kind, after):
+        raise RequestError(f"Invalid 'after': expected an ID, '{kind}...'.", param="after", code="invalid_value")

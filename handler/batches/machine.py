@@ -5,8 +5,8 @@ import time
 from functools import cache
 from typing import Any
 
-from handler.batches.batches import WINDOW_SECONDS
 from handler.batches.ids import creation_time
+from handler.batches.records import WINDOW_SECONDS
 from handler.errors import StorageUnavailableError
 
 RUN_SECONDS = 900  # after its window, a batch that has not ended is run again this often

@@ -26,6 +26,7 @@ from typing import Literal, Self
 
 import orjson
 
+WINDOW_SECONDS = 24 * 60 * 60  # of a batch, from its creation
 Purpose = Literal["batch", "batch_output"]
 Ending = Literal["completed", "failed", "expired", "cancelled"]
 

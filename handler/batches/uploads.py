@@ -9,13 +9,20 @@ from typing import Literal
 from handler.batches import files
 from handler.batches.ids import is_id, new_id
 from handler.batches.records import FileRecord, UploadEnd, UploadRecord
-from handler.contract.batches import MAX_PARTS, CompleteUpload, CreateUpload, life_seconds
+from handler.contract.batches import (
+    BEGINNING_BYTES,
+    MAX_PARTS,
+    CompleteUpload,
+    CreateUpload,
+    check_beginning,
+    life_seconds,
+)
 from handler.errors import NotFoundError, RateLimitError, RequestError
 from handler.storage.entries import Entry, Storage, read_if_exists
 
 LIFE_SECONDS = 60 * 60
 MAX_UPLOADS = 1_000  # of an owner in a day: parts that were never completed are stored that long
-BLOCK_BYTES = 1 << 20
+BLOCK_BYTES = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +125,7 @@ def cancel(storage: Storage, owner: str, upload_id: str, now: int) -> Upload:
 def _get(storage: Storage, owner: str, upload_id: str, now: int) -> Upload:
     stored = read_if_exists(storage, f"{_path(owner, upload_id)}/upload.json") if is_id("upload_", upload_id) else None
     if not stored:
-        raise NotFoundError(f"No upload found with id '{upload_id}'.", param="upload_id")
+        raise NotFoundError(f"No upload found with id '{upload_id[:64]}'.", param="upload_id")
     record = UploadRecord.from_json(stored)
     end = read_if_exists(storage, f"{_path(owner, upload_id)}/end.json")
     if end:
@@ -148,7 +155,7 @@ def _parts(storage: Storage, owner: str, upload_id: str) -> dict[str, Entry]:
 def _chosen(record: UploadRecord, stored: dict[str, Entry], part_ids: Sequence[str]) -> list[Entry]:
     for index, part_id in enumerate(part_ids):
         if part_id not in stored:
-            raise RequestError(f"No part of this upload has the id '{part_id}'.", param=f"part_ids.{index}")
+            raise RequestError(f"No part of this upload has the id '{part_id[:64]}'.", param=f"part_ids.{index}")
     chosen = [stored[part_id] for part_id in part_ids]
     if (total := sum(part.size for part in chosen)) != record.size:
         raise RequestError(
@@ -163,12 +170,14 @@ def _checked(storage: Storage, parts: Sequence[Entry], md5: str | None) -> Itera
     Raises:
         RequestError: it has another MD5, or is not JSON.
     """
-    digest = hashlib.md5(usedforsecurity=False)
+    digest, beginning = hashlib.md5(usedforsecurity=False), b""
     for part in parts:
         with storage.stream(part) as stream:
             while block := stream.read(BLOCK_BYTES):
                 digest.update(block)
+                beginning += block[: BEGINNING_BYTES - len(beginning)]
                 yield block
+    check_beginning(beginning)
     if md5 is not None and digest.hexdigest() != md5.lower():
         raise RequestError(f"The file's MD5 is {digest.hexdigest()}, not {md5}.", param="md5", code="md5_mismatch")
 

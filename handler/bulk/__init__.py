@@ -12,6 +12,12 @@ progress.py         what it prints about its progress
 load.py             an output into a vector store
 s3_vectors.py       an index of S3 Vectors, within the limits of its API
 webhooks.py         reports how batches ended to the operator's URL
+batch_validate.py   a batch's input -> its plan, or all errors of its lines
+batch_shard.py      some requests of a batch -> lines and a receipt, as shard.py does for rows
+batch_finish.py     all shards of a batch -> its output and its error file
+batch_lines.py      the lines of these files
+batch_embed.py      requests embedded together
+batch_requests.py   the lines of a batch's input
 jobs.py             a job's folder: what it is, its plan, how far it is
 merge.py            shards -> parts of 128 MB and more -> the manifest, which says that nothing was lost
 shard.py            a range of the input -> a Parquet file, rejects and a receipt; start reading here

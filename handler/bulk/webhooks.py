@@ -14,26 +14,27 @@ from urllib.parse import urlsplit
 
 import orjson
 
+from handler.batches.folder import BatchFolder
 from handler.batches.records import BatchEnd
 from handler.errors import WebhookError
 from handler.settings import Settings
-from handler.storage.entries import Storage
 
-END, REPORTED = "end.json", "reported.json"
+REPORTED = "reported.json"  # the receiver has taken the report
 TIMEOUT_SECONDS = 10.0  # to connect, and for each part of the response
 
 
-def report(target: Storage, settings: Settings, now: int) -> None:
-    """Report how a batch ended, unless no URL is set or it has been reported; `now` is in Unix seconds.
+def report(folder: BatchFolder, settings: Settings, now: int) -> None:
+    """Report how a batch ended, unless no URL is set, or it has not ended or was reported; `now` is in Unix seconds.
 
     Raises:
         WebhookError: the receiver did not take it, and may take it later.
+        BulkError: the storage refuses.
     """
-    if not settings.webhook_url or target.exists(REPORTED):
+    if not settings.webhook_url or folder.storage.exists(folder.path(REPORTED)):
         return
-    end = BatchEnd.from_json(target.read(END))
-    _send(settings, event_of(target.uri.rpartition("/")[2], end), now)
-    target.write(REPORTED, orjson.dumps({"at": now}))
+    if end := folder.end():
+        _send(settings, event_of(folder.id, end), now)
+        folder.storage.write(folder.path(REPORTED), orjson.dumps({"at": now}))
 
 
 def event_of(batch: str, end: BatchEnd) -> dict[str, object]:

@@ -1,20 +1,62 @@
-"""OpenAI's contract of Files, Uploads and Batches, and its limits: what requests say."""
+"""OpenAI's contract of Files, Uploads and Batches: requests, and their limits."""
 
+import codecs
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+import orjson
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from handler.contract.body import check_containers, foreign_encoding
 from handler.errors import RequestError, from_validation
 
 MAX_FILE_BYTES, MAX_PART_BYTES = 200 << 20, 64 << 20
-MAX_FILENAME = 255
 MIN_LIFE_SECONDS, MAX_LIFE_SECONDS = 3_600, 2_592_000  # 30 days
-MAX_PARTS = 1_000  # 200 MB in parts of 200 kB
-MAX_ID = 1_024  # an S3 key is at most as long
+MAX_PARTS = 1_000  # of an upload: 200 MB in parts of 200 kB
+MAX_FILENAME = 255
+MAX_ID = 1_024  # an S3 key has at most as many bytes
+BEGINNING_BYTES = 64 << 10
+MAX_ECHO = 100  # characters of a request in a message
+REASONS = {"purpose": " Only files of batches are stored here.", "endpoint": " Only embeddings are served here."}
 
-Filename = Annotated[str, Field(min_length=1, max_length=MAX_FILENAME, pattern=r"(?s)\.jsonl$")]
-Purpose = Literal["batch"]
+
+def check_filename(name: str) -> str:
+    """Check the name of a batch's input."""
+    if not name.endswith(".jsonl"):
+        raise ValueError("Invalid file format for Batch API. Must be .jsonl")
+    return name
+
+
+def check_size(size: int) -> int:
+    """Check the size of a batch's input, in bytes."""
+    if size > MAX_FILE_BYTES:
+        raise ValueError(f"File is too large. Maximum file size is {MAX_FILE_BYTES >> 20} MB.")
+    if size < 1:
+        raise ValueError("File is empty.")
+    return size
+
+
+def check_beginning(content: bytes) -> None:
+    """Check the first bytes of a batch's input, BEGINNING_BYTES if it has as many: its first line must be JSON.
+
+    Raises:
+        RequestError: it is not. Other failures are those of the batch, which names the lines.
+    """
+    if not content:
+        raise RequestError("File is empty.", param="file", code="empty_file")
+    line, end, _ = content.removeprefix(codecs.BOM_UTF8).lstrip().partition(b"\n")
+    try:
+        if end or len(content) < BEGINNING_BYTES:
+            orjson.loads(line)
+    except orjson.JSONDecodeError:
+        known = foreign_encoding(content)
+        why = known.message.partition(": ")[2] if known else "the first line is not valid JSON"
+        raise RequestError(
+            f"Invalid file format for Batch API. Must be JSON Lines: {why}.", param="file", code="invalid_file_format"
+        ) from None
+
+
+Identifier = Annotated[str, Field(max_length=MAX_ID)]
+Filename = Annotated[str, Field(max_length=MAX_FILENAME), AfterValidator(check_filename)]
 
 
 class RequestModel(BaseModel):
@@ -35,19 +77,37 @@ class RequestModel(BaseModel):
         except ValidationError as error:
             raise foreign_encoding(body) or invalid_request(error) from None
 
+    @classmethod
+    def parse_strings(cls, values: dict[str, str] | dict[str, str | dict[str, str]]) -> Self:
+        """Parse the parameters of a query, or the fields of a form.
+
+        Raises:
+            RequestError: as parse.
+        """
+        try:
+            return cls.model_validate_strings(values)
+        except ValidationError as error:
+            raise invalid_request(error) from None
+
 
 def invalid_request(error: ValidationError) -> RequestError:
     """Map pydantic's first error to a RequestError in OpenAI's words and with its codes."""
     first = error.errors(include_url=False)[0]
-    param = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "literal_error":
-        supported = first["ctx"]["expected"].replace(" or ", ", ")
-        return RequestError(
-            f"Invalid value: supported values of '{param}' are: {supported}.", param=param, code="invalid_value"
-        )
-    if param and first["type"].endswith("_type"):
-        return RequestError(f"Invalid type for '{param}': {first['msg']}.", param=param, code="invalid_type")
-    return from_validation(error)
+    param = ".".join(str(part) for part in first["loc"])[:MAX_ECHO]
+    match first["type"]:
+        case "literal_error":
+            given, supported = str(first["input"])[:MAX_ECHO], first["ctx"]["expected"].replace(" or ", ", ")
+            message = f"Invalid value: '{given}'. Supported values are: {supported}.{REASONS.get(param, '')}"
+            return RequestError(message, param=param, code="invalid_value")
+        case "value_error":
+            return RequestError(str(first["ctx"]["error"]), param=param, code="invalid_value")
+        case "missing" | "json_invalid" | "model_type":
+            return from_validation(error)
+        case kind:
+            is_type = kind.endswith("_type")
+            start = "Invalid type for" if is_type else "Invalid value for"
+            code = "invalid_type" if is_type else "invalid_value"
+            return RequestError(f"{start} '{param}': {first['msg']}.", param=param, code=code)
 
 
 class ExpiresAfter(RequestModel):
@@ -62,27 +122,46 @@ def life_seconds(expires_after: ExpiresAfter | None) -> int:
     return expires_after.seconds if expires_after else MAX_LIFE_SECONDS
 
 
+class CreateFile(RequestModel):
+    """Fields of POST /v1/files; `file` is the name of the file."""
+
+    file: Filename
+    purpose: Literal["batch"]
+    expires_after: ExpiresAfter | None = None
+
+
+class ListFiles(RequestModel):
+    """Query of GET /v1/files."""
+
+    after: Identifier | None = Field(None, description="The ID of the last file of the page before.")
+    limit: int = Field(10_000, ge=1, le=10_000)
+    order: Literal["asc", "desc"] = Field("desc", description="By the time of creation.")
+    purpose: Annotated[str, Field(max_length=64)] | None = Field(None, description="`batch` or `batch_output`.")
+
+
 class CreateUpload(RequestModel):
     """Body of POST /v1/uploads."""
 
-    bytes: int = Field(ge=1, le=MAX_FILE_BYTES, description="The size of the whole file.")
+    bytes: Annotated[int, AfterValidator(check_size)] = Field(description="The size of the whole file.")
     filename: Filename
     mime_type: str = Field(max_length=MAX_FILENAME, description="Accepted, and not used.")
-    purpose: Purpose
+    purpose: Literal["batch"]
     expires_after: ExpiresAfter | None = None
 
 
 class CompleteUpload(RequestModel):
     """Body of POST /v1/uploads/{upload_id}/complete."""
 
-    part_ids: list[Annotated[str, Field(max_length=MAX_ID)]] = Field(max_length=MAX_PARTS)
-    md5: Annotated[str, Field(pattern=r"^[0-9a-fA-F]{32}$")] | None = None
+    part_ids: list[Identifier] = Field(max_length=MAX_PARTS, description="In the order of the file.")
+    md5: Annotated[str, Field(pattern=r"^[0-9a-fA-F]{32}$")] | None = Field(None, description="Of the file, in hex.")
 
 
 class CreateBatch(RequestModel):
-    """Body of POST /v1/batches; `input_file_id` may also be s3://bucket/key, in the bucket that stores the batches."""
+    """Body of POST /v1/batches."""
 
-    input_file_id: str = Field(max_length=MAX_ID)
+    input_file_id: Identifier = Field(
+        description="The ID of a file, or s3://bucket/key, an object of the bucket that stores the batches."
+    )
     endpoint: Literal["/v1/embeddings"]
     completion_window: Literal["24h"]
     metadata: dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]] | None = Field(
@@ -91,17 +170,8 @@ class CreateBatch(RequestModel):
     output_expires_after: ExpiresAfter | None = None
 
 
-class ListFiles(RequestModel):
-    """Query of GET /v1/files."""
-
-    after: str | None = Field(None, max_length=MAX_ID)
-    limit: int = Field(10_000, ge=1, le=10_000)
-    order: Literal["asc", "desc"] = "desc"
-    purpose: str | None = Field(None, max_length=64)
-
-
 class ListBatches(RequestModel):
-    """Query of GET /v1/batches."""
+    """Query of GET /v1/batches, the newest of which come first."""
 
-    after: str | None = Field(None, max_length=MAX_ID)
+    after: Identifier | None = Field(None, description="The ID of the last batch of the page before.")
     limit: int = Field(20, ge=1, le=100)

@@ -25,7 +25,7 @@ class Folder:
     def list(self, prefix: str = "") -> list[Entry]:
         """Return all files whose names start with the prefix, sorted by name."""
         top = self.path / prefix.rpartition("/")[0]
-        with _os_errors(top):
+        with os_errors(top):
             walk = list(os.walk(top, onerror=_raise))
             entries = [self._entry(Path(folder, file)) for folder, _, files in walk for file in files]
         for linked in (Path(folder, each) for folder, folders, _ in walk for each in folders):
@@ -39,7 +39,7 @@ class Folder:
     def folders(self, prefix: str) -> Sequence[str]:
         """Return the names of the folders directly below a prefix that ends with a slash, sorted."""
         top = self.path / prefix
-        with _os_errors(top):
+        with os_errors(top):
             return sorted(each.name for each in top.iterdir() if each.is_dir()) if top.is_dir() else []
 
     def _entry(self, path: Path) -> Entry | None:
@@ -53,7 +53,7 @@ class Folder:
 
     def entry(self, name: str) -> Entry:
         """Return a file's entry."""
-        with _os_errors(self.path / name):
+        with os_errors(self.path / name):
             entry = self._entry(self.path / name)
         if not entry:
             raise BulkError(f"{self.path / name}: the file does not exist")
@@ -61,12 +61,12 @@ class Folder:
 
     def exists(self, name: str) -> bool:
         """Return whether a file exists."""
-        with _os_errors(self.path / name):
+        with os_errors(self.path / name):
             return self._entry(self.path / name) is not None
 
     def read(self, name: str) -> bytes:
         """Return a small file's content."""
-        with _os_errors(self.path / name):
+        with os_errors(self.path / name):
             return (self.path / name).read_bytes()
 
     def stream(self, entry: Entry, start: int = 0) -> BinaryIO:
@@ -78,7 +78,7 @@ class Folder:
     def random_access(self, entry: Entry) -> BinaryIO:
         """Open a file for reads at any place."""
         path = self.path / entry.name
-        with _os_errors(path):
+        with os_errors(path):
             file = path.open("rb")
         status = os.fstat(file.fileno())
         if (status.st_size, str(status.st_mtime_ns)) != (entry.size, entry.version):
@@ -88,14 +88,14 @@ class Folder:
 
     def write(self, name: str, content: bytes) -> None:
         """Write a small file, atomically."""
-        with self.temporary() as path, _os_errors(path):
+        with self.temporary() as path, os_errors(path):
             path.write_bytes(content)
             self.publish(name, path)
 
     def create(self, name: str, content: bytes) -> bool:
         """Write a small file, atomically, unless one has the name; return whether it was written."""
         target = self.path / name
-        with self.temporary() as path, _os_errors(target):
+        with self.temporary() as path, os_errors(target):
             path.write_bytes(content)
             _sync(path)
             _make_folder(target.parent)
@@ -109,14 +109,14 @@ class Folder:
     def write_stream(self, name: str, blocks: Iterable[bytes]) -> None:
         """Write a file of any size, atomically, in bounded memory."""
         with self.temporary() as path:
-            with _os_errors(path), path.open("wb") as file:
+            with os_errors(path), path.open("wb") as file:
                 file.writelines(blocks)
             self.publish(name, path)
 
     def publish(self, name: str, path: Path) -> None:
         """Give a finished temporary file its name, wholly or not at all, whenever the power fails."""
         target = self.path / name
-        with _os_errors(target):
+        with os_errors(target):
             _sync(path)
             _make_folder(target.parent)
             path.replace(target)
@@ -126,7 +126,7 @@ class Folder:
     def temporary(self) -> Iterator[Path]:
         """Return the path of a new empty file on the same file system."""
         path = self.path / TEMPORARY / uuid.uuid4().hex
-        with _os_errors(path):
+        with os_errors(path):
             _make_folder(path.parent)
             path.touch(exist_ok=False)  # with the permissions of any new file, which those of tempfile have not
         try:
@@ -140,7 +140,7 @@ class Folder:
     def delete(self, names: Iterable[str]) -> None:
         """Delete files; those that do not exist are no error."""
         for name in names:
-            with _os_errors(self.path / name):
+            with os_errors(self.path / name):
                 (self.path / name).unlink(missing_ok=True)
 
 
@@ -166,7 +166,7 @@ def _sync(path: Path) -> None:
 
 
 @contextmanager
-def _os_errors(path: Path) -> Iterator[None]:
+def os_errors(path: Path) -> Iterator[None]:
     """Turn an OSError into a BulkError of one line."""
     try:
         yield

@@ -2,9 +2,10 @@
 
 import io
 import random
+import re
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from functools import cache
 from itertools import chain
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 CONNECT_SECONDS, READ_SECONDS = 5, 20
 REQUEST_TRIES = 8  # by boto3, with pauses of up to 20 s: S3 responds SlowDown until it has split a busy prefix
+ONLINE = 2, 5, 3  # seconds to connect and to read, and tries of a request, of the client for requests
 BODY_TRIES = 5  # by S3File, in a row without any progress
 PART_BYTES = 8 << 20  # of an upload; S3 takes 10,000 parts, and at least 5 MiB but for the last
 READ_AHEAD = 2 << 20  # bytes a request, when an object is read from front to back
@@ -26,7 +28,7 @@ _lock = threading.Lock()  # boto3's default session is not safe to share while i
 
 
 @cache
-def make_client(connect: float, read: float, tries: int, *, presigns: bool) -> Any:  # noqa: ANN401 - boto3 makes its clients at run time
+def make_client(connect: float, read: float, tries: int, style: str | None = None) -> Any:  # noqa: ANN401 - boto3 makes its clients at run time
     import boto3.session  # not at the top: a job on folders needs no S3
     from botocore.config import Config
 
@@ -35,19 +37,33 @@ def make_client(connect: float, read: float, tries: int, *, presigns: bool) -> A
         read_timeout=read,
         retries={"mode": "standard", "total_max_attempts": tries},
         max_pool_connections=MAX_CONNECTIONS,
-        # A URL must name the bucket's region: it is signed for its host, so S3 cannot redirect it.
-        **({"signature_version": "s3v4", "s3": {"addressing_style": "virtual"}} if presigns else {}),
+        signature_version="s3v4",
+        s3={"addressing_style": style} if style else None,
     )
     return boto3.session.Session().client("s3", config=config)
 
 
-def client(*, presigns: bool = False) -> Any:  # noqa: ANN401 - as above
-    """Return the client, or the one for presigned URLs, which threads share.
+def client(*, online: bool = False) -> Any:  # noqa: ANN401 - as above
+    """Return the client, which threads share. Credentials, region and endpoint are those of the environment.
 
-    Credentials, region and endpoint are those of the environment.
+    `online` is for requests, which must end before API Gateway's 30 seconds.
     """
     with _lock:
-        return make_client(CONNECT_SECONDS, READ_SECONDS, REQUEST_TRIES, presigns=presigns)
+        return make_client(*ONLINE) if online else make_client(CONNECT_SECONDS, READ_SECONDS, REQUEST_TRIES)
+
+
+def presigned_url(bucket: str, key: str, seconds: int) -> str:
+    """Return a URL at which anyone can download an object for some time.
+
+    It names the bucket's region, which needs this style: it is signed for its host, so S3 could not redirect it.
+    """
+    saved_as = re.sub(r"[^\w.-]", "_", key.rpartition("/")[2], flags=re.ASCII)  # it becomes a header
+    disposition = f'attachment; filename="{saved_as}"'
+    request = {"Bucket": bucket, "Key": key, "ResponseContentDisposition": disposition}
+    with _lock:
+        signer = make_client(*ONLINE, style="virtual")
+    url: str = signer.generate_presigned_url("get_object", request, seconds)
+    return url
 
 
 class S3File(io.RawIOBase):
@@ -58,7 +74,8 @@ class S3File(io.RawIOBase):
         BulkError: the object cannot be read, or it is another one than `etag` says.
     """
 
-    def __init__(self, bucket: str, key: str, size: int, etag: str) -> None:
+    def __init__(self, make: Callable[[], Any], bucket: str, key: str, size: int, etag: str) -> None:
+        self._client = make
         self._bucket, self._key, self._size, self._etag = bucket, key, size, etag
         self._position = 0
 
@@ -125,28 +142,30 @@ class S3File(io.RawIOBase):
 
     def _get(self, start: int, end: int) -> Any:  # noqa: ANN401 - as client
         requested = f"bytes={start}-{end - 1}"
-        return client().get_object(Bucket=self._bucket, Key=self._key, Range=requested, IfMatch=self._etag)["Body"]
+        return self._client().get_object(Bucket=self._bucket, Key=self._key, Range=requested, IfMatch=self._etag)[
+            "Body"
+        ]
 
 
-def upload(bucket: str, key: str, blocks: Iterable[bytes]) -> None:
+def upload(client: Any, bucket: str, key: str, blocks: Iterable[bytes]) -> None:  # noqa: ANN401 - as above
     """Write an object from blocks, a part of PART_BYTES a request; S3 shows it as a whole or not at all."""
     parts = _parts(blocks)
     first = next(parts, b"")
     if len(first) < PART_BYTES:
-        client().put_object(Bucket=bucket, Key=key, Body=first)
+        client.put_object(Bucket=bucket, Key=key, Body=first)
         return
     request = {"Bucket": bucket, "Key": key}
-    request["UploadId"] = client().create_multipart_upload(**request)["UploadId"]
+    request["UploadId"] = client.create_multipart_upload(**request)["UploadId"]
     try:
         tags = [
-            client().upload_part(**request, PartNumber=number, Body=part)["ETag"]
+            client.upload_part(**request, PartNumber=number, Body=part)["ETag"]
             for number, part in enumerate(chain([first], parts), 1)
         ]
         done = [{"PartNumber": number, "ETag": tag} for number, tag in enumerate(tags, 1)]
-        client().complete_multipart_upload(**request, MultipartUpload={"Parts": done})
+        client.complete_multipart_upload(**request, MultipartUpload={"Parts": done})
     except BaseException:
         with suppress(Exception):  # the first error says more
-            client().abort_multipart_upload(**request)  # its parts would be stored, and billed, for ever
+            client.abort_multipart_upload(**request)  # its parts would be stored, and billed, for ever
         raise
 
 

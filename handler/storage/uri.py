@@ -13,13 +13,16 @@ __all__ = ["Entry", "Storage", "check_apart", "open_input", "open_storage"]
 HIDDEN = re.compile(r"(^|/)[._]")  # in the names of files that are not input
 
 
-def open_storage(uri: str) -> Storage:
-    """Return the storage at a path or at s3://bucket/prefix; it need not exist."""
+def open_storage(uri: str, *, online: bool = False) -> Storage:
+    """Return the storage at a path or at s3://bucket/prefix; it need not exist.
+
+    `online` is for requests, which cannot wait as long as jobs.
+    """
     if uri.startswith("s3://"):
         bucket, _, prefix = uri.removeprefix("s3://").partition("/")
         if not bucket:
             raise BulkError(f"{uri}: there is no bucket; expected s3://bucket/prefix")
-        return S3Prefix(bucket, prefix.strip("/"))
+        return S3Prefix(bucket, prefix.strip("/"), online=online)
     if re.match(r"\w+://", uri):
         raise BulkError(f"{uri}: expected a path, or s3://bucket/prefix")
     return Folder(Path(uri))

@@ -63,3 +63,12 @@ subprocess.run([sys.executable, "-c", {threads!r}], check=True)  # in the enviro
 """
     environment = clean_environment(AUTH_MODE="none")
     subprocess.run([sys.executable, "-c", script], cwd=HANDLER.parent, env=environment, check=True)
+
+
+def test_batches_run_without_pyarrow():
+    script = """
+import sys
+import handler.bulk.batch_finish, handler.bulk.batch_shard, handler.bulk.batch_validate
+assert "pyarrow" not in sys.modules, "make run serves batches, and installs no pyarrow"
+"""
+    subprocess.run([sys.executable, "-c", script], cwd=HANDLER.parent, env=clean_environment(), check=True)

@@ -20,7 +20,7 @@ ALLOWED_IMPORTS = {
     "local": {"main", "api", "contract", "models", "server", "console", "signals"},
     "main": {"api", "models", "lambda_events"},
     "bulk": {"batches", "contract", "storage", "models", "embedding", "artifacts", "signals"},
-    "api": {"batches", "lambda_events", "contract", "models", "embedding", "artifacts"},
+    "api": {"batches", "storage", "lambda_events", "contract", "models", "embedding", "artifacts"},
     "server": {"connections", "signals"},
     "batches": {"contract", "storage"},
     "connections": set(),

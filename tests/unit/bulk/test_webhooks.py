@@ -10,12 +10,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import openai
 import pytest
 
+from handler.batches.folder import END, BatchFolder
 from handler.batches.records import BatchEnd, Ending
 from handler.bulk import webhooks
 from handler.errors import WebhookError
 from handler.settings import Settings
-from handler.storage.entries import Storage
-from handler.storage.uri import open_storage
+from handler.storage.folder import Folder
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 BATCH = f"batch_{'0' * 32}"
@@ -59,15 +59,15 @@ def receiver() -> Iterator[Receiver]:
 
 
 @pytest.fixture
-def ended(tmp_path) -> Storage:
+def ended(tmp_path) -> BatchFolder:
     return end(tmp_path, "completed")
 
 
-def end(tmp_path, ending: Ending) -> Storage:
+def end(tmp_path, ending: Ending) -> BatchFolder:
     """Return the folder of a batch that has ended."""
-    target = open_storage(str(tmp_path / BATCH))
-    target.write("end.json", BatchEnd(1_700_000_000, ending).to_json())
-    return target
+    folder = BatchFolder(Folder(tmp_path), "me", BATCH)
+    folder.storage.write(folder.path(END), BatchEnd(1_700_000_000, ending).to_json())
+    return folder
 
 
 @pytest.mark.parametrize("ending", ["completed", "failed", "expired", "cancelled"])
@@ -116,5 +116,7 @@ def test_a_receiver_that_does_not_respond_is_given_up(ended, monkeypatch):
             webhooks.report(ended, Settings(webhook_url=url, webhook_secret=SECRET), 1)
 
 
-def test_nothing_is_reported_without_a_url(tmp_path):
-    webhooks.report(open_storage(str(tmp_path)), Settings(), 1)
+def test_nothing_is_reported_without_a_url_or_before_the_end(ended, receiver, tmp_path):
+    webhooks.report(ended, Settings(), 1)
+    webhooks.report(BatchFolder(Folder(tmp_path), "me", "batch_2"), receiver.settings, 1)
+    assert not receiver.received
