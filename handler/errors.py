@@ -6,7 +6,6 @@ ServiceError                  base: a message for the person who can act on it
 ├── UnavailableError          what a request needs is unavailable now; says when to retry
 ├── BulkError                 a bulk job cannot start or go on: what, where, and the remedy, in one line
 │   └── StorageUnavailableError   its storage is unavailable now: the same step may work later
-├── WebhookError              the end of a batch could not be reported; it is tried again
 ├── CancelledRequestError     the client has disconnected: the response is no longer needed
 └── RequestError              the request cannot be served as it is; names the parameter
     ├── ModelNotFoundError    the request names a model that is not served
@@ -64,10 +63,6 @@ class BulkError(ServiceError):
 
 class StorageUnavailableError(BulkError):
     """Storage is unavailable now, also after retries: the same step may work later."""
-
-
-class WebhookError(ServiceError):
-    """The end of a batch could not be reported, and may be later."""
 
 
 class CancelledRequestError(ServiceError):

@@ -66,7 +66,15 @@ def uri(storage: Storage, owner: str, batch_id: str) -> str:
     return f"{storage.uri}/{folder(owner, batch_id)}"
 
 
-def create(storage: Storage, owner: str, request: CreateBatch, now: int, key: str | None = None) -> Batch:
+@dataclass(frozen=True, slots=True)
+class Creator:
+    """Who creates a batch: its owner, and the name of the API key, if it was one."""
+
+    owner: str
+    caller: str | None = None
+
+
+def create(storage: Storage, creator: Creator, request: CreateBatch, now: int, key: str | None = None) -> Batch:
     """Create a batch, or return the one that the same request has created with the same idempotency key.
 
     Raises:
@@ -75,6 +83,7 @@ def create(storage: Storage, owner: str, request: CreateBatch, now: int, key: st
         RateLimitError: the owner has created too many batches.
     """
     _check_input(storage, request.input_file_id)
+    owner = creator.owner
     batch_id = new_id("batch_", now)
     if key is not None and (first := _claim(storage, owner, key, request, batch_id)) != batch_id:
         if found := _find(storage, owner, first):
@@ -91,6 +100,7 @@ def create(storage: Storage, owner: str, request: CreateBatch, now: int, key: st
         input_file_id=request.input_file_id,
         metadata=request.metadata,
         output_expires_after=life_seconds(request.output_expires_after),
+        caller=creator.caller,
     )
     if storage.create(f"{folder(owner, batch_id)}/batch.json", record.to_json()):
         return Batch(record, "validating")

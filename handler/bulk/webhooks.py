@@ -16,11 +16,15 @@ import orjson
 
 from handler.batches.folder import BatchFolder
 from handler.batches.records import BatchEnd
-from handler.errors import WebhookError
+from handler.errors import ServiceError
 from handler.settings import Settings
 
 REPORTED = "reported.json"  # the receiver has taken the report
 TIMEOUT_SECONDS = 10.0  # to connect, and for each part of the response
+
+
+class WebhookError(ServiceError):
+    """The end of a batch could not be reported, and may be later."""
 
 
 def report(folder: BatchFolder, settings: Settings, now: int) -> None:

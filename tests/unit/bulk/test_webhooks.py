@@ -13,7 +13,7 @@ import pytest
 from handler.batches.folder import END, BatchFolder
 from handler.batches.records import BatchEnd, Ending
 from handler.bulk import webhooks
-from handler.errors import WebhookError
+from handler.bulk.webhooks import WebhookError
 from handler.settings import Settings
 from handler.storage.folder import Folder
 
