@@ -1,9 +1,10 @@
 """The steps of a batch on AWS, in the order in which the state machine takes them. Each skips what is done."""
 
 import json
+import re
 from dataclasses import asdict
 
-from handler.batches.folder import BATCH, BATCH_FILE, BatchFolder, ShardReceipt
+from handler.batches.folder import BATCH, BatchFolder, ShardReceipt
 from handler.batches.records import BatchEnd
 from handler.bulk.batch_finish import finish
 from handler.bulk.batch_shard import is_over, missing, run_shard
@@ -12,10 +13,12 @@ from handler.models.catalog import Catalog
 from handler.settings import Settings
 from handler.storage.uri import open_storage
 
+FOLDER = re.compile(r"owners/([^/]+)/batches/([^/]+)")
+
 
 def find_batch(uri: str, root: str) -> BatchFolder | None:
     """Return the batch whose folder is at a URI, or None if that is no folder of a batch below the root."""
-    found = BATCH_FILE.fullmatch(f"{uri.removeprefix(f'{root}/')}/{BATCH}") if root else None
+    found = FOLDER.fullmatch(uri.removeprefix(f"{root}/")) if root else None
     return BatchFolder(open_storage(root), found[1], found[2]) if found else None
 
 
