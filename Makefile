@@ -7,6 +7,8 @@ export ORT_DISABLE_TELEMETRY := 1
 
 HOST := 127.0.0.1
 PORT ?= 3000
+# Of files and batches: git ignores it, and make clean-ups of other folders do not touch it.
+DATA ?= build/data
 uv := .venv/bin/uv
 python := .venv/bin/python
 schema := .venv/bin/check-jsonschema --builtin-schema vendor.
@@ -54,8 +56,8 @@ setup: .venv/ready ## install what serving needs into .venv (needs only python3 
 	@$(call sync,--inexact --group $*) && touch $@
 
 # Without a job of its own, make would call the server's status after Ctrl-C an error; SIGTERM is passed on.
-run: setup ## serve on http://127.0.0.1:3000 (PORT=3000; QUIET=1: no request log; HOST=0.0.0.0: others may call, with a key)
-	@$(python) -m handler.local --host "$(HOST)" --port "$(PORT)" $(call flag,QUIET,--quiet) & \
+run: setup ## serve on http://127.0.0.1:3000 (PORT=3000; QUIET=1: no request log; HOST=0.0.0.0: others may call, with a key; DATA=build/data: where files and batches are)
+	@$(python) -m handler.local --host "$(HOST)" --port "$(PORT)" --data "$(DATA)" $(call flag,QUIET,--quiet) & \
 	trap : INT; trap "kill $$!" TERM; wait $$!; wait $$!; status=$$?; [ $$status -gt 128 ] || exit $$status
 
 embed: setup ## print a text's vector (TEXT='...'), or the vector of each line of standard input

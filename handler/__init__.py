@@ -3,6 +3,7 @@
     main.py           composition root of the Lambda function: settings -> catalog -> app -> lambda_handler
     local.py          the same app on a port of this machine, or texts' vectors from the command line
     server.py         the local server: its socket, and how it stops
+    worker.py         the process that runs batches beside the local server
     connections.py    timeouts and limits of connections to the local server
     console.py        the request log of the local server
     signals.py        Ctrl-C and SIGTERM

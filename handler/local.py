@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
 from ipaddress import ip_address
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from handler.errors import RequestError, UnavailableError
@@ -27,6 +28,7 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1", help="the address to serve on; a key is required off loopback")
     parser.add_argument("--port", type=_port, default=3000)
     parser.add_argument("--quiet", action="store_true", help="do not log requests on the screen")
+    parser.add_argument("--data", type=Path, help="the folder of files and batches, which are not served without one")
     arguments = parser.parse_args()
     if arguments.stdin and sys.stdin.isatty():
         sys.exit("no text: make embed TEXT='...', or pipe texts into make embed, one a line")
@@ -35,7 +37,7 @@ def main() -> None:
     elif arguments.text is not None:
         embed([("TEXT", os.fsencode(arguments.text))])
     else:
-        serve(arguments.host, arguments.port, quiet=arguments.quiet)
+        serve(arguments.host, arguments.port, arguments.data, quiet=arguments.quiet)
 
 
 def _port(value: str) -> int:
@@ -76,7 +78,7 @@ def embed(texts: Iterable[tuple[str, bytes]]) -> None:
         print(orjson.dumps(vector, option=orjson.OPT_SERIALIZE_NUMPY).decode(), flush=True)
 
 
-def serve(host: str, port: int, *, quiet: bool) -> None:
+def serve(host: str, port: int, data: Path | None, *, quiet: bool) -> None:
     """Serve after printing a command to try."""
     from handler import server
 
@@ -86,6 +88,7 @@ def serve(host: str, port: int, *, quiet: bool) -> None:
     from handler.console import ConsoleLog
     from handler.contract.schemas import EXAMPLE_TEXT
     from handler.main import settings
+    from handler.worker import BatchWorker
 
     loopback = ip_address(listener.getsockname()[0]).is_loopback
     if not loopback and not (settings.api_keys and settings.auth_mode == "api-key"):
@@ -95,14 +98,24 @@ def serve(host: str, port: int, *, quiet: bool) -> None:
         )
     # Without a key, only this machine can call.
     settings = replace(settings, page=True, auth_mode=settings.auth_mode if settings.api_keys else "none")
-    app = create_app(settings, catalog, None if quiet else ConsoleLog(), loopback=loopback)
+    worker = None
+    if data:
+        settings = replace(settings, batches=str(data.absolute()))
+        worker = BatchWorker(data.absolute(), quiet=quiet)
+    app = create_app(settings, catalog, None if quiet else ConsoleLog(), runner=worker, loopback=loopback)
     default, address = catalog.default, server.address(listener)
     key = ' -H "authorization: Bearer $KEY"' if settings.auth_mode == "api-key" else ""
     body = f'{{"model": "{default.manifest.id}", "input": "{EXAMPLE_TEXT}"}}'
     print(f"Serving {default.manifest.id}@sha256:{default.digest} on {address}/v1. Try:\n")
     print(f"  curl {address}/v1/embeddings{key} -d '{body}'\n")
-    print(f"or open {address}/ in a browser.\n", flush=True)
-    server.run(app, listener)
+    print(f"or open {address}/ in a browser.")
+    if data:
+        print(f"Files and batches are in {data.absolute()}; DATA=FOLDER is another place.")
+    print(flush=True)
+    status = server.run(app, listener)
+    if worker:
+        worker.stop()
+    sys.exit(status)
 
 
 if __name__ == "__main__":

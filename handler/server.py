@@ -58,11 +58,11 @@ def address(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def run(app: ASGI, listener: socket.socket) -> None:
-    """Serve until a signal arrives, then exit with its status."""
+def run(app: ASGI, listener: socket.socket) -> int:
+    """Serve until a signal arrives; return the status to exit with."""
     config = uvicorn.Config(
         app, http=Connection, ws="none", backlog=BACKLOG, timeout_keep_alive=KEEP_ALIVE_SECONDS, log_level="warning"
     )
     server = Server(config)
     server.run(sockets=[listener])
-    sys.exit(exit_status(server.stopped_by))
+    return exit_status(server.stopped_by)

@@ -13,6 +13,8 @@ sample.py           rows that stand for others, and the pace at which they are e
 progress.py         what it prints about its progress
 load.py             an output into a vector store
 s3_vectors.py       an index of S3 Vectors, within the limits of its API
+batch_desk.py       the executor of batches on this machine, beside the server
+batch_tries.py      how often it has begun without getting anywhere
 batch_validate.py   a batch's input -> its plan, or all errors of its lines
 batch_shard.py      some requests of a batch -> lines and a receipt, as shard.py does for rows
 batch_finish.py     all shards of a batch -> its output and its error file
