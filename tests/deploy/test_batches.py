@@ -47,14 +47,14 @@ class Service:
 
 
 @contextmanager
-def connect(url: str, keys: Iterable[Key], receiver: Receiver, verify: ssl.SSLContext | bool) -> Iterator[Service]:
+def connect(url: str, keys: Iterable[Key], receiver: Receiver, trust: ssl.SSLContext) -> Iterator[Service]:
     """Connect clients to a service, which try nothing twice."""
     sent: list[tuple[str, str | None]] = []
 
     def record(request: httpx2.Request) -> None:
         sent.append((request.url.host, request.headers.get("authorization")))
 
-    with openai.DefaultHttpxClient(verify=verify, event_hooks={"request": [record]}) as http:
+    with openai.DefaultHttpxClient(verify=trust, event_hooks={"request": [record]}) as http:
         options: dict[str, Any] = {"base_url": url, "http_client": http, "max_retries": 0}
         alice, bob = (openai.OpenAI(api_key=key.secret, **options) for key in keys)
         yield Service((alice, bob), receiver, sent)
@@ -90,7 +90,7 @@ def on_desk(fixture: Callable[[str], Any]) -> Iterator[Service]:
             assert process.stdout
             try:
                 (url,) = re.findall(r"http://[\d.:]+/v1", process.stdout.readline())
-                with connect(url, keys, receiver, verify=True) as service:
+                with connect(url, keys, receiver, ssl.create_default_context()) as service:
                     yield service
             finally:
                 process.terminate()
