@@ -1,5 +1,6 @@
 """Reports of the ends of batches on a desk: in a thread, each again and again until it is taken or too old."""
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -10,7 +11,8 @@ from handler.bulk.webhooks import REPORTED, WebhookError, report
 from handler.errors import BulkError
 from handler.settings import Settings
 from handler.storage.entries import Storage
-from handler.telemetry import log_failure
+
+logger = logging.getLogger("handler")
 
 FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 1.0, 120.0
 REPORT_SECONDS = 3600  # after its end, a batch is reported no more, as on AWS
@@ -64,7 +66,7 @@ class Reports:
         try:
             report(folder, self.settings, int(self.clock()))
         except (WebhookError, BulkError) as error:
-            log_failure(error)
+            logger.warning("%s: its end is not reported yet: %s", folder.id, error)
             end = folder.end()
             return not end or self.clock() > end.at + REPORT_SECONDS
         return True

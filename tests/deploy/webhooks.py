@@ -10,33 +10,44 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import openai
+from openai.types.webhooks import UnwrapWebhookEvent
 
 SECRET = f"whsec_{'Ab0+' * 8}"
 
 
+@dataclass(frozen=True)
+class Report:
+    """A request that it has received, and the status that it responded."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def event(self) -> UnwrapWebhookEvent:
+        """The event, as OpenAI's client unwraps it."""
+        client = openai.OpenAI(api_key="none", webhook_secret=SECRET)
+        return client.webhooks.unwrap(self.body, self.headers)
+
+
 @dataclass
 class Receiver:
-    """The port it listens on, the statuses that it responds, and the headers and bodies that it has received."""
+    """The port it listens on, the statuses that it responds, and what it has received."""
 
     port: int = 0
     statuses: list[int] = field(default_factory=list)
-    received: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
+    received: list[Report] = field(default_factory=list)
 
-    def wait_for(self, batch: str, kind: str, seconds: float = 60) -> int:
-        """Wait until the end of a batch was reported and accepted; return how many reports of it have come."""
+    def wait_for(self, batch: str, kind: str, seconds: float = 60) -> list[Report]:
+        """Wait until a report of the end of a batch was accepted; return all reports of it."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            if self.statuses == [] and (events := self.events(batch)):
-                assert events[-1] == kind
-                return len(events)
+            reports = [each for each in list(self.received) if batch.encode() in each.body]
+            if any(each.status == 200 for each in reports):
+                assert {each.event.type for each in reports} == {kind}
+                return reports
             time.sleep(0.1)
         raise TimeoutError(f"no {kind} of {batch}: {self.received}")
-
-    def events(self, batch: str) -> list[str]:
-        """Return the types of the events of a batch, as OpenAI's client unwraps them."""
-        client = openai.OpenAI(api_key="none", webhook_secret=SECRET)
-        events = [client.webhooks.unwrap(body, headers) for headers, body in list(self.received)]
-        return [event.type for event in events if event.data.id == batch]  # type: ignore[union-attr]
 
 
 @contextmanager
@@ -49,7 +60,7 @@ def receive(address: str, certificate: Path | None = None) -> Iterator[Receiver]
             headers = {name.lower(): value for name, value in self.headers.items()}
             body = self.rfile.read(int(headers["content-length"]))
             status = receiver.statuses.pop(0) if receiver.statuses else 200
-            receiver.received.append((headers, body))
+            receiver.received.append(Report(status, headers, body))
             self.send_response(status)
             self.end_headers()
 
