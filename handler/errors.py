@@ -23,12 +23,9 @@ ServiceError                  base: a message for the person who can act on it
 import json
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import orjson
-
-if TYPE_CHECKING:
-    from pydantic import ValidationError
 
 ErrorFormat = Literal["openai", "plain"]
 
@@ -235,24 +232,3 @@ def describe_http(status: int, method: str, path: str) -> ErrorBody:
         case _:
             message = f"{HTTPStatus(status).phrase} ({method} {path})"
     return ErrorBody(message, type="invalid_request_error", code=code)
-
-
-def from_validation(error: "ValidationError") -> RequestError:
-    """Map pydantic's first error to a RequestError in OpenAI's words."""
-    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    param = ".".join(str(part) for part in first["loc"]) or None
-    match first["type"]:
-        case "json_invalid":
-            return RequestError(
-                f"We could not parse the JSON body of your request: {first['msg']}", code="invalid_json"
-            )
-        case "missing":
-            return RequestError(
-                f"Missing required parameter: '{param}'.", param=param, code="missing_required_parameter"
-            )
-        case "model_type":
-            return RequestError(
-                'The request body must be a JSON object such as {"model": ..., "input": ...}.', code="invalid_type"
-            )
-        case _:
-            return RequestError(f"Invalid value for '{param}': {first['msg']}.", param=param, code="invalid_value")

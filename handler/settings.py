@@ -97,7 +97,7 @@ class Settings:
             base_path=_base_path(environ.get("BASE_PATH", "")),
             page=_choice(environ, "PAGE", ("false", "true")) == "true",
             metrics=_choice(environ, "METRICS", get_args(Metrics)),
-            batches=environ.get("BATCHES", ""),
+            batches=_batches(environ.get("BATCHES", default.batches)),
             batch_input=environ.get("BATCH_INPUT", ""),
             batch_machine=environ.get("BATCH_MACHINE", ""),
             webhook_url=(webhook_url := _webhook_url(environ.get("WEBHOOK_URL", ""))),
@@ -129,6 +129,13 @@ def _origin(origin: str) -> str:
             "scheme://host:port in lower case, without a path or a default port, such as https://app.example.com; or *"
         )
     return origin
+
+
+def _batches(uri: str) -> str:
+    """Check where files and batches are stored."""
+    if "://" in uri and not re.fullmatch(r"s3://[a-z0-9.-]+(?:/.*)?", uri):
+        raise SettingsError(f"BATCHES is '{uri}': write a folder, or s3://bucket/prefix")
+    return uri
 
 
 def _base_path(path: str) -> str:

@@ -2,6 +2,7 @@
 
     app.py              create_app(settings, catalog): routes, middleware and error handlers, declared in one place
     openapi.py          the OpenAPI document, built from the routes and schemas when first requested
+    openapi_stored.py   what it says of files, uploads and batches
     routes.py           POST /v1/embeddings (and Azure OpenAI's), GET /v1/models, GET /v1/models/{id}, GET /health
     deferred.py         DeferredRoutes: the next three, imported by the first request to one of them
     batches.py          /v1/batches: create, retrieve, list, cancel

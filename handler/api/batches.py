@@ -29,7 +29,8 @@ def _create(work: Work, asked: CreateBatch, key: str | None) -> Batch:
         try:
             work.runner.start(batches.uri(work.storage, work.owner, batch.record.id))
         except BulkError:
-            batches.withdraw(work.storage, work.owner, batch.record.id)  # the client will create another one
+            if key is None:  # the client will create another batch, and with a key start this one again
+                batches.withdraw(work.storage, work.owner, batch.record.id)
             raise
     return batch
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal, TypeVar
 
-from handler.batches.ids import check_after, creation_time, is_id, new_id
+from handler.batches.ids import check_after, creation_time, is_id, new_id, only_ids
 from handler.batches.page import Page
 from handler.batches.records import (
     WINDOW_SECONDS,
@@ -78,11 +78,10 @@ def create(storage: Storage, creator: Creator, request: CreateBatch, now: int, k
     """Create a batch, or return the one that the same request has created with the same idempotency key.
 
     Raises:
-        RequestError: its input is an object of S3 that the owner may not name, or the owner has too many batches.
+        RequestError: the owner has too many batches.
         ConflictError: another request has used the key.
         RateLimitError: the owner has created too many batches.
     """
-    _check_input(storage, request.input_file_id)
     owner = creator.owner
     batch_id = new_id("batch_", now)
     if key is not None and (first := _claim(storage, owner, key, request, batch_id)) != batch_id:
@@ -112,16 +111,6 @@ def withdraw(storage: Storage, owner: str, batch_id: str) -> None:
     storage.delete([f"{folder(owner, batch_id)}/batch.json"])
 
 
-def _check_input(storage: Storage, file_id: str) -> None:
-    """Check that an input in S3 is in the bucket of the storage, and not a file of another owner."""
-    if not file_id.startswith("s3://"):
-        return
-    bucket = re.match(r"s3://[^/]+/", f"{storage.uri}/")
-    if not bucket or not file_id.startswith(bucket[0]) or file_id.startswith((f"{storage.uri}/", f"{bucket[0]}/")):
-        where = f"an object of {bucket[0]} outside {storage.uri}/" if bucket else "the ID of a file, 'file-...'"
-        raise RequestError(f"Invalid 'input_file_id': expected {where}.", param="input_file_id", code="invalid_value")
-
-
 def _claim(storage: Storage, owner: str, key: str, request: CreateBatch, batch_id: str) -> str:
     """Return the ID of the batch that a key is for, which is the given one if the key is new."""
     name = f"owners/{owner}/keys/{hashlib.sha256(key.encode(errors='replace')).hexdigest()}.json"
@@ -138,7 +127,7 @@ def _claim(storage: Storage, owner: str, key: str, request: CreateBatch, batch_i
 
 
 def _check_rate(storage: Storage, owner: str, now: int) -> None:
-    ids = storage.folders(folder(owner, ""))
+    ids = only_ids("batch_", storage.folders(folder(owner, "")))
     if len(ids) >= MAX_BATCHES:
         raise RequestError(
             f"You have {MAX_BATCHES:,} batches, and no more are stored: each goes 32 days after its creation.",
@@ -163,7 +152,8 @@ def get(storage: Storage, owner: str, batch_id: str) -> Batch:
 def page(storage: Storage, owner: str, request: ListBatches) -> Page[Batch]:
     """Return batches of an owner, the newest first, from the one after a given one on."""
     check_after("batch_", request.after)
-    ids = [each for each in reversed(storage.folders(folder(owner, ""))) if each < (request.after or "batch_~")]
+    ids = only_ids("batch_", reversed(storage.folders(folder(owner, ""))))
+    ids = [each for each in ids if each < (request.after or "batch_~")]
     found: list[Batch] = []
     read = partial(_find, storage, owner)
     for done, batch in enumerate(in_threads(read, ids), 1):

@@ -6,11 +6,10 @@ An expired file is treated as absent; something else deletes it: the bucket, or 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
-from handler.batches.ids import check_after, creation_time, is_id
+from handler.batches.ids import check_after, creation_time, is_id, only_ids
 from handler.batches.page import Page
 from handler.batches.records import FileRecord
 from handler.contract.batches import ListFiles
@@ -58,10 +57,16 @@ def get(storage: Storage, owner: str, file_id: str, now: int) -> FileRecord:
     Raises:
         NotFoundError: the owner has no such file, or it has expired.
     """
-    record = _read(storage, f"{_path(owner, file_id)}.json") if is_id("file-", file_id) else None
-    if record and record.expires_at > now:
-        return record
-    raise NotFoundError(f"No such File object: {file_id[:64]}", param="id")
+    record = find(storage, owner, file_id, now)
+    if not record:
+        raise NotFoundError(f"No such File object: {file_id[:64]}", param="id")
+    return record
+
+
+def find(storage: Storage, owner: str, file_id: str, now: int) -> FileRecord | None:
+    """Return the record of an owner's file, or None if there is no such file, or it has expired."""
+    record = _read(storage, owner, file_id) if is_id("file-", file_id) else None
+    return record if record and record.expires_at > now else None
 
 
 def content(storage: Storage, owner: str, record: FileRecord) -> BinaryIO:
@@ -86,24 +91,23 @@ def page(storage: Storage, owner: str, request: ListFiles, now: int) -> Page[Fil
     A page may have fewer files than the limit although there are more, but is never empty then: clients end there.
     """
     check_after("file-", request.after)
-    names = [entry.name for entry in storage.list(_path(owner, "")) if entry.name.endswith(".json")]
-    ascending = request.order == "asc"
-    if not ascending:
-        names.reverse()
-    if request.after is not None:
-        last = f"{_path(owner, request.after)}.json"
-        names = [name for name in names if (name > last if ascending else name < last)]
+    names = [entry.name.rpartition("/")[2] for entry in storage.list(_path(owner, ""))]
+    ids = only_ids("file-", (name.removesuffix(".json") for name in names if name.endswith(".json")))
+    if request.order == "desc":
+        ids.reverse()
+    if after := request.after:
+        ids = [each for each in ids if (each > after if request.order == "asc" else each < after)]
     found: list[FileRecord] = []
-    for done, record in enumerate(in_threads(partial(_read, storage), names), 1):
+    for done, record in enumerate(in_threads(partial(_read, storage, owner), ids), 1):
         if record and record.expires_at > now and request.purpose in {None, record.purpose}:
             found.append(record)
         if len(found) == request.limit or (found and done >= READS):
-            return Page(found, has_more=done < len(names))
+            return Page(found, has_more=done < len(ids))
     return Page(found, has_more=False)
 
 
-def _read(storage: Storage, name: str) -> FileRecord | None:
-    stored = read_if_exists(storage, name)
+def _read(storage: Storage, owner: str, file_id: str) -> FileRecord | None:
+    stored = read_if_exists(storage, f"{_path(owner, file_id)}.json")
     return FileRecord.from_json(stored) if stored else None
 
 
@@ -115,15 +119,14 @@ def check_room(storage: Storage, owner: str, now: int) -> None:
         RateLimitError: the owner has added too many files in the last minute.
     """
     entries = storage.list(_path(owner, ""))
-    names = [entry.name.removesuffix(".json") for entry in entries if entry.name.endswith(".json")]
-    if len(names) >= MAX_FILES or sum(entry.size for entry in entries) >= MAX_BYTES:
+    ids = only_ids("file-", (entry.name.rpartition("/")[2] for entry in entries))
+    if len(ids) >= MAX_FILES or sum(entry.size for entry in entries) >= MAX_BYTES:
         raise RequestError(
             f"You have {MAX_FILES:,} files or {MAX_BYTES / 1e12} TB, and no more are stored: delete files that you do "
             "not need, or give them an earlier end with 'expires_after'.",
             code="too_many_files",
         )
-    recent = sum(creation_time(name) > now - 60 for name in islice(reversed(names), MAX_UPLOADS_PER_MINUTE))
-    if recent >= MAX_UPLOADS_PER_MINUTE:
+    if sum(creation_time(each) > now - 60 for each in ids) >= MAX_UPLOADS_PER_MINUTE:
         raise RateLimitError(f"You have created {MAX_UPLOADS_PER_MINUTE:,} files in a minute; wait a minute.", 60)
 
 

@@ -5,6 +5,7 @@ An ID is a prefix, 8 hex digits of Unix seconds, and 24 random hex digits. Only 
 
 import re
 import secrets
+from collections.abc import Iterable
 from typing import Literal
 
 from handler.errors import RequestError
@@ -20,6 +21,11 @@ def new_id(kind: Kind, now: int) -> str:
 def is_id(kind: Kind, value: str) -> bool:
     """Return whether a string could be an ID of that kind."""
     return re.fullmatch(rf"{kind}[0-9a-f]{{32}}", value) is not None
+
+
+def only_ids(kind: Kind, names: Iterable[str]) -> list[str]:
+    """Return the names that are IDs: a folder may also contain what someone else has put there."""
+    return [name for name in names if is_id(kind, name)]
 
 
 def creation_time(value: str) -> int:

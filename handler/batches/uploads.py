@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from handler.batches import files
-from handler.batches.ids import is_id, new_id
+from handler.batches.ids import creation_time, is_id, new_id, only_ids
 from handler.batches.records import FileRecord, UploadEnd, UploadRecord
 from handler.contract.batches import (
     BEGINNING_BYTES,
@@ -42,7 +42,8 @@ def create(storage: Storage, owner: str, request: CreateUpload, now: int) -> Upl
         RateLimitError: the owner has announced too many files in the last day.
     """
     files.check_room(storage, owner, now)
-    if len(storage.folders(_path(owner, ""))) >= MAX_UPLOADS:
+    ids = only_ids("upload_", storage.folders(_path(owner, "")))
+    if sum(creation_time(each) > now - 24 * 60 * 60 for each in ids) >= MAX_UPLOADS:
         raise RateLimitError(f"You have created {MAX_UPLOADS:,} uploads in a day; wait a while.", 60)
     record = UploadRecord(
         id=new_id("upload_", now),
@@ -130,7 +131,7 @@ def _get(storage: Storage, owner: str, upload_id: str, now: int) -> Upload:
     end = read_if_exists(storage, f"{_path(owner, upload_id)}/end.json")
     if end:
         file_id = UploadEnd.from_json(end).file_id
-        file = files.get(storage, owner, file_id, now) if file_id else None
+        file = files.find(storage, owner, file_id, now) if file_id else None
         return Upload(record, "completed" if file_id else "cancelled", file)
     return Upload(record, "pending" if now < record.expires_at else "expired")
 

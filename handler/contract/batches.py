@@ -7,7 +7,8 @@ import orjson
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from handler.contract.body import check_containers, foreign_encoding
-from handler.errors import RequestError, from_validation
+from handler.contract.validation import invalid_request
+from handler.errors import RequestError
 
 MAX_FILE_BYTES, MAX_PART_BYTES = 200 << 20, 64 << 20
 MIN_LIFE_SECONDS, MAX_LIFE_SECONDS = 3_600, 2_592_000  # 30 days
@@ -15,8 +16,6 @@ MAX_PARTS = 1_000  # of an upload: 200 MB in parts of 200 kB
 MAX_FILENAME = 255
 MAX_ID = 1_024  # an S3 key has at most as many bytes
 BEGINNING_BYTES = 64 << 10
-MAX_ECHO = 100  # characters of a request in a message
-REASONS = {"purpose": " Only files of batches are stored here.", "endpoint": " Only embeddings are served here."}
 
 
 def check_filename(name: str) -> str:
@@ -88,26 +87,6 @@ class RequestModel(BaseModel):
             return cls.model_validate_strings(values)
         except ValidationError as error:
             raise invalid_request(error) from None
-
-
-def invalid_request(error: ValidationError) -> RequestError:
-    """Map pydantic's first error to a RequestError in OpenAI's words and with its codes."""
-    first = error.errors(include_url=False)[0]
-    param = ".".join(str(part) for part in first["loc"])[:MAX_ECHO]
-    match first["type"]:
-        case "literal_error":
-            given, supported = str(first["input"])[:MAX_ECHO], first["ctx"]["expected"].replace(" or ", ", ")
-            message = f"Invalid value: '{given}'. Supported values are: {supported}.{REASONS.get(param, '')}"
-            return RequestError(message, param=param, code="invalid_value")
-        case "value_error":
-            return RequestError(str(first["ctx"]["error"]), param=param, code="invalid_value")
-        case "missing" | "json_invalid" | "model_type":
-            return from_validation(error)
-        case kind:
-            is_type = kind.endswith("_type")
-            start = "Invalid type for" if is_type else "Invalid value for"
-            code = "invalid_type" if is_type else "invalid_value"
-            return RequestError(f"{start} '{param}': {first['msg']}.", param=param, code=code)
 
 
 class ExpiresAfter(RequestModel):

@@ -9,8 +9,9 @@ from pydantic.config import JsonDict
 from handler.artifacts.manifest import DIGEST_MARK, MAX_NAME
 from handler.contract.body import check_containers, foreign_encoding
 from handler.contract.responses import EncodingFormat
+from handler.contract.validation import from_validation
 from handler.embedding.cl100k import MAX_CHARACTERS
-from handler.errors import RequestError, from_validation
+from handler.errors import RequestError
 
 MAX_INPUTS = 2048
 # OpenAI accepts 8192 tokens in an input. Characters are limited as well, since time and memory depend on them: one text

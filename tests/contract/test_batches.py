@@ -162,6 +162,7 @@ def test_counts_move_and_a_batch_is_cancelled_in_seconds(tmp_path):
         assert (batch.status, batch.request_counts.total) == ("validating", 0)
         wait_until(lambda: client.batches.retrieve(batch.id).request_counts.completed > 0)
         running = client.batches.retrieve(batch.id)
+        assert running.request_counts
         assert (running.status, running.request_counts.total, running.in_progress_at is not None) == (
             "in_progress",
             2_000,

@@ -85,6 +85,7 @@ def test_number_rate_and_bytes_are_limited(storage, monkeypatch):
     add(storage, NOW - 100)
     add(storage)
     files.check_room(storage, ME, NOW)
+    storage.write(f"owners/{ME}/files/other", b"")
     add(storage)
     with pytest.raises(RateLimitError, match="2 files in a minute"):
         files.check_room(storage, ME, NOW)
