@@ -12,7 +12,6 @@ from starlette.concurrency import run_in_threadpool
 from handler.api.compression import decode_body
 from handler.api.limits import MAX_BODY_BYTES
 from handler.api.owner import owner_of
-from handler.batches.batches import Creator
 from handler.batches.runner import Runner
 from handler.contract.batch_objects import Batch, BatchList, File, FileList
 from handler.contract.batches import RequestModel
@@ -24,25 +23,23 @@ Body = TypeVar("Body", bound=RequestModel)
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What a request works on: the storage, whose part of it, the time in Unix seconds, and what runs batches."""
+    """What a request works on: the storage, the owner in it, the time in Unix seconds, and what runs batches.
+
+    caller  the name of the API key, for logs and metrics
+    """
 
     storage: Storage
-    creator: Creator
+    owner: str
     now: int
     runner: Runner
-
-    @property
-    def owner(self) -> str:
-        """Whose files and batches the request may use."""
-        return self.creator.owner
+    caller: str | None
 
 
 def begin(request: Request) -> Work:
     """Return what an authenticated request works on."""
     stored = request.scope["stored"]
     owner = owner_of(request.scope, request.app.state.settings.auth_mode)
-    creator = Creator(owner, request.scope["record"].caller)
-    return Work(stored.storage, creator, int(time.time()), stored.runner)
+    return Work(stored.storage, owner, int(time.time()), stored.runner, request.scope["record"].caller)
 
 
 async def run_in_thread(request: Request, work: Callable[[], Result]) -> Result:

@@ -66,15 +66,9 @@ def uri(storage: Storage, owner: str, batch_id: str) -> str:
     return f"{storage.uri}/{folder(owner, batch_id)}"
 
 
-@dataclass(frozen=True, slots=True)
-class Creator:
-    """Who creates a batch: its owner, and the name of the API key, if it was one."""
-
-    owner: str
-    caller: str | None = None
-
-
-def create(storage: Storage, creator: Creator, request: CreateBatch, now: int, key: str | None = None) -> Batch:
+def create(  # noqa: PLR0913 - one for each fact of a request
+    storage: Storage, owner: str, request: CreateBatch, now: int, key: str | None = None, *, caller: str | None = None
+) -> Batch:
     """Create a batch, or return the one that the same request has created with the same idempotency key.
 
     Raises:
@@ -82,7 +76,6 @@ def create(storage: Storage, creator: Creator, request: CreateBatch, now: int, k
         ConflictError: another request has used the key.
         RateLimitError: the owner has created too many batches.
     """
-    owner = creator.owner
     batch_id = new_id("batch_", now)
     if key is not None and (first := _claim(storage, owner, key, request, batch_id)) != batch_id:
         if found := _find(storage, owner, first):
@@ -99,7 +92,7 @@ def create(storage: Storage, creator: Creator, request: CreateBatch, now: int, k
         input_file_id=request.input_file_id,
         metadata=request.metadata,
         output_expires_after=life_seconds(request.output_expires_after),
-        caller=creator.caller,
+        caller=caller,
     )
     if storage.create(f"{folder(owner, batch_id)}/batch.json", record.to_json()):
         return Batch(record, "validating")
