@@ -22,8 +22,9 @@ import openai
 import pytest
 from openai.types import Batch
 
-from tests.deploy import webhooks
-from tests.deploy.aws import CONTAINERS_HOST
+from tests.deploy import faults, webhooks
+from tests.deploy.aws import CONTAINERS_HOST, Aws
+from tests.deploy.faults import Fault
 from tests.deploy.stack import MODEL, Key
 from tests.deploy.webhooks import Receiver
 from tests.emulator import ROOT
@@ -307,3 +308,93 @@ def test_a_file_may_be_deleted_while_its_batch_runs(service):
         time.sleep(0.1)
     client.files.delete(batch.input_file_id)
     assert wait(service, batch).status == "completed"
+
+
+# What only a stack has: faults of S3, and inputs in its bucket.
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """The stack's bucket, and the service in front of it."""
+
+    service: Service
+    aws: Aws
+    name: str
+
+    def put(self, key: str, content: bytes) -> None:
+        """Write an object, with the rights of the account."""
+        self.aws.client("s3").put_object(Bucket=self.name, Key=key, Body=content)
+
+    def keys(self, prefix: str) -> list[str]:
+        """Return the keys that begin with a prefix."""
+        pages = self.aws.client("s3").get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=prefix)
+        return [each["Key"] for page in pages for each in page.get("Contents", [])]
+
+    @contextmanager
+    def failing(self, *wanted: Fault) -> Iterator[None]:
+        """Have requests to S3 fail during a block."""
+        faults.ask_for(self.aws.folder, *wanted)
+        yield
+        faults.ask_for(self.aws.folder)
+
+
+@pytest.fixture(scope="module")
+def bucket(aws, bulk_stack, request) -> Iterator[Bucket]:
+    with on_aws(request.getfixturevalue) as service:
+        yield Bucket(service, aws, bulk_stack.stack.outputs()["ArtifactBucketName"])
+
+
+def test_on_aws_a_batch_ends_that_meets_throttling(bucket):
+    client, _ = bucket.service.clients
+    batch = create(client, jsonl([request(f"{number}", TEXTS[:9]) for number in range(3)]))
+    with bucket.failing(Fault("^(GET|PUT|POST) .*batches/owners", "SlowDown", every=7)):
+        assert wait(bucket.service, batch).status == "completed"
+
+
+def test_on_aws_requests_of_a_shard_that_always_fails_become_errors(bucket):
+    client, _ = bucket.service.clients
+    requests = [request(f"{number}", "x", user="x" * 1_100_000) for number in range(3)]  # a shard each
+    with bucket.failing(Fault(r"^PUT .*/shards/1\.output", "AccessDenied", status=403)):
+        ended = wait(bucket.service, create(client, jsonl(requests)))
+    assert ended.status == "completed"
+    assert lines(client, ended.output_file_id).keys() == {"0", "2"}
+    (error,) = lines(client, ended.error_file_id).values()
+    assert (error["custom_id"], error["response"], error["error"]["code"]) == ("1", None, "internal_error")
+
+
+def test_on_aws_a_batch_that_cannot_be_planned_fails(bucket):
+    client, _ = bucket.service.clients
+    with bucket.failing(Fault(r"^PUT .*/plan\.json", "AccessDenied", status=403)):
+        ended = wait(bucket.service, create(client, jsonl([request("a", "x")])))
+    assert ended.status == "failed"
+    assert ended.errors
+    assert [each.code for each in ended.errors.data or []] == ["internal_error"]
+
+
+def test_on_aws_a_batch_that_nothing_has_ended_is_ended_after_its_window(bucket):
+    client, _ = bucket.service.clients
+    file = client.files.create(file=("in.jsonl", jsonl([request("a", "x")])), purpose="batch")
+    (key,) = [each for each in bucket.keys("batches/owners/") if each.endswith(f"{file.id}.json")]
+    owner, created = key.split("/")[2], int(time.time()) - 2 * 86_400
+    stuck = f"batch_{created:08x}{'0' * 24}"
+    record = {"id": stuck, "owner": owner, "created_at": created, "expires_at": created + 86_400}
+    record |= {"endpoint": "/v1/embeddings", "completion_window": "24h", "input_file_id": file.id, "metadata": None}
+    content = json.dumps({**record, "output_expires_after": 2_592_000}).encode()
+    bucket.put(f"batches/owners/{owner}/batches/{stuck}/batch.json", content)
+    ended = wait(bucket.service, client.batches.retrieve(stuck))
+    assert (ended.status, ended.output_file_id) == ("expired", None)
+    assert lines(client, ended.error_file_id)["a"]["error"]["code"] == "batch_expired"
+
+
+def test_on_aws_an_input_may_be_an_object_that_any_caller_may_name_and_no_other(bucket):
+    client, other = bucket.service.clients
+    options = {"endpoint": "/v1/embeddings", "completion_window": "24h"}
+    bucket.put("bulk/in/batch.jsonl", jsonl([request("a", "x")]))
+    batch = client.batches.create(input_file_id=f"s3://{bucket.name}/bulk/in/batch.jsonl", **options)
+    ended = wait(bucket.service, batch)
+    assert ended.status == "completed", ended
+    (key,) = [each for each in bucket.keys("batches/") if each.endswith(f"/{ended.output_file_id}")]
+    stolen = other.batches.create(input_file_id=f"s3://{bucket.name}/{key}", **options)
+    refused = wait(bucket.service, stolen, key=1).errors
+    assert refused
+    assert [each.code for each in refused.data or []] == ["invalid_request"]
