@@ -196,6 +196,6 @@ def test_failed_jobs_are_reported():
 
 def test_dashboard_shows_what_the_function_emits():
     added = json.dumps(widgets(translate(Bulk="true"))[len(widgets(translate())) :])
-    for metric in ("Rows", "Rejects", "Tokens"):
+    for metric in ("Rows", "Rejects", "Tokens", "BatchRequests", "BatchErrors", "Batches"):
         assert f'"{metric}"' in added
         assert f'"{metric}"' in (ROOT / "handler/telemetry.py").read_text()
