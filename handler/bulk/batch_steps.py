@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from dataclasses import asdict
 
 from handler.batches.folder import BATCH, BatchFolder, ShardReceipt
@@ -9,10 +10,12 @@ from handler.batches.records import BatchEnd
 from handler.bulk.batch_finish import finish
 from handler.bulk.batch_shard import is_over, missing, run_shard
 from handler.bulk.batch_validate import validate
+from handler.errors import UnavailableError
 from handler.models.catalog import Catalog
 from handler.settings import Settings
 from handler.storage.uri import open_storage
 
+LOAD_SECONDS = 120.0  # for a model to load from S3: it does so only while a step runs
 FOLDER = re.compile(r"owners/([^/]+)/batches/([^/]+)")
 
 
@@ -42,7 +45,14 @@ def shard_batch(folder: BatchFolder, catalog: Catalog, number: int, now: int) ->
     Raises:
         BulkError, ModelNotFoundError, ModelMismatchError, UnavailableError: as `run_shard`.
     """
-    return run_shard(folder, catalog, number, now) or ShardReceipt(number, 0, 0, 0)
+    ends = time.monotonic() + LOAD_SECONDS
+    while True:
+        try:
+            return run_shard(folder, catalog, number, now) or ShardReceipt(number, 0, 0, 0)
+        except UnavailableError as error:
+            if time.monotonic() + error.retry_after > ends:
+                raise
+            time.sleep(error.retry_after)
 
 
 def end_batch(folder: BatchFolder, now: int) -> BatchEnd | None:

@@ -100,14 +100,22 @@ def test_a_batch_that_was_withdrawn_ends_without_a_trace(main, tmp_path):
     assert not folder.storage.exists(folder.path(PLAN))
 
 
-def test_a_model_that_is_unavailable_now_is_no_error_of_the_batch(main, tmp_path, monkeypatch):
-    def unavailable(*_: object) -> None:
-        raise UnavailableError("the model is loading", 1)
+def test_a_shard_waits_for_the_model_and_not_for_ever(main, tmp_path, monkeypatch):
+    folder, run, loading = create(tmp_path, jsonl(REQUESTS), NOW), batch_steps.run_shard, [1, 1]
 
-    folder = create(tmp_path, jsonl(REQUESTS), NOW)
-    monkeypatch.setattr(batch_steps, "validate", unavailable)
+    def slow(*arguments: Any) -> Any:
+        if loading:
+            loading.pop()
+            raise UnavailableError("the model is loading", 0.01)
+        return run(*arguments)
+
+    call(main, folder, "plan")
+    monkeypatch.setattr(batch_steps, "run_shard", slow)
+    assert call(main, folder, "shard", item={"number": 0})["completed"] == 2
+    monkeypatch.setattr(batch_steps, "LOAD_SECONDS", 0)
+    loading.append(1)
     with pytest.raises(UnavailableError):  # no BulkError, so the state machine tries again
-        call(main, folder, "plan")
+        call(main, folder, "shard", item={"number": 1})
 
 
 def test_a_batch_has_no_other_steps(main, tmp_path):
