@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from threading import Condition, Thread
 
-from handler.batches.folder import BATCH_FILE, END, BatchFolder
+from handler.batches.folder import END, BatchFolder, every_batch
 from handler.bulk.webhooks import REPORTED, WebhookError, report
 from handler.errors import BulkError
 from handler.settings import Settings
@@ -74,11 +74,5 @@ class Reports:
 
 def unreported(storage: Storage, now: float) -> list[BatchFolder]:
     """Return the batches that ended a short time ago, and whose ends have not been reported."""
-    ended: set[tuple[str, str]] = set()
-    reported: set[tuple[str, str]] = set()
-    for entry in storage.list("owners/"):
-        if found := BATCH_FILE.fullmatch(entry.name):
-            owner, id_, name = found.groups()
-            {END: ended, REPORTED: reported}.get(name, set()).add((owner, id_))
-    folders = [BatchFolder(storage, *each) for each in sorted(ended - reported)]
-    return [each for each in folders if (end := each.end()) and now <= end.at + REPORT_SECONDS]
+    ended = [folder for folder, names in every_batch(storage).items() if END in names and REPORTED not in names]
+    return [folder for folder in ended if (end := folder.end()) and now <= end.at + REPORT_SECONDS]

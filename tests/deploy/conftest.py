@@ -10,13 +10,13 @@ from dataclasses import dataclass
 import httpx2
 import pytest
 
+from tests import webhooks
 from tests.deploy import aws as emulated_aws
-from tests.deploy import webhooks
 from tests.deploy.aws import CONTAINERS_HOST, Aws, docker
 from tests.deploy.sam import Sam, copy_project
 from tests.deploy.stack import Key, Stack
-from tests.deploy.webhooks import Receiver
 from tests.emulator import ROOT, bridge_address
+from tests.webhooks import Receiver
 
 
 @pytest.fixture(scope="session")

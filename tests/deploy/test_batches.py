@@ -22,12 +22,13 @@ import openai
 import pytest
 from openai.types import Batch
 
-from tests.deploy import faults, webhooks
+from tests import webhooks
+from tests.deploy import faults
 from tests.deploy.aws import CONTAINERS_HOST, Aws
 from tests.deploy.faults import Fault
 from tests.deploy.stack import MODEL, Key
-from tests.deploy.webhooks import Receiver
 from tests.emulator import ROOT
+from tests.webhooks import Receiver
 
 GOLDEN = json.loads((ROOT / "model_artifacts" / MODEL / "golden.json").read_text())["data"]
 TEXTS = [each["text"] for each in GOLDEN]

@@ -13,6 +13,7 @@ import pytest
 from handler.batches.folder import BATCH, PLAN, SHARDS, BatchFolder
 from handler.batches.records import BatchEnd
 from handler.bulk import batch_steps, batch_validate, steps
+from handler.bulk.batch_shard import run_shard
 from handler.bulk.webhooks import WebhookError
 from handler.errors import BulkError, UnavailableError
 from handler.storage.folder import Folder
@@ -101,13 +102,13 @@ def test_a_batch_that_was_withdrawn_ends_without_a_trace(main, tmp_path):
 
 
 def test_a_shard_waits_for_the_model_and_not_for_ever(main, tmp_path, monkeypatch):
-    folder, run, loading = create(tmp_path, jsonl(REQUESTS), NOW), batch_steps.run_shard, [1, 1]
+    folder, loading = create(tmp_path, jsonl(REQUESTS), NOW), [1, 1]
 
     def slow(*arguments: Any) -> Any:
         if loading:
             loading.pop()
             raise UnavailableError("the model is loading", 0.01)
-        return run(*arguments)
+        return run_shard(*arguments)
 
     call(main, folder, "plan")
     monkeypatch.setattr(batch_steps, "run_shard", slow)

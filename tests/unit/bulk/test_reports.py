@@ -13,7 +13,8 @@ from handler.bulk.reports import REPORT_SECONDS, Reports, unreported
 from handler.bulk.webhooks import REPORTED
 from handler.settings import Settings
 from handler.storage.folder import Folder
-from tests.unit.bulk.test_webhooks import BATCH, SECRET, Receiver, receiver
+from tests.unit.bulk.test_webhooks import BATCH, receiver, settings
+from tests.webhooks import SECRET, Receiver
 
 __all__ = ["receiver"]  # a fixture
 NOW = 1_800_000_000
@@ -39,7 +40,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 def test_a_report_is_repeated_until_it_is_taken_and_delays_no_other(receiver: Receiver, tmp_path: Path) -> None:
     receiver.statuses = [500, 200, 500, 200]
-    running, folders = Reports(receiver.settings, lambda: NOW), [end(tmp_path), end(tmp_path, "batch_2")]
+    running, folders = Reports(settings(receiver), lambda: NOW), [end(tmp_path), end(tmp_path, "batch_2")]
     for folder in folders:
         running.add(folder)
     wait_until(lambda: not running.waiting)

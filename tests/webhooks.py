@@ -1,4 +1,4 @@
-"""A receiver of webhooks, which may refuse the first ones."""
+"""A receiver of webhooks on this machine, which may refuse the first ones."""
 
 import ssl
 import threading
@@ -20,6 +20,7 @@ class Report:
     """A request that it has received, and the status that it responded."""
 
     status: int
+    path: str
     headers: dict[str, str]
     body: bytes
 
@@ -60,8 +61,9 @@ def receive(address: str, certificate: Path | None = None) -> Iterator[Receiver]
             headers = {name.lower(): value for name, value in self.headers.items()}
             body = self.rfile.read(int(headers["content-length"]))
             status = receiver.statuses.pop(0) if receiver.statuses else 200
-            receiver.received.append(Report(status, headers, body))
+            receiver.received.append(Report(status, self.path, headers, body))
             self.send_response(status)
+            self.send_header("location", "/elsewhere")  # of a redirect, which is not to be followed
             self.end_headers()
 
         def log_message(self, *_: object) -> None:
