@@ -18,6 +18,7 @@ from pathlib import Path
 from threading import Thread
 from typing import TextIO
 
+from handler.batches.expiry import delete_expired
 from handler.batches.folder import BatchFolder, waiting
 from handler.batches.records import BatchPlan, BatchShard
 from handler.bulk.batch_finish import finish
@@ -103,7 +104,11 @@ class Desk:
         self._reports = Reports(self.settings, self.clock)
 
     def run(self) -> bool:
-        """Run all batches that wait, and report their ends; return whether all have ended."""
+        """Delete what has expired, run all batches that wait, and report their ends; return whether all have ended."""
+        try:
+            delete_expired(self.storage, self._time())
+        except BulkError as error:
+            logger.error("what has expired is deleted later: %s", error)  # noqa: TRY400 - it is one line
         for folder in unreported(self.storage, self.clock()):
             self._reports.add(folder)
         while (todo := self._waiting()) or (self._reports.waiting and not self._failed):

@@ -80,6 +80,12 @@ def wait(client: openai.OpenAI, batch: Any, seconds: float = 60) -> Any:
     return found
 
 
+def completed(client: openai.OpenAI, batch: Any) -> int:
+    """Return how many requests of a batch are done."""
+    counts = client.batches.retrieve(batch.id).request_counts
+    return counts.completed if counts else 0
+
+
 def contents(client: openai.OpenAI, batch: Any) -> list[dict[str, Any]]:
     """Return the lines of both files, without what has the batch's ID in it."""
     lines = []
@@ -160,7 +166,7 @@ def test_counts_move_and_a_batch_is_cancelled_in_seconds(tmp_path):
     with serve(tmp_path) as (_, client):
         batch = create(client, requests(2_000))
         assert (batch.status, batch.request_counts.total) == ("validating", 0)
-        wait_until(lambda: client.batches.retrieve(batch.id).request_counts.completed > 0)
+        wait_until(lambda: completed(client, batch) > 0)
         running = client.batches.retrieve(batch.id)
         assert running.request_counts
         assert (running.status, running.request_counts.total, running.in_progress_at is not None) == (
