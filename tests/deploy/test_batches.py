@@ -166,6 +166,15 @@ def test_files_are_stored_listed_read_and_deleted(service):
         client.files.retrieve(last.id)
 
 
+def test_the_documents_example_runs(service, capsys):
+    client, _ = service.clients
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/batch.md").read_text(), re.DOTALL)
+    created = 'OpenAI(base_url="http://127.0.0.1:3000/v1", api_key="none")'
+    assert created in code
+    exec(code.replace(created, "CLIENT"), {"CLIENT": client})  # noqa: S102 - the example
+    assert sorted(capsys.readouterr().out.splitlines()) == ["a 1", "b 2"]
+
+
 def test_a_batch_has_the_vectors_of_the_api_bit_for_bit(service):
     client, _ = service.clients
     requests = [request(f"text-{n}", text, encoding_format="base64") for n, text in enumerate(TEXTS)]
