@@ -71,7 +71,7 @@ ROUTES: dict[tuple[str, str], int] = {
     **{
         (method, path): 405 if path == "/health" else 401
         for method in ("HEAD", "OPTIONS", "TRACE", "PUT", "PATCH", "DELETE", "POST", "PROPFIND", "BREW")
-        for path in ("/health", "/v1/embeddings", "/v1/models")
+        for path in ("/health", "/v1/embeddings", "/v1/models", "/v1/files", "/v1/batches/x", "/v1/uploads/x/parts")
     },
     ("get", "/health"): 405,
     ("HEAD", "/health"): 200,

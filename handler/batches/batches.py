@@ -7,7 +7,7 @@ from functools import partial
 from typing import Literal, TypeVar
 
 from handler.batches.ids import check_after, creation_time, is_id, new_id, only_ids
-from handler.batches.page import Page
+from handler.batches.page import Page, read_page
 from handler.batches.records import (
     WINDOW_SECONDS,
     BatchEnd,
@@ -21,7 +21,7 @@ from handler.batches.records import (
 )
 from handler.contract.batches import CreateBatch, ListBatches, life_seconds
 from handler.errors import ConflictError, NotFoundError, RateLimitError, RequestError
-from handler.storage.entries import Storage, in_threads, read_if_exists
+from handler.storage.entries import Storage, read_if_exists
 
 Status = Literal["validating", "in_progress", "finalizing", "cancelling"] | Ending
 # OpenAI's: 2,000 batches an hour. All are listed to find one's place in a page, so they are limited as well.
@@ -147,14 +147,7 @@ def page(storage: Storage, owner: str, request: ListBatches) -> Page[Batch]:
     check_after("batch_", request.after)
     ids = only_ids("batch_", reversed(storage.folders(folder(owner, ""))))
     ids = [each for each in ids if each < (request.after or "batch_~")]
-    found: list[Batch] = []
-    read = partial(_find, storage, owner)
-    for done, batch in enumerate(in_threads(read, ids), 1):
-        if batch:
-            found.append(batch)
-        if len(found) == request.limit:
-            return Page(found, has_more=done < len(ids))
-    return Page(found, has_more=False)
+    return read_page(ids, partial(_find, storage, owner), request.limit)
 
 
 def cancel(storage: Storage, owner: str, batch_id: str, now: int) -> Batch:

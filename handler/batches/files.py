@@ -5,21 +5,19 @@ An expired file is treated as absent; something else deletes it: the bucket, or 
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
 from handler.batches.ids import check_after, creation_time, is_id, only_ids
-from handler.batches.page import Page
+from handler.batches.page import Page, read_page
 from handler.batches.records import FileRecord
 from handler.contract.batches import ListFiles
 from handler.errors import NotFoundError, RateLimitError, RequestError
-from handler.storage.entries import Storage, in_threads, read_if_exists
+from handler.storage.entries import Storage, read_if_exists
 
 # OpenAI's: 2.5 TB a project, and 1,000 uploads a minute. Every list reads the names of all files, two each, which takes
 # S3 a second for 10,000 names: so their number is limited, too. OpenAI lists at most as many in a page.
 MAX_FILES, MAX_BYTES, MAX_UPLOADS_PER_MINUTE = 10_000, 2_500_000_000_000, 1_000
-READS = 1_000  # of records for a page: S3 takes about two seconds for them
 
 
 def add(storage: Storage, owner: str, record: FileRecord, blocks: Iterable[bytes]) -> FileRecord:
@@ -65,7 +63,8 @@ def get(storage: Storage, owner: str, file_id: str, now: int) -> FileRecord:
 
 def find(storage: Storage, owner: str, file_id: str, now: int) -> FileRecord | None:
     """Return the record of an owner's file, or None if there is no such file, or it has expired."""
-    record = _read(storage, owner, file_id) if is_id("file-", file_id) else None
+    stored = read_if_exists(storage, f"{_path(owner, file_id)}.json") if is_id("file-", file_id) else None
+    record = FileRecord.from_json(stored) if stored else None
     return record if record and record.expires_at > now else None
 
 
@@ -86,10 +85,7 @@ def delete(storage: Storage, owner: str, record: FileRecord) -> None:
 
 
 def page(storage: Storage, owner: str, request: ListFiles, now: int) -> Page[FileRecord]:
-    """Return files of an owner in the order of their creation, from the one after a given one on.
-
-    A page may have fewer files than the limit although there are more, but is never empty then: clients end there.
-    """
+    """Return files of an owner in the order of their creation, from the one after a given one on."""
     check_after("file-", request.after)
     names = [entry.name.rpartition("/")[2] for entry in storage.list(_path(owner, ""))]
     ids = only_ids("file-", (name.removesuffix(".json") for name in names if name.endswith(".json")))
@@ -97,18 +93,12 @@ def page(storage: Storage, owner: str, request: ListFiles, now: int) -> Page[Fil
         ids.reverse()
     if after := request.after:
         ids = [each for each in ids if (each > after if request.order == "asc" else each < after)]
-    found: list[FileRecord] = []
-    for done, record in enumerate(in_threads(partial(_read, storage, owner), ids), 1):
-        if record and record.expires_at > now and request.purpose in {None, record.purpose}:
-            found.append(record)
-        if len(found) == request.limit or (found and done >= READS):
-            return Page(found, has_more=done < len(ids))
-    return Page(found, has_more=False)
 
+    def read(file_id: str) -> FileRecord | None:
+        record = find(storage, owner, file_id, now)
+        return record if record and request.purpose in {None, record.purpose} else None
 
-def _read(storage: Storage, owner: str, file_id: str) -> FileRecord | None:
-    stored = read_if_exists(storage, f"{_path(owner, file_id)}.json")
-    return FileRecord.from_json(stored) if stored else None
+    return read_page(ids, read, request.limit)
 
 
 def check_room(storage: Storage, owner: str, now: int) -> None:

@@ -112,10 +112,10 @@ class CreateFile(RequestModel):
 class ListFiles(RequestModel):
     """Query of GET /v1/files."""
 
-    after: Identifier | None = Field(None, description="The ID of the last file of the page before.")
-    limit: int = Field(10_000, ge=1, le=10_000)
-    order: Literal["asc", "desc"] = Field("desc", description="By the time of creation.")
-    purpose: Annotated[str, Field(max_length=64)] | None = Field(None, description="`batch` or `batch_output`.")
+    after: Identifier | None = Field(default=None, description="The ID of the last file of the page before.")
+    limit: int = Field(default=10_000, ge=1, le=10_000)
+    order: Literal["asc", "desc"] = Field(default="desc", description="By the time of creation.")
+    purpose: Annotated[str, Field(max_length=64)] | None = Field(default=None, description="`batch` or `batch_output`.")
 
 
 class CreateUpload(RequestModel):
@@ -132,7 +132,9 @@ class CompleteUpload(RequestModel):
     """Body of POST /v1/uploads/{upload_id}/complete."""
 
     part_ids: list[Identifier] = Field(max_length=MAX_PARTS, description="In the order of the file.")
-    md5: Annotated[str, Field(pattern=r"^[0-9a-fA-F]{32}$")] | None = Field(None, description="Of the file, in hex.")
+    md5: Annotated[str, Field(pattern=r"^[0-9a-fA-F]{32}$")] | None = Field(
+        default=None, description="Of the file, in hex."
+    )
 
 
 class CreateBatch(RequestModel):
@@ -144,7 +146,7 @@ class CreateBatch(RequestModel):
     endpoint: Literal["/v1/embeddings"]
     completion_window: Literal["24h"]
     metadata: dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]] | None = Field(
-        None, max_length=16
+        default=None, max_length=16
     )
     output_expires_after: ExpiresAfter | None = None
 
@@ -152,5 +154,5 @@ class CreateBatch(RequestModel):
 class ListBatches(RequestModel):
     """Query of GET /v1/batches, the newest of which come first."""
 
-    after: Identifier | None = Field(None, description="The ID of the last batch of the page before.")
-    limit: int = Field(20, ge=1, le=100)
+    after: Identifier | None = Field(default=None, description="The ID of the last batch of the page before.")
+    limit: int = Field(default=20, ge=1, le=100)

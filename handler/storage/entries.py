@@ -13,7 +13,7 @@ from typing import BinaryIO, Protocol, TypeVar
 
 from handler.errors import BulkError, StorageUnavailableError
 
-FILES_AT_ONCE, READ_AHEAD = 16, 64
+FILES_AT_ONCE = 16
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -88,13 +88,9 @@ def read_if_exists(storage: Storage, name: str) -> bytes | None:
 
 
 def in_threads(read: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
-    """Yield what a function returns for each item, in order, and call it for few items more than are taken.
-
-    S3 takes many requests at once, but responds to none of them soon.
-    """
+    """Yield what a function returns for each item, in order; S3 takes many requests at once, but answers none soon."""
     with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
-        for start in range(0, len(items), READ_AHEAD):
-            yield from pool.map(read, items[start : start + READ_AHEAD])
+        yield from pool.map(read, items)
 
 
 def changed(where: str) -> BulkError:

@@ -13,6 +13,7 @@ import pytest
 from handler.connections import KEEP_ALIVE_SECONDS
 from tests import process, raw_http
 from tests.process import Service, wait_until
+from tests.stored import FORM, form
 
 ORIGIN = "https://app.example"
 BODY = b'{"model": "text-embedding-ada-002", "input": "a"}'
@@ -158,6 +159,18 @@ def test_connection_is_closed_if_its_request_does_not_arrive(short_timeout, begu
         if begun.count(b"GET") == 2:
             assert connection.recv(1024).startswith(b"HTTP/1.1 200")
         assert 0.2 < seconds_until_closed(connection, trickle) < 2
+
+
+def test_a_large_file_may_arrive_slowly(tmp_path):
+    """It takes four times as long as a request may, and arrives at twice the least rate."""
+    setup = f"{SHORT_TIMEOUT}; handler.connections.MIN_BYTES = 1000"
+    body = form(("purpose", None, b"batch"), ("file", "a.jsonl", b'{"a": 1}\n' * 1000))
+    with process.serve(setup, BATCHES=str(tmp_path)) as service, raw_http.connect(service.url) as connection:
+        head = raw_http.request("POST", "/v1/files", f"content-type: {FORM['content-type']}", body=body)
+        for start in range(0, len(head), 1000):
+            connection.sendall(head[start : start + 1000])
+            time.sleep(0.13)
+        assert connection.recv(1024).startswith(b"HTTP/1.1 200")
 
 
 def test_idle_connection_is_kept_for_longer_than_clients_keep_theirs():

@@ -22,7 +22,7 @@ def owner(mode: AuthMode, authorizer: Any = None, caller: str | None = None) -> 
     return owner_of({"record": record, "aws.event": {"requestContext": {"authorizer": authorizer}}}, mode)
 
 
-def cognito(identity: str) -> dict[str, Any]:
+def cognito(identity: object) -> dict[str, Any]:
     return {"iam": ROLE | {"cognitoIdentity": {"identityId": identity}}}
 
 
@@ -52,18 +52,19 @@ def test_sessions_of_a_role_are_one_caller():
     assert owner("iam", {"iam": ROLE}) == owner("iam", {"iam": ROLE | {"userId": "AROAEXAMPLE:session-2"}})
 
 
-@pytest.mark.parametrize(
-    ("mode", "authorizer"),
-    [
-        *(("api-key", each) for each in (None, {"iam": ROLE})),
-        *(("iam", each) for each in (None, [], {}, {"iam": "x"}, {"iam": {}}, {"iam": {"userId": ""}}, jwt())),
-        *(("iam", {"iam": ROLE | {"userId": value}}) for value in (None, 5, ":session", ["a"])),
-        *(("iam", {"iam": ROLE | {"cognitoIdentity": value}}) for value in ({}, {"identityId": None})),
-        *(("jwt", each) for each in (None, {"jwt": {}}, {"jwt": {"claims": []}}, {"iam": ROLE})),
-        *(("jwt", jwt(**each)) for each in ({"sub": None}, {"sub": ""}, {"iss": None}, {"sub": ["a"]})),
-    ],
-    ids=repr,
-)
+NO_IAM: list[Any] = [None, [], {}, {"iam": "x"}, {"iam": {}}, jwt(), {"jwt": {}, "iam": None}]
+NO_JWT: list[Any] = [None, {"jwt": {}}, {"jwt": {"claims": []}}, {"iam": ROLE}, jwt(iss=None)]
+NO_IDENTITY: list[tuple[AuthMode, Any]] = [
+    ("api-key", {"iam": ROLE}),
+    *(("iam", value) for value in NO_IAM),
+    *(("iam", {"iam": {**ROLE, "userId": value}}) for value in (None, "", 5, ":session", ["a"])),
+    *(("iam", cognito(value)) for value in (None, "", 5)),
+    *(("jwt", value) for value in NO_JWT),
+    *(("jwt", jwt(sub=value)) for value in (None, "", ["a"])),
+]
+
+
+@pytest.mark.parametrize(("mode", "authorizer"), NO_IDENTITY, ids=repr)
 def test_callers_without_an_identity_are_refused(mode, authorizer):
     with pytest.raises(AuthenticationError, match="has no identity"):
         owner(mode, authorizer)
