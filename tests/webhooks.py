@@ -24,20 +24,20 @@ class Report:
     headers: dict[str, str]
     body: bytes
 
-    @property
-    def event(self) -> UnwrapWebhookEvent:
-        """The event, as OpenAI's client unwraps it."""
-        client = openai.OpenAI(api_key="none", webhook_secret=SECRET)
-        return client.webhooks.unwrap(self.body, self.headers)
-
 
 @dataclass
 class Receiver:
-    """The port it listens on, the statuses that it responds, and what it has received."""
+    """Its port, the secret that signs reports, the statuses that it responds, and what it has received."""
 
     port: int = 0
+    secret: str = SECRET
     statuses: list[int] = field(default_factory=list)
     received: list[Report] = field(default_factory=list)
+
+    def unwrap(self, report: Report) -> UnwrapWebhookEvent:
+        """Return the event of a report, as OpenAI's client unwraps it."""
+        client = openai.OpenAI(api_key="none", webhook_secret=self.secret)
+        return client.webhooks.unwrap(report.body, report.headers)
 
     def wait_for(self, batch: str, kind: str, seconds: float = 60) -> list[Report]:
         """Wait until a report of the end of a batch was accepted; return all reports of it."""
@@ -45,7 +45,7 @@ class Receiver:
         while time.monotonic() < deadline:
             reports = [each for each in list(self.received) if batch.encode() in each.body]
             if any(each.status == 200 for each in reports):
-                assert {each.event.type for each in reports} == {kind}
+                assert {self.unwrap(each).type for each in reports} == {kind}
                 return reports
             time.sleep(0.1)
         raise TimeoutError(f"no {kind} of {batch}: {self.received}")

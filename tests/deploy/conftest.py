@@ -74,9 +74,11 @@ def bulk_stack(aws, http, key, other_key, tmp_path_factory) -> Iterator[BulkStac
         webhooks.receive(bridge_address(), aws.folder) as receiver,
     ):
         sam.build("--parameter-overrides", *(f"{name}={value}" for name, value in overrides.items()))
-        hook = {"WebhookUrl": f"https://{CONTAINERS_HOST}:{receiver.port}/hook", "WebhookSecret": webhooks.SECRET}
-        sam.deploy(**overrides, **hook, ApiKeys=f"{key.pair},{other_key.pair}", BulkMaxConcurrency="2")
+        url = f"https://{CONTAINERS_HOST}:{receiver.port}/hook"
+        sam.deploy(**overrides, WebhookUrl=url, ApiKeys=f"{key.pair},{other_key.pair}", BulkMaxConcurrency="2")
         deployed = Stack("embeddings", aws, http, key)
+        secret = aws.client("secretsmanager").get_secret_value(SecretId=deployed.outputs()["WebhookSecretArn"])
+        receiver.secret = f"whsec_{secret['SecretString']}"
         aws.name_host(deployed.url)
         yield BulkStack(deployed, receiver)
 

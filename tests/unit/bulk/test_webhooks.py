@@ -46,7 +46,7 @@ def test_openais_client_unwraps_a_report(receiver, tmp_path, ending):
     webhooks.report(end(tmp_path, ending), settings(receiver), int(time.time()))
     (received,) = receiver.received
     assert received.path == "/hooks?from=me"
-    event = received.event
+    event = receiver.unwrap(received)
     assert (event.type, event.created_at) == (f"batch.{ending}", 1_700_000_000)
     assert event.data.id == BATCH
     assert event.id == received.headers["webhook-id"] == f"evt_{'0' * 32}"
