@@ -1,7 +1,7 @@
 """The FastAPI application: routes, middleware and error handlers, declared in one place."""
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
@@ -16,7 +16,6 @@ from handler.api.limits import RequestSizeLimitMiddleware
 from handler.api.middleware import HeadMiddleware, RequestLogMiddleware, ServerErrorMiddleware
 from handler.api.paths import PathNormalizationMiddleware
 from handler.api.routes import router
-from handler.batches.runner import NoRunner, Runner
 from handler.errors import (
     STORAGE_UNAVAILABLE,
     UNAVAILABLE,
@@ -31,6 +30,9 @@ from handler.errors import (
 from handler.models.catalog import Catalog
 from handler.settings import Settings
 from handler.telemetry import RequestLog, log_failure
+
+if TYPE_CHECKING:
+    from handler.batches.runner import Runner
 
 STORAGE_RETRY_SECONDS = "5"
 
@@ -49,7 +51,7 @@ def create_app(
     catalog: Catalog,
     log: RequestLog | None = None,
     *,
-    runner: Runner | None = None,
+    runner: "Runner | None" = None,
     loopback: bool = False,
 ) -> FastAPI:
     """Build the application that serves a catalog of models.
@@ -61,7 +63,7 @@ def create_app(
     app.state.settings = settings
     app.state.catalog = catalog
     app.include_router(router)
-    app.state.stored = DeferredRoutes(settings.batches, runner or NoRunner())
+    app.state.stored = DeferredRoutes(settings.batches, runner)
     for path in STORED_PATHS:
         app.add_route(path, app.state.stored, include_in_schema=False)
         app.add_route(f"{path}/{{rest:path}}", app.state.stored, include_in_schema=False)

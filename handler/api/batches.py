@@ -8,11 +8,13 @@ from fastapi import APIRouter, Request, Response
 from handler.api.stored import Work, begin, parse_body, parse_query, respond, respond_page, run_in_thread
 from handler.batches import batches
 from handler.batches.batches import Batch
+from handler.batches.page import Page
 from handler.contract import batch_objects
 from handler.contract.batches import CreateBatch, ListBatches
 from handler.errors import BulkError
 
 router = APIRouter()
+VALIDATION_SECONDS = 15 * 60  # at most: a function of Lambda does it
 
 
 @router.post("/v1/batches")
@@ -39,8 +41,15 @@ def _create(work: Work, asked: CreateBatch, key: str | None) -> Batch:
 async def list_batches(request: Request) -> Response:
     """List batches, the newest first, a page at a time."""
     work, asked = begin(request), parse_query(request, ListBatches)
-    found = await run_in_thread(request, partial(batches.page, work.storage, work.owner, asked))
+    found = await run_in_thread(request, partial(_list, work, asked))
     return respond_page(batch_objects.BatchList, list(map(_describe, found.items)), has_more=found.has_more)
+
+
+def _list(work: Work, asked: ListBatches) -> Page[Batch]:
+    found = batches.page(work.storage, work.owner, asked)
+    for batch in found.items:
+        _run_if_stuck(work, batch)
+    return found
 
 
 @router.get("/v1/batches/{batch_id}")  # noqa: FAST003 - for a path parameter, FastAPI would import pydantic.v1
@@ -52,9 +61,15 @@ async def get_batch(request: Request) -> Response:
 
 def _get(work: Work, batch_id: str) -> Batch:
     batch = batches.get(work.storage, work.owner, batch_id)
-    if batch.ended_at is None and work.now >= batch.record.expires_at:  # what ran it has failed
-        work.runner.start(batches.uri(work.storage, work.owner, batch_id))
+    _run_if_stuck(work, batch)
     return batch
+
+
+def _run_if_stuck(work: Work, batch: Batch) -> None:
+    """Run a batch that no run seems to go on with: it was not started when it was created, or its run has failed."""
+    is_late = batch.status == "validating" and work.now >= batch.record.created_at + VALIDATION_SECONDS
+    if batch.ended_at is None and (is_late or work.now >= batch.record.expires_at):
+        work.runner.start(batches.uri(work.storage, work.owner, batch.record.id))
 
 
 @router.post("/v1/batches/{batch_id}/cancel")  # noqa: FAST003 - as above

@@ -2,12 +2,13 @@
 
 from typing import TYPE_CHECKING
 
-from fastapi import APIRouter
 from starlette.types import Receive, Scope, Send
 
 from handler.errors import NotFoundError
 
 if TYPE_CHECKING:
+    from fastapi import APIRouter
+
     from handler.batches.runner import Runner
     from handler.storage.entries import Storage
 
@@ -18,42 +19,43 @@ class DeferredRoutes:
     """ASGI application: the routes, with the storage and the runner that they use; 404 to all if there is no storage.
 
     uri     of what stores files and batches; empty for nothing
-    runner  what runs the batches
+    runner  what runs the batches; None for nothing
     """
 
-    def __init__(self, uri: str, runner: "Runner") -> None:
-        self.runner = runner
-        self._uri = uri
-        self._loaded: tuple[APIRouter, Storage] | None = None
+    router: "APIRouter"
+    storage: "Storage"
+    runner: "Runner"
+
+    def __init__(self, uri: str, runner: "Runner | None") -> None:
+        self._uri, self._runner, self._loaded = uri, runner, False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the route of a request."""
-        router, _ = self._load()
-        await router({**scope, "stored": self}, receive, send)
+        self.load()
+        await self.router({**scope, "stored": self}, receive, send)
 
-    @property
-    def router(self) -> APIRouter:
-        """The routes."""
-        return self._load()[0]
+    def load(self) -> None:
+        """Import the routes, once, and open the storage.
 
-    @property
-    def storage(self) -> "Storage":
-        """Where files and batches are stored."""
-        return self._load()[1]
-
-    def _load(self) -> "tuple[APIRouter, Storage]":
+        Raises:
+            NotFoundError: there is no storage.
+        """
         if not self._uri:
             raise NotFoundError(
                 "Files and batches are not served here: deploy the stack with the parameter Bulk=true, or start the "
                 "local server with DATA=FOLDER.",
                 code="batches_not_served",
             )
-        if not self._loaded:
-            from handler.api import batches, files, uploads
-            from handler.storage.uri import open_storage
+        if self._loaded:
+            return
+        from fastapi import APIRouter
 
-            router = APIRouter(redirect_slashes=False)
-            for each in (files, uploads, batches):
-                router.include_router(each.router)
-            self._loaded = router, open_storage(self._uri, online=True)
-        return self._loaded
+        from handler.api import batches, files, uploads
+        from handler.batches.runner import NoRunner
+        from handler.storage.uri import open_storage
+
+        self.router = APIRouter(redirect_slashes=False)
+        for each in (files, uploads, batches):
+            self.router.include_router(each.router)
+        self.storage, self.runner = open_storage(self._uri, online=True), self._runner or NoRunner()
+        self._loaded = True

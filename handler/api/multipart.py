@@ -1,14 +1,15 @@
-"""Forms with one file, parsed while they arrive; the file goes to the disk, never as a whole into memory."""
+"""Forms with one file, parsed while they arrive; the file goes to the disk, never as a whole into memory.
 
-import logging
+Starlette's parser needs a package that Starlette would also import at every cold start, and it would write the file to
+another place, from which it had to be copied.
+"""
+
 import re
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.datastructures import Headers
 from starlette.requests import Request
 
@@ -17,10 +18,13 @@ from handler.contract.batches import BEGINNING_BYTES
 from handler.errors import RequestError
 from handler.storage.folder import os_errors
 
-MAX_FIELDS, MAX_FIELD_BYTES = 16, 1_024
+MAX_FIELDS, MAX_FIELD_BYTES, MAX_HEAD_BYTES = 16, 1_024, 8 << 10
 FRAMING_BYTES = 64 << 10  # of a form besides its file
-_silent = logging.getLogger(__name__)
-_silent.disabled = True
+# Parameters of a header, in quotes or without; the form of RFC 8187, name*=, is forbidden in forms (RFC 7578, 4.2).
+PARAMETER = rb'[ \t]*+;[ \t]*+([\w*-]++)=("(?:[^"\\]++|\\.)*+"|[^ \t;"]*+)'
+DISPOSITION = b"content-disposition"
+FORM_DATA = rb"(?is)form-data((?:%b)*+)[ \t;]*+" % PARAMETER
+MULTIPART = rb"(?is)multipart/form-data((?:%b)*+)[ \t;]*+" % PARAMETER
 
 
 @dataclass(slots=True)
@@ -58,103 +62,118 @@ class ExpectedFile:
 
 
 class FormReader:
-    """Parses a form block by block, and writes its only file to an open file.
+    """Parses a form block by block (RFC 2046, section 5.1.1; RFC 7578), and writes its only file to an open file.
 
     Raises:
         RequestError: it is not such a form; the message names the field.
     """
 
     def __init__(self, boundary: bytes, expected: ExpectedFile, target: BinaryIO) -> None:
-        self.form = Form()
-        self._param, self._expected, self._target = expected.param, expected, target
+        self._form, self._expected, self._target = Form(), expected, target
+        self._delimiter = b"\r\n--" + boundary
+        self._buffer = bytearray(b"\r\n")  # the first delimiter has no line before it
+        self._step = self._skip_preamble
         self._received = 0
-        self._seen: set[str] = set()
-        self._complete = False
-        self._parser = MultipartParser(
-            boundary,
-            {
-                "on_part_begin": self._begin_part,
-                "on_header_begin": self._begin_header,
-                "on_header_field": self._add_name,
-                "on_header_value": self._add_value,
-                "on_header_end": self._end_header,
-                "on_headers_finished": self._end_headers,
-                "on_part_data": self._add_data,
-                "on_part_end": self._end_part,
-                "on_end": self._end,
-            },
-        )
-        self._parser.logger = _silent  # it would log a warning for every malformed form
+        self._names: set[str] = set()
+        self._name, self._value = "", bytearray()
 
     def feed(self, block: bytes) -> None:
         """Parse a block."""
         self._received += len(block)
         self._expected.check(self._received - FRAMING_BYTES)
-        try:
-            self._parser.write(block)
-        except FormParserError as error:
-            raise _malformed(str(error)) from None
+        self._buffer += block
+        while self._step():
+            pass
 
     def finish(self) -> Form:
         """Return the form, once all blocks have been parsed."""
-        if not self._complete:
+        if self._step != self._skip_epilogue:
             raise _malformed("it ends before its last boundary")
-        if self._param not in self._seen:
+        if (param := self._expected.param) not in self._names:
             raise RequestError(
-                f"Missing required parameter: '{self._param}'.", param=self._param, code="missing_required_parameter"
+                f"Missing required parameter: '{param}'.", param=param, code="missing_required_parameter"
             )
-        return self.form
+        return self._form
 
-    def _begin_part(self) -> None:
-        self._disposition, self._value = b"", bytearray()
+    def _skip_preamble(self) -> bool:
+        return self._take_until_delimiter() is not None
 
-    def _begin_header(self) -> None:
-        self._header, self._header_value = bytearray(), bytearray()
+    def _take_until_delimiter(self) -> bytes | None:
+        """Take what is before the next delimiter, which is taken as well, or nothing if there is none yet."""
+        index = self._buffer.find(self._delimiter)
+        if index < 0:
+            return None
+        content = bytes(self._buffer[:index])
+        del self._buffer[: index + len(self._delimiter)]
+        self._step = self._read_delimiters_end
+        return content
 
-    def _add_name(self, data: bytes, start: int, end: int) -> None:
-        self._header += data[start:end]
+    def _read_delimiters_end(self) -> bool:
+        padding = len(self._buffer) - len(self._buffer.lstrip(b" \t"))
+        end = bytes(self._buffer[padding : padding + 2])
+        if padding > MAX_HEAD_BYTES or (len(end) == 2 and end not in {b"\r\n", b"--"}):
+            raise _malformed("something follows a boundary")
+        if len(end) < 2:
+            return False
+        del self._buffer[: padding + 2]
+        self._step = self._read_head if end == b"\r\n" else self._skip_epilogue
+        return True
 
-    def _add_value(self, data: bytes, start: int, end: int) -> None:
-        self._header_value += data[start:end]
+    def _skip_epilogue(self) -> bool:
+        self._buffer.clear()
+        return False
 
-    def _end_header(self) -> None:
-        if self._header.lower() == b"content-disposition":
-            self._disposition = bytes(self._header_value)
-
-    def _end_headers(self) -> None:
-        kind, options = parse_options_header(self._disposition)
-        if kind != b"form-data" or b"name" not in options:
+    def _read_head(self) -> bool:
+        """Read the headers of a part."""
+        index = self._buffer.find(b"\r\n\r\n", 0, MAX_HEAD_BYTES)
+        if index < 0 and len(self._buffer) < MAX_HEAD_BYTES and not self._buffer.startswith(b"\r\n"):
+            return False
+        lines = bytes(self._buffer[: max(index, 0)]).split(b"\r\n")
+        found = [value for name, _, value in (line.partition(b":") for line in lines) if name.lower() == DISPOSITION]
+        disposition = re.fullmatch(FORM_DATA, found[0].strip(b" \t")) if len(found) == 1 else None
+        parameters = _parameters(disposition[1]) if disposition else {}
+        if "name" not in parameters:
             raise _malformed("a part has no Content-Disposition that names its field")
-        self._name = options[b"name"].decode(errors="replace")
-        if self._name in self._seen:
-            raise RequestError(f"'{self._name[:64]}' occurs twice in the form.", param=self._name[:64])
-        if len(self._seen) == MAX_FIELDS:
+        del self._buffer[: index + 4]
+        self._begin(parameters["name"], parameters.get("filename"))
+        self._step = self._read_content
+        return True
+
+    def _begin(self, name: str, filename: str | None) -> None:
+        if name in self._names:
+            raise RequestError(f"'{name[:64]}' occurs twice in the form.", param=name[:64])
+        if len(self._names) == MAX_FIELDS:
             raise _malformed(f"it has more than {MAX_FIELDS} fields")
-        self._seen.add(self._name)
-        if self._name == self._param:
-            filename = options.get(b"filename")
-            self.form.filename = None if filename is None else filename.decode(errors="replace")
+        self._names.add(name)
+        self._name, self._value = name, bytearray()
+        if name == self._expected.param:
+            self._form.filename = filename
 
-    def _add_data(self, data: bytes, start: int, end: int) -> None:
-        if self._name != self._param:
-            self._value += data[start:end]
+    def _read_content(self) -> bool:
+        """Read what has arrived of a part, except what could be the beginning of a delimiter."""
+        content = self._take_until_delimiter()
+        if content is None:
+            kept = min(len(self._buffer), len(self._delimiter) - 1)
+            content = bytes(self._buffer[: len(self._buffer) - kept])
+            del self._buffer[: len(content)]
+        self._add(content)
+        if self._step == self._read_content:
+            return False
+        if self._name != self._expected.param:
+            self._form.fields[self._name] = self._value.decode(errors="replace")
+        return True
+
+    def _add(self, content: bytes) -> None:
+        if self._name != self._expected.param:
+            self._value += content
             if len(self._value) > MAX_FIELD_BYTES:
-                raise RequestError(
-                    f"'{self._name[:64]}' has more than {MAX_FIELD_BYTES:,} bytes.", param=self._name[:64]
-                )
+                name = self._name[:64]
+                raise RequestError(f"'{name}' has more than {MAX_FIELD_BYTES:,} bytes.", param=name)
             return
-        self.form.size += end - start
-        self._expected.check(self.form.size)
-        if (missing := BEGINNING_BYTES - len(self.form.beginning)) > 0:
-            self.form.beginning += data[start : min(end, start + missing)]
-        self._target.write(memoryview(data)[start:end])
-
-    def _end_part(self) -> None:
-        if self._name != self._param:
-            self.form.fields[self._name] = self._value.decode(errors="replace")
-
-    def _end(self) -> None:
-        self._complete = True
+        self._form.size += len(content)
+        self._expected.check(self._form.size)
+        self._form.beginning += content[: BEGINNING_BYTES - len(self._form.beginning)]
+        self._target.write(content)
 
 
 async def receive_form(request: Request, expected: ExpectedFile, path: Path) -> Form:
@@ -177,14 +196,23 @@ async def receive_form(request: Request, expected: ExpectedFile, path: Path) -> 
 
 
 def _boundary(headers: Headers) -> bytes:
-    """Return what separates the parts of a form (RFC 2046, section 5.1.1)."""
-    kind, options = parse_options_header(headers.get("content-type"))
-    boundary = options.get(b"boundary", b"")
-    if kind != b"multipart/form-data" or not re.fullmatch(rb"[ -~]{0,199}[!-~]", boundary):
+    """Return what separates the parts of a form."""
+    kind = re.fullmatch(MULTIPART, headers.get("content-type", "").encode())
+    boundary = _parameters(kind[1]).get("boundary", "") if kind else ""
+    if not re.fullmatch(r"[ -~]{0,199}[!-~]", boundary):
         raise _malformed("its Content-Type is not multipart/form-data with a boundary")
     if headers.get("content-encoding", "identity").strip().lower() not in {"", "identity"}:
         raise _malformed("it has a Content-Encoding: send it as it is")
-    return boundary
+    return boundary.encode()
+
+
+def _parameters(content: bytes) -> dict[str, str]:
+    """Return the parameters of a header; those of a form are UTF-8 (RFC 7578, section 5.1.3)."""
+    found = {}
+    for name, value in re.findall(rb"(?s)" + PARAMETER, content):
+        unquoted = re.sub(rb'\\(["\\])', rb"\1", value[1:-1]) if value.startswith(b'"') else value
+        found[name.decode().lower()] = unquoted.decode(errors="replace")
+    return found
 
 
 def _malformed(failure: str) -> RequestError:

@@ -9,7 +9,6 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from handler.api import openapi_stored
 from handler.api.auth import PUBLIC_PATHS, UNKNOWN_KEY
 from handler.api.limits import MAX_BODY_BYTES, MAX_HEADERS_BYTES
 from handler.contract.schemas import EmbeddingRequest, EmbeddingResponse, ErrorResponse, Health, Model, ModelList
@@ -49,15 +48,19 @@ EMBEDDING_HEADERS = {
 def build(app: FastAPI) -> dict[str, Any]:
     """Build the document from the application's routes; it describes API keys if the application requires them."""
     keys = app.state.settings.auth_mode == "api-key"
-    stored = app.state.stored.router.routes if app.state.settings.batches else []
+    routes, models = app.routes, SCHEMAS
+    if stored := bool(app.state.settings.batches):
+        from handler.api import openapi_stored  # not at the top: a cold start needs none of it
+
+        app.state.stored.load()
+        routes, models = [*routes, *app.state.stored.router.routes], (*models, *openapi_stored.SCHEMAS)
     document = get_openapi(
         title=app.title,
         version="1",
         description="OpenAI's embeddings API, served on CPU.",
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
-        routes=[*app.routes, *stored],
+        routes=routes,
     )
-    models = (*SCHEMAS, *openapi_stored.SCHEMAS) if stored else SCHEMAS
     _, schemas = models_json_schema([(model, "validation") for model in models], ref_template=REFERENCE)
     document["components"] = {"schemas": schemas["$defs"]}
     paths: dict[str, Any] = document["paths"]
@@ -86,6 +89,8 @@ def build(app: FastAPI) -> dict[str, Any]:
 
 def _describe_stored(paths: dict[str, Any], *, keys: bool) -> None:
     """Describe the operations on files, uploads and batches."""
+    from handler.api import openapi_stored
+
     for path, method in (*openapi_stored.SUCCESS, openapi_stored.CONTENT):
         operation, model = paths[path][method], openapi_stored.SUCCESS.get((path, method))
         body = openapi_stored.request_body((path, method))

@@ -5,7 +5,7 @@ import os
 import stat
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -39,8 +39,9 @@ class Folder:
     def folders(self, prefix: str) -> Sequence[str]:
         """Return the names of the folders directly below a prefix that ends with a slash, sorted."""
         top = self.path / prefix
-        with os_errors(top):
-            return sorted(each.name for each in top.iterdir() if each.is_dir()) if top.is_dir() else []
+        with os_errors(top), suppress(FileNotFoundError):
+            return sorted(each.name for each in top.iterdir() if each.is_dir())
+        return []
 
     def _entry(self, path: Path) -> Entry | None:
         """Return a file's entry, or None if it is none, or not any more."""

@@ -12,7 +12,7 @@ from handler.batches.records import BatchEnd, BatchOutcome, BatchPlan, BatchShar
 from handler.errors import BulkError
 from handler.storage.folder import Folder
 from tests.conftest import serve
-from tests.contract.test_files import ALICE, BOB, KEYS
+from tests.contract.test_files import ALICE, BOB, KEYS, connect
 from tests.stored import build
 
 ASKED: dict[str, Any] = {"input_file_id": "file-1", "endpoint": "/v1/embeddings", "completion_window": "24h"}
@@ -181,22 +181,28 @@ def test_a_batch_that_cannot_run_is_not_created(sdk, http, runner):
     assert runner.started[1] == runner.started[2]
 
 
-def test_a_batch_that_has_not_ended_in_its_window_is_run_again(sdk, runner, monkeypatch):
+@pytest.mark.parametrize("seconds", [15 * 60, 86_400])
+@pytest.mark.parametrize("listed", [False, True])
+def test_a_batch_that_seems_to_be_stuck_is_run_again(sdk, runner, monkeypatch, seconds, listed):
     batch = sdk.batches.create(**ASKED)
-    monkeypatch.setattr("handler.api.stored.time.time", lambda: batch.expires_at - 1)
-    sdk.batches.retrieve(batch.id)
+    run = Folder(Path(runner.started[0]))
+    if seconds == 86_400:
+        run.write("plan.json", BatchPlan(1, "tiny", 30, (), "file-o", "file-e").to_json())
+    look = (lambda: list(sdk.batches.list())) if listed else lambda: sdk.batches.retrieve(batch.id)
+    monkeypatch.setattr("handler.api.stored.time.time", lambda: batch.created_at + seconds - 1)
+    look()
     assert len(runner.started) == 1
-    monkeypatch.setattr("handler.api.stored.time.time", lambda: batch.expires_at)
-    assert sdk.batches.retrieve(batch.id).status == "validating"
+    monkeypatch.setattr("handler.api.stored.time.time", lambda: batch.created_at + seconds)
+    look()
     assert runner.started == [runner.started[0]] * 2
-    Folder(Path(runner.started[0])).write("end.json", BatchEnd(1, "expired").to_json())
-    assert sdk.batches.retrieve(batch.id).status == "expired"
+    run.write("end.json", BatchEnd(1, "expired").to_json())
+    look()
     assert len(runner.started) == 2
 
 
 def test_other_keys_see_nothing(storage):
     with serve(build(storage.path, auth_mode="api-key", api_keys=KEYS)) as url:
-        alice, bob = (openai.OpenAI(base_url=f"{url}/v1", api_key=key, max_retries=0) for key in (ALICE, BOB))
+        alice, bob = (connect(url, key) for key in (ALICE, BOB))
         with alice, bob:
             key = {"Idempotency-Key": "plugh"}
             batch = alice.batches.create(**ASKED, extra_headers=key)

@@ -2,6 +2,7 @@
 
 import base64
 import json
+from pathlib import Path
 from typing import Any
 
 import openai
@@ -11,6 +12,7 @@ from handler.api.files import LAMBDA_FILE_BYTES
 from handler.api.keys import digest_of
 from handler.lambda_events import LambdaHandler
 from handler.telemetry import RequestRecord
+from tests import process
 from tests.conftest import serve
 from tests.events import KINDS, content, context, event, headers
 from tests.stored import FORM, build, form
@@ -19,6 +21,10 @@ LINES = b'{"custom_id": "a", "method": "POST", "url": "/v1/embeddings", "body": 
 ALICE, BOB = "sk-alice-plugh-plugh-plugh", "sk-bob-plugh-plugh-plugh-plugh"
 KEYS = (("alice", digest_of(ALICE)), ("bob", digest_of(BOB)), ("bob", digest_of(f"{BOB}-new")))
 CONTEXT = context()
+
+
+def connect(url: str, key: str = "none") -> openai.OpenAI:
+    return openai.OpenAI(base_url=f"{url}/v1", api_key=key, max_retries=0)
 
 
 def create(client: openai.OpenAI, name: str = "a.jsonl", body: bytes = LINES, **options: Any) -> Any:
@@ -183,9 +189,7 @@ def test_too_large_a_file_is_refused_before_and_while_it_arrives(http, monkeypat
 
 def test_other_keys_see_nothing(tmp_path):
     with serve(build(tmp_path / "data", auth_mode="api-key", api_keys=KEYS)) as url:
-        alice, bob, renewed = (
-            openai.OpenAI(base_url=f"{url}/v1", api_key=key, max_retries=0) for key in (ALICE, BOB, f"{BOB}-new")
-        )
+        alice, bob, renewed = (connect(url, key) for key in (ALICE, BOB, f"{BOB}-new"))
         with alice, bob, renewed:
             file = create(alice)
             for call in (bob.files.retrieve, bob.files.content, bob.files.delete):
@@ -270,9 +274,32 @@ def test_the_log_has_neither_names_nor_texts(tmp_path):
 
     app = build(tmp_path)
     app.user_middleware[0].kwargs["log"] = Log()
-    with serve(app) as url, openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:
+    with serve(app) as url, connect(url) as client:
         create(client, "plugh.jsonl", b'{"plugh": 1}')
         with pytest.raises(openai.BadRequestError):
             create(client, "plugh.txt", b'{"plugh": 1}')
     assert len(records) == 2
     assert "plugh" not in repr(records)
+
+
+def peak_bytes(pid: int) -> int:
+    """Return the most resident memory of a process since its peak was reset (proc_pid_status(5): VmHWM)."""
+    return int(Path(f"/proc/{pid}/status").read_text().partition("VmHWM:")[2].split()[0]) * 1024
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux tells a process's peak")
+def test_a_large_file_is_never_in_memory(tmp_path):
+    """100 MB are sent in blocks, sent in two parts and received: each took the server less than a quarter of that."""
+    size, block = 100 << 20, b'{"a": "' + b"x" * 65_526 + b'"}\n'
+    (tmp_path / "a.jsonl").write_bytes(block * (size // len(block)))
+    with process.serve(BATCHES=str(tmp_path / "data")) as service, connect(service.url) as client:
+        create(client)
+        Path(f"/proc/{service.process.pid}/clear_refs").write_text("5")
+        before = peak_bytes(service.process.pid)
+        file = client.files.create(file=tmp_path / "a.jsonl", purpose="batch")
+        client.uploads.upload_file_chunked(
+            file=tmp_path / "a.jsonl", mime_type="application/jsonl", purpose="batch", part_size=size // 2
+        )
+        with client.files.with_streaming_response.content(file.id) as response:
+            assert sum(map(len, response.iter_bytes())) == file.bytes == (tmp_path / "a.jsonl").stat().st_size
+        assert peak_bytes(service.process.pid) - before < size // 4

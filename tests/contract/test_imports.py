@@ -53,6 +53,18 @@ assert not {"boto3", "botocore.session"} & set(sys.modules)
     subprocess.run([sys.executable, "-c", script], cwd=HANDLER.parent, env=environment, check=True)
 
 
+def test_cold_start_imports_nothing_of_files_and_batches():
+    script = """
+import sys
+import handler.main
+loaded = [name for name in sys.modules if name.startswith(("handler.batches", "handler.storage", "python_multipart"))]
+assert not loaded, loaded
+assert not {f"handler.api.{name}" for name in ("files", "stored", "multipart", "openapi_stored")} & set(sys.modules)
+"""
+    environment = clean_environment(AUTH_MODE="none", BATCHES="s3://bucket/batches")
+    subprocess.run([sys.executable, "-c", script], cwd=HANDLER.parent, env=environment, check=True)
+
+
 def test_cold_start_neither_imports_pydantic_v1_nor_starts_openblas_threads():
     threads = "import os, numpy; assert len(os.listdir('/proc/self/task')) == 1, 'OpenBLAS has threads again: 20 ms'"
     script = f"""

@@ -9,7 +9,7 @@ import pytest
 from handler.api.files import LAMBDA_FILE_BYTES
 from handler.lambda_events import LambdaHandler
 from tests.conftest import serve
-from tests.contract.test_files import ALICE, BOB, CONTEXT, KEYS, LINES
+from tests.contract.test_files import ALICE, BOB, CONTEXT, KEYS, LINES, connect
 from tests.events import content, event
 from tests.stored import FORM, build, form
 
@@ -122,7 +122,7 @@ def test_a_part_is_limited(sdk, monkeypatch, tmp_path):
 
 def test_other_keys_find_no_upload(tmp_path):
     with serve(build(tmp_path / "data", auth_mode="api-key", api_keys=KEYS)) as url:
-        alice, bob = (openai.OpenAI(base_url=f"{url}/v1", api_key=key, max_retries=0) for key in (ALICE, BOB))
+        alice, bob = (connect(url, key) for key in (ALICE, BOB))
         with alice, bob:
             upload = alice.uploads.create(bytes=len(LINES), **ASKED)
             part = alice.uploads.parts.create(upload.id, data=LINES)

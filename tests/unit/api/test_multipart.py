@@ -47,6 +47,9 @@ def test_blocks_of_any_size_give_the_same_form(block):
         (b'name="file"; filename="\xff.jsonl"', "\ufffd.jsonl"),
         (b'name="file"; filename="../../a;b\\".jsonl"', '../../a;b".jsonl'),
         (b'NAME="file"; FILENAME="a"', "a"),
+        (b'name="file" ; filename="a" ;', "a"),
+        (b'filename="a"; name="file"', "a"),
+        (b'name="file"; filename="a\\\\b"', "a\\b"),
         (b'name="file"; filename="a"; filename*=UTF-8\'\'b', "a"),
     ],
 )
@@ -93,24 +96,38 @@ MANY: list[tuple[bytes, bytes]] = [(b"name=%d" % number, b"") for number in rang
         (form(FILE)[:-4], "ends before its last boundary", None),
         (form(FILE, end=b""), "ends before its last boundary", None),
         (b"", "ends before its last boundary", None),
-        (b"x", "Expected boundary character", None),
-        (b"--other\r\n", "Expected boundary character", None),
+        (b"x", "ends before its last boundary", None),
+        (b"--other\r\n", "ends before its last boundary", None),
         (b"\r\n" * 100, "ends before its last boundary", None),
+        (b"--b0undaryx\r\n", "something follows a boundary", None),
+        (b"--b0undary" + b" " * 9000, "something follows a boundary", None),
         (b"--b0undary\r\n\r\nx\r\n--b0undary--", "no Content-Disposition that names its field", None),
-        (b"--b0undary\r\n: x\r\n\r\nx\r\n--b0undary--", "0-length header", None),
-        (b"--b0undary\r\na\0b: x\r\n\r\nx\r\n--b0undary--", "invalid character", None),
-        (b"--b0undary\r\na: " + b"x" * 5000, "Maximum header size exceeded", None),
-        (b"--b0undary\r\n" + b"a: x\r\n" * 9, "Maximum header count exceeded", None),
+        (b"--b0undary\r\n: x\r\n\r\nx\r\n--b0undary--", "no Content-Disposition that names its field", None),
+        (b"--b0undary\r\n" + b"a: x\r\n" * 2000, "no Content-Disposition that names its field", None),
         (b"--b0undary\r\nContent-Disposition: attachment; name=file\r\n\r\n", "no Content-Disposition", None),
+        (b'--b0undary\r\nContent-Disposition: form-data; name="file\r\n\r\n', "no Content-Disposition", None),
+        (b"--b0undary\r\n" + b"Content-Disposition: form-data; name=file\r\n" * 2 + b"\r\n", "no Content-", None),
     ],
 )
-def test_what_is_no_form_with_one_file_is_refused(content, message, param, caplog):
+def test_what_is_no_form_with_one_file_is_refused(content, message, param):
     for block in (1, 1 << 20):
         with pytest.raises(RequestError, match=message) as raised:
             parse(content, block)
         assert raised.value.param == param
         assert len(raised.value.message) < 300
-    assert not caplog.records
+
+
+def test_a_boundary_may_have_spaces_after_it():
+    padded = form(FILE).replace(BOUNDARY + b"\r\n", BOUNDARY + b" \t\r\n")
+    for block in (1, 1 << 20):
+        assert parse(padded, block)[1] == FILE[1]
+
+
+def test_long_headers_take_little_time():
+    """Each of these would take hours if a pattern could match it in many ways."""
+    for disposition in (b"name=a" + b" " * 8000, b'name="' + b"\\" * 8000, b'; x="' * 2000, b"name=" + b"a; " * 2500):
+        with pytest.raises(RequestError):
+            parse(form((disposition, b"x")))
 
 
 def test_nested_forms_are_content():
