@@ -7,7 +7,7 @@ export ORT_DISABLE_TELEMETRY := 1
 
 HOST := 127.0.0.1
 PORT ?= 3000
-# Of files and batches: git ignores it, and make clean-ups of other folders do not touch it.
+# Where files and batches are; git ignores build/.
 DATA ?= build/data
 uv := .venv/bin/uv
 python := .venv/bin/python

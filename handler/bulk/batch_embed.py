@@ -58,9 +58,7 @@ def _embed(todo: Sequence[Todo], embedder: Embedder, deadline: Deadline) -> dict
     first = todo[0][1]
     try:
         embeddings = embedder.embed(inputs, first.dimensions, first.prompt_name, deadline)
-    except CancelledRequestError:
-        raise
-    except (KeyboardInterrupt, SystemExit):
+    except (CancelledRequestError, KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # noqa: BLE001 - a panic in `tokenizers`, which is written in Rust, is no Exception
         if len(todo) > 1:

@@ -152,6 +152,13 @@ def test_the_process_ends_with_the_server_and_when_no_batch_waits(tmp_path):
         wait_until(lambda: child_of(service) is None)
 
 
+def test_the_service_says_where_the_data_is(tmp_path):
+    with serve(tmp_path) as (service, _):
+        assert service.process.stdout
+        lines = [service.process.stdout.readline() for _ in range(5)]
+    assert lines[4] == f"Files and batches are in {tmp_path}/data; DATA=FOLDER is another place.\n"
+
+
 def test_process_that_always_crashes_ends_the_batch(tmp_path):
     crash = SETUP.replace("[time.sleep(0.03), write(*arguments)][1]", "os.kill(os.getpid(), 9)")
     crash += "\nhandler.worker.MAX_PAUSE_SECONDS = 0.05\n"

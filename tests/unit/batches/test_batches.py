@@ -7,14 +7,13 @@ import pytest
 
 from handler.batches import batches
 from handler.batches.batches import Batch
-from handler.batches.ids import new_id
 from handler.batches.records import BatchEnd, BatchOutcome, BatchPlan, BatchShard, LineError, Moment
 from handler.contract.batches import CreateBatch, ExpiresAfter, ListBatches
 from handler.errors import ConflictError, NotFoundError, RateLimitError, RequestError
 from handler.storage.folder import Folder
 
 NOW, ME, OTHER = 1_780_000_000, "0" * 32, "1" * 32
-PLAN = BatchPlan(NOW + 1, "tiny", 30, (BatchShard(0, 0, 9, 10), BatchShard(1, 9, 20, 20)), "file-o", "file-e")
+PLAN = BatchPlan(NOW + 1, "tiny", "d", 30, (BatchShard(0, 0, 9, 10), BatchShard(1, 9, 20, 20)), "file-o", "file-e")
 
 
 def asked(**changes: Any) -> CreateBatch:
@@ -105,7 +104,7 @@ def test_a_batch_that_ends_while_it_is_cancelled_is_not_cancelled(storage, monke
         batches.cancel(storage, ME, batch.record.id, NOW + 2)
 
 
-@pytest.mark.parametrize("batch_id", [new_id("batch_", NOW), "", "..", f"file-{'0' * 32}"])
+@pytest.mark.parametrize("batch_id", [f"batch_{'0' * 32}", "", "..", f"file-{'0' * 32}"])
 def test_absent_and_foreign_batches_are_not_found(storage, batch_id):
     batch = create(storage)
     for owner, wanted in ((ME, batch_id), (OTHER, batch.record.id)):

@@ -106,7 +106,7 @@ def test_an_upload_expires_after_an_hour(storage):
     assert complete(storage, upload, part, now=later).status == "completed"
 
 
-@pytest.mark.parametrize("upload_id", [new_id("upload_", NOW), "", "../x", f"file-{'0' * 32}"])
+@pytest.mark.parametrize("upload_id", [f"upload_{'0' * 32}", "", "../x", f"file-{'0' * 32}"])
 def test_absent_and_foreign_uploads_are_not_found(storage, upload_id):
     mine = create(storage)
     for owner, wanted in ((ME, upload_id), (OTHER, mine)):
