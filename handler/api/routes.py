@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from threading import Event
@@ -19,6 +19,7 @@ from handler.contract.responses import EncodingFormat, encode_base64, encode_res
 from handler.contract.schemas import EXAMPLE_TEXT, Canary, DeploymentRequest, EmbeddingRequest, Model, ModelList
 from handler.embedding.deadline import Deadline
 from handler.embedding.embedder import Embedder, Embeddings
+from handler.embedding.prompts import MARK, choose_prompt, find_prompt
 from handler.models.catalog import Catalog
 
 router = APIRouter()
@@ -36,9 +37,8 @@ async def create_embeddings(request: Request) -> Response:
         body = EmbeddingRequest.parse(content)
     encoding_format = body.encoding_format or "float"
     work = partial(_embed, request, body, encoding_format)
-    embedder, embeddings = await _run_until_disconnect(request, work)
+    embedder, model, embeddings = await _run_until_disconnect(request, work)
     started = time.perf_counter()
-    model = embedder.manifest.id + (f"{DIGEST_MARK}{embedder.digest}" if DIGEST_MARK in body.model else "")
     content = encode_response(
         embeddings.vectors, model=model, tokens=embeddings.tokens, encoding_format=encoding_format
     )
@@ -60,11 +60,20 @@ async def create_embeddings(request: Request) -> Response:
 
 def _embed(
     request: Request, body: EmbeddingRequest, encoding_format: EncodingFormat, deadline: Deadline
-) -> tuple[Embedder, Embeddings]:
-    """Load the model if necessary, check that the response will fit, and embed the inputs."""
-    embedder = _catalog(request).get(body.model, deadline)
+) -> tuple[Embedder, str, Embeddings]:
+    """Load the model if necessary, check that the response will fit, and embed the inputs.
+
+    The second result is the response's `model`: the ID, with the prompt and the digest that the request's has.
+    """
+    catalog = _catalog(request)
+    embedder = catalog.get(body.model, deadline)
+    manifest, model = embedder.manifest, embedder.manifest.id
+    suffix = catalog.prompt(body.model) if MARK in body.model else ""
+    prompt_name = choose_prompt(model, manifest.prompts, body.input_type, suffix) if body.input_type or suffix else ""
     check_response_size(request.scope, len(body.input), embedder.check_dimensions(body.dimensions), encoding_format)
-    return embedder, embedder.embed(body.input, body.dimensions, body.prompt_name, deadline)
+    model += f"{MARK}{suffix}" if suffix else ""
+    model += f"{DIGEST_MARK}{embedder.digest}" if DIGEST_MARK in body.model else ""
+    return embedder, model, embedder.embed(body.input, body.dimensions, prompt_name, deadline)
 
 
 async def _compress_if_accepted(request: Request, content: bytes) -> tuple[bytes, dict[str, str]]:
@@ -80,7 +89,8 @@ async def list_models(request: Request) -> Response:
     """List every name that a request's `model` may have, for the models whose manifest could be read."""
     deadline = request_deadline(request.scope)
     manifests = await _run_in_thread(request, partial(_catalog(request).manifests, deadline))
-    return _json(ModelList(data=[_describe(name, verified) for name, verified in manifests.items()]))
+    names = {**_prompted(manifests.values()), **manifests}
+    return _json(ModelList(data=[_describe(name, verified) for name, verified in names.items()]))
 
 
 # `:path` because aliases may contain a slash, as in sentence-transformers/all-MiniLM-L6-v2
@@ -133,6 +143,16 @@ def _catalog(request: Request) -> Catalog:
     return catalog
 
 
+def _prompted(manifests: Iterable[VerifiedManifest]) -> dict[str, VerifiedManifest]:
+    """Return the names that select a prompt: every ID with each prompt of its model."""
+    return {
+        f"{verified.manifest.id}{MARK}{prompt}": verified
+        for verified in manifests
+        for prompt in verified.manifest.prompts
+        if prompt
+    }
+
+
 def _describe(name: str, verified: VerifiedManifest) -> Model:
     manifest = verified.manifest
     return Model(
@@ -147,7 +167,8 @@ def _describe(name: str, verified: VerifiedManifest) -> Model:
 
 def _describe_with_canary(catalog: Catalog, model: str, deadline: Deadline) -> Model:
     verified, embedder = catalog.manifest(model, deadline), catalog.get(model, deadline)
-    (vector,) = embedder.embed([EXAMPLE_TEXT], deadline=deadline).vectors
+    prompt_name = find_prompt(catalog.prompt(model), embedder.manifest.prompts)
+    (vector,) = embedder.embed([EXAMPLE_TEXT], prompt_name=prompt_name, deadline=deadline).vectors
     canary = Canary(input=EXAMPLE_TEXT, embedding=encode_base64(vector))
     return _describe(model, verified).model_copy(update={"canary": canary})
 

@@ -9,7 +9,8 @@ from typing import Any, ClassVar, Literal, get_args
 
 from handler.errors import SettingsError
 
-Pooling = Literal["mean", "cls"]
+Pooling = Literal["mean", "cls", "none"]
+Graph = Literal["recipe", "external"]
 SCHEMA_VERSION = 1
 MANIFEST_FILE = "manifest.json"
 MODEL_FILE = "model.onnx"
@@ -104,12 +105,13 @@ class Manifest:
     aliases      other names for it in requests
     dimensions   components of a vector
     max_tokens   the longest sequence it accepts, in tokens, special tokens included
-    pooling      'mean' or 'cls'
+    pooling      'mean' or 'cls'; 'none' if the graph's own output is the vector
     normalize    whether vectors are scaled to length one
     prompts      text prefix by prompt name ('query', 'passage'), as in the model's training
     files        name -> File
     provenance   where the weights come from and what built the files
     quality      accuracy against full precision, by data set
+    graph        'recipe', or 'external' for one that its publisher exported, which runs one text at a time
     """
 
     id: str
@@ -122,6 +124,7 @@ class Manifest:
     files: Mapping[str, File]
     provenance: Mapping[str, Any]
     quality: Mapping[str, Any]
+    graph: Graph = "recipe"
 
     @classmethod
     def parse(cls, content: bytes) -> "Manifest":
@@ -142,21 +145,20 @@ class Manifest:
         for name, kind in FIELD_TYPES.items():
             if type(fields.get(name)) is not kind:
                 raise ValueError(f"its field '{name}' is missing or not a {kind.__name__}")
-        if fields["pooling"] not in get_args(Pooling):
-            raise ValueError(
-                f"its pooling is '{fields['pooling']}' and this version knows {', '.join(get_args(Pooling))}"
-            )
+        for name, known in (("pooling", get_args(Pooling)), ("graph", get_args(Graph))):
+            if fields.get(name, known[0]) not in known:
+                raise ValueError(f"its {name} is '{fields[name]}' and this version knows {', '.join(known)}")
         try:
             files = {name: File(**file) for name, file in fields.pop("files").items()}
             _ = files[MODEL_FILE], files[TOKENIZER_FILE]
             manifest = cls(aliases=tuple(fields.pop("aliases")), files=files, **fields)
         except (KeyError, TypeError) as error:
             raise ValueError(f"its fields are not those of schema {SCHEMA_VERSION}: {error}") from error
-        _check_ranges(manifest)
+        check_ranges(manifest)
         return manifest
 
 
-def _check_ranges(manifest: Manifest) -> None:
+def check_ranges(manifest: Manifest) -> None:
     """Check the values that the fields' types do not restrict.
 
     Raises:

@@ -47,7 +47,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     from handler.bulk import commands
     from handler.bulk.plan import DEFAULT_ID, Layout
-    from handler.contract.schemas import PROMPT_NAMES
 
     parser = Parser(prog="python -m handler.bulk", description="Embed whole data sets.")
     subcommands = parser.add_subparsers(required=True)
@@ -59,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--id", default=DEFAULT_ID, help="the column that identifies a row; its position without one")
     run.add_argument("--model", help="the model's reference, as in MODELS")
     run.add_argument("--dimensions", type=int, help="keep this many components")
-    run.add_argument("--input-type", default="", choices=["", *PROMPT_NAMES], help="as in a request")
+    run.add_argument("--input-type", default="", help="as in a request")
     run.add_argument("--layout", default="columns", choices=get_args(Layout))
     run.add_argument("--previous", default="", help="an earlier output, whose vectors of unchanged texts are reused")
     run.add_argument("--max-rejects", default="", help="fail with more rejected rows: a number or a percentage")

@@ -13,9 +13,10 @@ from handler.bulk.formats import read_range
 from handler.bulk.plan import Options, Plan, Shard
 from handler.bulk.previous import Previous
 from handler.bulk.rows import Rows, select
-from handler.contract.schemas import PROMPT_NAMES, parse_input
+from handler.contract.schemas import parse_input
 from handler.embedding.deadline import Deadline
 from handler.embedding.embedder import Embedder
+from handler.embedding.prompts import choose_prompt
 from handler.errors import RequestError
 from handler.storage.entries import Entry, Storage
 
@@ -138,7 +139,7 @@ def embed_chunk(chunk: Chunk, embedder: Embedder, options: Options, stop: Event)
     Raises:
         CancelledRequestError: `stop` was set.
     """
-    prompt_name = PROMPT_NAMES.get(options.input_type)
+    prompt_name = choose_prompt(options.model, embedder.manifest.prompts, options.input_type)
     texts = [row.text for row in chunk.rows if row.text is not None and row.sha256 not in chunk.known]
     try:
         vectors, tokens = _embed(texts, embedder, options.dimensions, prompt_name, stop)

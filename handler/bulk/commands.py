@@ -21,6 +21,7 @@ from handler.bulk.prices import Usage
 from handler.bulk.progress import Display
 from handler.bulk.shard import REJECTS, Work
 from handler.embedding.embedder import Embedder
+from handler.embedding.prompts import choose_prompt
 from handler.errors import BulkError
 from handler.settings import Settings
 from handler.storage.entries import Storage
@@ -40,6 +41,7 @@ def run(arguments: argparse.Namespace) -> None:
     source, entries = open_input(arguments.input)
     artifacts = load_model(settings.models[0], settings)
     embedder = Embedder(artifacts, settings)
+    choose_prompt(artifacts.manifest.id, artifacts.manifest.prompts, arguments.input_type)  # raises an error for a typo
     options = Options(
         model=artifacts.manifest.id,
         digest=artifacts.digest,

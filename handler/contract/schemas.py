@@ -17,16 +17,8 @@ MAX_INPUTS = 2048
 # OpenAI accepts 8192 tokens in an input. Characters are limited as well, since time and memory depend on them: one text
 # of 6 MB became 1.4 GB of tokens, only to be refused.
 MAX_TOKEN_IDS = 8192
-MAX_MODEL = MAX_NAME + len(DIGEST_MARK) + 64
+MAX_MODEL = 2 * MAX_NAME + len(DIGEST_MARK) + 64  # with the name of a prompt
 MAX_INT32 = 2**31 - 1  # the API document's int32
-
-PROMPT_NAMES = {
-    "query": "query",
-    "search_query": "query",
-    "passage": "passage",
-    "document": "passage",
-    "search_document": "passage",
-}
 
 INT32: JsonDict = {"format": "int32"}
 TokenId = Annotated[int, Field(ge=0, json_schema_extra=INT32)]
@@ -122,7 +114,10 @@ class EmbeddingRequest(BaseModel):
 
     model_config = ConfigDict(extra="ignore", strict=True, frozen=True, json_schema_extra={"example": EXAMPLE_REQUEST})
 
-    model: str = Field(max_length=MAX_MODEL, description="ID or alias of a model, or either with `@sha256:<digest>`.")
+    model: str = Field(
+        max_length=MAX_MODEL,
+        description="ID or alias of a model; `:<prompt>` may follow, as `input_type`, and then `@sha256:<digest>`.",
+    )
     input: Annotated[
         Texts | TokenArrays,
         PlainValidator(parse_input, json_schema_input_type=str | list[str] | list[TokenId] | list[list[TokenId]]),
@@ -135,12 +130,9 @@ class EmbeddingRequest(BaseModel):
     )
     encoding_format: EncodingFormat | None = Field(None, description="`float` (the default) or `base64`.")
     user: str | None = Field(None, description="Accepted, and neither used nor logged.")
-    input_type: str | None = Field(None, description="`query` or `passage`, where the model has prompts for them.")
-
-    @property
-    def prompt_name(self) -> str | None:
-        """The prompt that `input_type` asks for, under the name that sentence-transformers gives it."""
-        return PROMPT_NAMES.get(self.input_type or "")
+    input_type: str | None = Field(
+        None, description="`query`, `passage` or another prompt of the model; without effect if it has none for it."
+    )
 
     @classmethod
     def parse(cls, body: bytes) -> "EmbeddingRequest":
@@ -225,7 +217,7 @@ class Model(BaseModel):
 
 
 class ModelList(BaseModel):
-    """Every name that a request's `model` may have."""
+    """Every name that a request's `model` may have, and every ID with each of the model's prompts."""
 
     object: Literal["list"] = "list"
     data: list[Model]

@@ -13,15 +13,11 @@ from numpy.typing import NDArray
 
 from handler.artifacts.resolver import Artifacts
 from handler.embedding.deadline import NO_DEADLINE, Deadline, Progress
-from handler.embedding.inference import InferenceSession
+from handler.embedding.inference import SESSIONS
 from handler.embedding.pooling import POOLING, Vectors, average_windows, l2_normalize, truncate_dimensions
 from handler.embedding.tokenization import Encoding, TokenIds, Tokenizer
 from handler.errors import ArtifactError, RequestError
 from handler.settings import Settings
-
-# Large enough that reading the weights, once per run, no longer dominates the cost of a short text; more gains nothing,
-# because intermediate results then leave the caches.
-MAX_BATCH_TOKENS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +49,8 @@ class Embedder:
 
     Texts share a micro-batch only with others of their length, unpadded, and the graph quantizes by constants: a vector
     is the same, bit for bit, whatever else is in the batch. With padding and dynamic quantization it is not
-    (microsoft/onnxruntime#10111). Parallelism is over micro-batches, one worker per vCPU.
+    (microsoft/onnxruntime#10111), so texts of a graph that is not the recipe's run one by one. Parallelism is over
+    micro-batches, one worker per vCPU.
     """
 
     def __init__(self, artifacts: Artifacts, settings: Settings) -> None:
@@ -66,11 +63,12 @@ class Embedder:
         policies = settings.token_input, settings.long_input
         with _translate_errors(f"model '{manifest.id}' cannot be loaded"):
             self._tokenizer = Tokenizer(artifacts.tokenizer, manifest.max_tokens, *policies)
-            self._session = InferenceSession(artifacts.model)
+            self._session = SESSIONS[manifest.graph](artifacts.model)
         self.manifest = manifest
         self.digest = artifacts.digest
         self.load_timings: Mapping[str, float] = {}
         self._pool = POOLING[manifest.pooling]
+        self._batch_tokens = self._session.batch_tokens
         self._workers = settings.workers
         self._executor = ThreadPoolExecutor(settings.workers, thread_name_prefix="embed")
 
@@ -133,7 +131,7 @@ class Embedder:
         sequences = sorted(dict.fromkeys(keys), key=len, reverse=True)
         pooled = np.empty((len(sequences), self.manifest.dimensions), np.float32)
         lengths = list(map(len, sequences))
-        batches = _micro_batches(lengths, self._workers)
+        batches = _micro_batches(lengths, self._workers, self._batch_tokens)
         workers, queue = min(self._workers, len(batches)), iter(batches)
         progress = Progress(deadline, inputs, sum(lengths), workers)
 
@@ -207,12 +205,13 @@ def _translate_errors(failure: str) -> Iterator[None]:
         raise ArtifactError(f"{failure}: {error}; rebuild it with make model") from error
 
 
-def _micro_batches(lengths: list[int], workers: int) -> list[slice]:
+def _micro_batches(lengths: list[int], workers: int, tokens: int) -> list[slice]:
     """Split sequences, ordered by length, into micro-batches of one length.
 
-    A micro-batch has at most about MAX_BATCH_TOKENS tokens, and fewer where another worker would otherwise be idle.
+    A micro-batch has at most about so many tokens, or one sequence, and fewer where another worker would otherwise be
+    idle.
     """
-    max_tokens = min(MAX_BATCH_TOKENS, -(-sum(lengths) // workers))
+    max_tokens = min(tokens, -(-sum(lengths) // workers))
     batches, start = [], 0
     for length, same in groupby(lengths):
         end, size = start + len(list(same)), max(1, max_tokens // length)

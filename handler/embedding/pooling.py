@@ -26,7 +26,8 @@ def cls(hidden_states: HiddenStates) -> Vectors:
     return first
 
 
-POOLING: dict[Pooling, Callable[[HiddenStates], Vectors]] = {"mean": mean, "cls": cls}
+# Of a graph whose output is the vector, every row is that vector (inference.py).
+POOLING: dict[Pooling, Callable[[HiddenStates], Vectors]] = {"mean": mean, "cls": cls, "none": cls}
 
 
 def average_windows(vectors: Vectors, tokens: list[list[int]]) -> Vectors:

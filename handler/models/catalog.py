@@ -14,6 +14,7 @@ from handler.artifacts.resolver import ArtifactResolver, VerifiedManifest
 from handler.artifacts.s3 import S3Store
 from handler.embedding.deadline import NO_DEADLINE, Deadline
 from handler.embedding.embedder import Embedder
+from handler.embedding.prompts import MARK, find_prompt
 from handler.errors import (
     ArtifactError,
     ModelMismatchError,
@@ -108,7 +109,9 @@ class Catalog:
         return {name: served.manifest.result for name, served in self.names().items() if served.manifest.result}
 
     def find(self, model: str, deadline: Deadline = NO_DEADLINE) -> ServedModel:
-        """Find a model by ID or alias, either of which `@sha256:<digest>` may follow, to demand exactly one manifest.
+        """Find a model by ID or alias.
+
+        `:<prompt>` may follow either, to ask for a prompt, and then `@sha256:<digest>`, to demand exactly one manifest.
 
         Raises:
             ModelNotFoundError: no model has that name.
@@ -123,20 +126,29 @@ class Catalog:
 
     def _find_by_name(self, name: str, deadline: Deadline) -> ServedModel:
         """Find a model; a name that is not known yet waits for the manifests that might hold it."""
-        names = self.names()
-        if name in names:
-            return names[name]
+        if found := self._look_up(name):
+            return found
         with suppress(TimeoutError):
             for _ in as_completed(self._read_manifests(), deadline.within(LOAD_TIMEOUT_SECONDS).remaining):
-                names = self.names()
-                if name in names:
-                    return names[name]
+                if found := self._look_up(name):
+                    return found
         for served in self._served:
             served.manifest.get(timeout=0)
-        names = self.names()
-        if name not in names:
-            raise ModelNotFoundError(name, tuple(names))
-        return names[name]
+        if found := self._look_up(name):
+            return found
+        raise ModelNotFoundError(name, tuple(self.names()))
+
+    def _look_up(self, name: str) -> ServedModel | None:
+        if served := (names := self.names()).get(name):
+            return served
+        model, _, prompt = name.rpartition(MARK)
+        read = names[model].manifest.result if model in names else None
+        return names[model] if read and find_prompt(prompt, read.manifest.prompts) is not None else None
+
+    def prompt(self, model: str) -> str:
+        """Return the prompt that follows the name in a model that was found; empty if none does."""
+        name, _, _ = model.partition(DIGEST_MARK)
+        return name.rpartition(MARK)[2] if MARK in name and name not in self.names() else ""
 
     def manifest(self, model: str, deadline: Deadline = NO_DEADLINE) -> VerifiedManifest:
         """Find a model and read its manifest.
@@ -232,11 +244,7 @@ def _size(verified: VerifiedManifest) -> int:
 
 
 def _check_names(names: list[str]) -> None:
-    """Check that no two models have one name, since a request could reach only one of them.
-
-    Raises:
-        SettingsError: two have.
-    """
+    """Raise a SettingsError if two models have one name, since a request could reach only one of them."""
     for name in names:
         if names.count(name) > 1:
             raise SettingsError(f"MODELS names '{name}' {names.count(name)} times: name every model once")

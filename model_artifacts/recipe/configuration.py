@@ -5,14 +5,16 @@ pooling, and config_sentence_transformers.json.
 """
 
 import json
+from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from handler.artifacts.manifest import Pooling
 
 MODULES = {"Transformer", "Pooling", "Normalize"}
+POOLINGS: tuple[Pooling, ...] = ("mean", "cls")
 # Older versions of sentence-transformers write the pooling as flags.
 POOLING_FLAGS = {
     "pooling_mode_cls_token": "cls",
@@ -49,6 +51,31 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "config_sentence_transformers.json": {"model_type": "SentenceTransformer"},
     "Pooling": {"include_prompt": True},
     "Normalize": {"module_input_name": "sentence_embedding", "module_output_name": "sentence_embedding"},
+}
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and value >= 1
+
+
+def _is_few(value: object) -> bool:
+    return type(value) is int and 1 <= value <= MAX_LAYERS
+
+
+def _is_prompts(value: object) -> bool:
+    return isinstance(value, dict) and all(prompt is None or isinstance(prompt, str) for prompt in value.values())
+
+
+# What the fields that the recipe calculates with have to be, unless they are null or missing.
+MAX_LAYERS = 1000
+FORMS: dict[str, tuple[Callable[[object], bool], str]] = {
+    "num_hidden_layers": (_is_few, f"a whole number from 1 to {MAX_LAYERS}"),
+    "num_attention_heads": (_is_few, f"a whole number from 1 to {MAX_LAYERS}"),
+    "max_position_embeddings": (_is_count, "a whole number from 1 on"),
+    "max_seq_length": (_is_count, "a whole number from 1 on"),
+    "model_max_length": (_is_count, "a whole number from 1 on"),
+    "layer_norm_eps": (lambda value: type(value) in (int, float), "a number"),
+    "prompts": (_is_prompts, "an object of texts by name"),
 }
 
 
@@ -89,19 +116,39 @@ def read_configuration(directory: Path) -> Configuration:
     )
 
 
-def read_json(path: Path) -> dict[str, Any]:
+class Fields(dict[str, Any]):
+    """A JSON object, which says in one line what it lacks."""
+
+    def __init__(self, path: Path, content: dict[str, Any]) -> None:
+        super().__init__(content)
+        self._path = path
+
+    def __missing__(self, name: str) -> Any:
+        raise SourceError(f"{self._path}: it has no field {name}")
+
+
+def read_json(path: Path) -> Fields:
     """Read a JSON object; a missing file is empty, since sentence-transformers' defaults hold without it.
 
     Raises:
-        SourceError: the file is not JSON.
+        SourceError: the file is not a JSON object, or a field has a value of another form than those above.
     """
     if not path.is_file():
-        return {}
+        return Fields(path, {})
+    content = _load(path)
+    if not isinstance(content, dict):
+        raise SourceError(f"{path}: it is not a JSON object")
+    for name, (fits, form) in FORMS.items():
+        if content.get(name) is not None and not fits(content[name]):
+            raise SourceError(f"{path}: {name} is {json.dumps(content[name])}, and not {form}")
+    return Fields(path, content)
+
+
+def _load(path: Path) -> Any:
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
         raise SourceError(f"{path}: it is not JSON: {error}") from error
-    return content
 
 
 def _fields(path: Path, file: str) -> dict[str, Any]:
@@ -133,7 +180,9 @@ def _modules(directory: Path) -> dict[str, str]:
         SourceError: there is one that the recipe does not build, such as Dense, or their order is another.
     """
     path = directory / "modules.json"
-    listed = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+    listed = _load(path) if path.is_file() else []
+    if not isinstance(listed, list) or not all(_is_module(module) for module in listed):
+        raise SourceError(f"{path}: it is not a list of modules, each with a type and a path")
     modules = {module["type"].rsplit(".", 1)[-1]: module["path"] for module in listed}
     _check_names(path, "module", modules.keys(), MODULES)
     order = [name for name in ("Transformer", "Pooling", "Normalize") if name in modules]
@@ -144,13 +193,17 @@ def _modules(directory: Path) -> dict[str, str]:
     return modules
 
 
+def _is_module(module: object) -> bool:
+    return isinstance(module, dict) and all(isinstance(module.get(name), str) for name in ("type", "path"))
+
+
 def _pooling(path: Path) -> Pooling:
     settings = _fields(path, "Pooling")
     modes = [mode for flag, mode in POOLING_FLAGS.items() if settings.get(flag)] or settings.get("pooling_mode", "mean")
-    supported = [pooling for pooling in get_args(Pooling) if modes in (pooling, [pooling])]
+    supported = [pooling for pooling in POOLINGS if modes in (pooling, [pooling])]
     if not supported:
-        raise SourceError(f"{path}: pooling {json.dumps(modes)}; this recipe builds {' or '.join(get_args(Pooling))}")
-    return supported[0]  # type: ignore[no-any-return]  # get_args returns Any
+        raise SourceError(f"{path}: pooling {json.dumps(modes)}; this recipe builds {' or '.join(POOLINGS)}")
+    return supported[0]
 
 
 def _prompts(path: Path) -> dict[str, str]:
@@ -169,3 +222,8 @@ def _prompts(path: Path) -> dict[str, str]:
     renamed = {"passage" if name == "document" else name: prompt for name, prompt in prompts.items()}
     named = {name: prompt for name, prompt in renamed.items() if prompt}
     return named | ({"": prompts[default]} if default and prompts[default] else {})
+
+
+def in_one_line(error: BaseException) -> str:
+    """Return an error's type and message, at most 300 characters."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from model_artifacts.recipe import hub
 from model_artifacts.recipe import source as sources
 from model_artifacts.recipe.configuration import SourceError
 
@@ -35,13 +36,19 @@ class Golden:
         """Read a golden.json.
 
         Raises:
-            SourceError: the file does not exist.
+            SourceError: the file does not exist, or is no golden.json.
         """
         if not path.is_file():
             raise SourceError(f"{path}: no such file; record it with make golden")
-        content = json.loads(path.read_text(encoding="utf-8"))
-        vectors = [np.frombuffer(base64.b64decode(row["embedding"]), "<f4") for row in content["data"]]
-        return cls([row["text"] for row in content["data"]], np.array(vectors), content["source_sha256"])
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            vectors = np.array([np.frombuffer(base64.b64decode(row["embedding"]), "<f4") for row in content["data"]])
+            golden = cls([str(row["text"]) for row in content["data"]], vectors, str(content["source_sha256"]))
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise SourceError(f"{path}: it is no golden file; record it with make golden: {error}") from error
+        if vectors.ndim != 2 or not vectors.size or not np.isfinite(vectors).all() or not all(golden.texts):
+            raise SourceError(f"{path}: it lacks texts or vectors; record it with make golden")
+        return golden
 
 
 def golden_file(identity: str, directory: Path | None) -> Path:
@@ -54,12 +61,14 @@ def main() -> None:
     from sentence_transformers import SentenceTransformer
 
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--source", type=Path, metavar="DIR", help="a Hugging Face directory of a BERT encoder")
+    parser.add_argument("--source", metavar="DIR", help="a Hugging Face directory, or owner/name on the Hub")
+    parser.add_argument("--revision", help="the branch, tag or commit on the Hub (default: its main branch)")
     parser.add_argument("--name", help="the model's ID (default: the directory's name)")
     arguments = parser.parse_args()
     try:
-        path = golden_file(sources.identify(arguments.source, arguments.name), arguments.source)
-        directory = arguments.source or sources.default_directory()
+        given = hub.locate(arguments.source, arguments.revision) if arguments.source else None
+        path = golden_file(sources.identify(given, arguments.name), given)
+        directory = given or sources.default_directory()
     except SourceError as error:
         sys.exit(f"make golden: {error}")
     # A source of 16 bits would be computed in 16 bits.

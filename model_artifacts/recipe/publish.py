@@ -17,8 +17,9 @@ from handler.artifacts.manifest import MANIFEST_FILE, Manifest, Reference, sha25
 from handler.artifacts.resolver import read_checked
 from handler.artifacts.s3 import blob_key, manifest_key
 from handler.errors import ArtifactError
+from model_artifacts.recipe.configuration import SourceError
+from model_artifacts.recipe.image import find_model
 
-MODELS = Path(__file__).parents[1]
 PREFIX = "models/"  # the template grants the function read access to this prefix
 BUCKET_NAME = r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
 IMMUTABLE = {"IfNoneMatch": "*"}
@@ -39,7 +40,7 @@ def main() -> None:
     arguments = parser.parse_args()
     try:
         if arguments.model:
-            folder = _folder(arguments.model)
+            folder = find_model(arguments.model)
             s3 = _connect(arguments.bucket)
             pinned = publish(s3, folder, arguments.bucket, dry_run=arguments.dry_run)
             print(f"{'would be' if arguments.dry_run else 'published:'} {pinned}")
@@ -47,21 +48,8 @@ def main() -> None:
         else:
             s3 = _connect(arguments.bucket)
             print("\n".join(published(s3, arguments.bucket)) or f"no model in s3://{arguments.bucket}/{PREFIX}")
-    except (ArtifactError, PublishError, OSError, ValueError, BotoCoreError, ClientError) as error:
+    except (ArtifactError, PublishError, SourceError, OSError, ValueError, BotoCoreError, ClientError) as error:
         sys.exit(f"make {'publish' if arguments.model else 'models'}: {error}")
-
-
-def _folder(model: str) -> Path:
-    """Return the folder of a model, given by its name or its path.
-
-    Raises:
-        PublishError: there is no such model.
-    """
-    folder = Path(model) if Path(model).is_dir() else MODELS / model
-    if not (folder / MANIFEST_FILE).is_file():
-        bundled = ", ".join(sorted(path.parent.name for path in MODELS.glob(f"*/{MANIFEST_FILE}")))
-        raise PublishError(f"MODEL is '{model}': there is no such model; choose {bundled}, or a folder with a manifest")
-    return folder
 
 
 def _connect(bucket: str) -> Any:

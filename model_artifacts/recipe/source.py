@@ -27,6 +27,7 @@ SUPPORTED = {
 WEIGHTS_FILE = "model.safetensors"
 TOKENIZER_FILE = "tokenizer.json"
 COMMIT = "[0-9a-f]{40}"  # the name of a snapshot's folder in the Hub's cache
+SNAPSHOT = rf"models--([\w.-]+)/snapshots/({COMMIT})"  # its last three folders
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,15 +111,22 @@ def read(directory: Path | None, name: str | None = None, prompts: Mapping[str, 
 
 
 def identify(directory: Path | None, name: str | None) -> str:
-    """Return a model's ID: the name that was given, or that of its directory.
+    """Return a model's ID: the name that was given, or that of its directory, or of its repository in the Hub's cache.
 
     Raises:
         SourceError: it cannot be an ID.
     """
-    identity = name or (directory.resolve().name if directory else PACKAGE_ID)
+    upstream = find_snapshot(directory)[0].rpartition("/")[2] if directory and not name else None
+    identity = name or upstream or (directory.resolve().name if directory else PACKAGE_ID)
     if not re.fullmatch(NAME, identity) or re.fullmatch(COMMIT, identity):
         raise SourceError(f"'{identity}' does not name a model: set NAME, such as NAME=e5-small-v2")
     return identity
+
+
+def find_snapshot(directory: Path) -> tuple[str, str]:
+    """Return the repository and the commit of a snapshot in the Hub's cache; empty for any other directory."""
+    found = re.fullmatch(SNAPSHOT, "/".join(directory.resolve().parts[-3:]))
+    return (found[1].replace("--", "/", 1), found[2]) if found else ("", "")
 
 
 def sha256(path: Path) -> str:

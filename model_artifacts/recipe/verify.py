@@ -54,7 +54,7 @@ def verify(
         raise VerificationError(
             f"the exported graph differs from the source model: a component is off by {deviation:.1e}"
         )
-    quality = {"golden": _cosines(_embed(served, golden.texts, "golden"), golden.vectors)}
+    quality = {"golden": cosines(_embed(served, golden.texts, "golden"), golden.vectors)}
     if sts:
         quality["sts-b-dev"] = _measure_sts(served, exported, sts)
     for data, figures in quality.items():
@@ -88,10 +88,22 @@ def _measure_sts(served: Embedder, exported: Embedder, path: Path) -> Figures:
     ours, full = _embed(served, texts, "STS-B, int8"), _embed(exported, texts, "STS-B, float32")
     return {
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-        **_cosines(ours, full),
+        **cosines(ours, full),
         "spearman": spearman(ours, pairs.scores),
         "spearman_full_precision": spearman(full, pairs.scores),
     }
+
+
+def measure_spearman(embedder: Embedder, path: Path) -> Figures:
+    """Measure a model alone on a split of STS-B.
+
+    Raises:
+        VerificationError: as `read_sts`.
+    """
+    pairs = read_sts(path)
+    vectors = _embed(embedder, pairs.left + pairs.right, "STS-B")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return {"sha256": digest, "texts": len(vectors), "spearman": spearman(vectors, pairs.scores)}
 
 
 def _embed(embedder: Embedder, texts: list[str], title: str) -> Vectors:
@@ -99,7 +111,8 @@ def _embed(embedder: Embedder, texts: list[str], title: str) -> Vectors:
     return np.concatenate([embedder.embed(texts[start : start + CHUNK]).vectors for start in starts])
 
 
-def _cosines(ours: Vectors, full: Vectors) -> Figures:
+def cosines(ours: Vectors, full: Vectors) -> Figures:
+    """Return the cosines of two sets of vectors, float32 (texts, dimensions), text by text."""
     cosines = (ours.astype(np.float64) * full).sum(axis=1) / np.linalg.norm(ours, axis=1) / np.linalg.norm(full, axis=1)
     return {
         "texts": len(cosines),

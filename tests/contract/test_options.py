@@ -1,5 +1,6 @@
 """Effects of the settings that a client sees."""
 
+import base64
 from dataclasses import replace
 
 import httpx2
@@ -65,11 +66,47 @@ def test_input_type_applies_the_models_prompt():
     assert prompted == post({"model": "tiny", "input": "the food"}, Settings()).json()["data"]
 
 
+def test_input_type_typos_are_refused():
+    for input_type, status in (("querry", 400), ("", 200), (None, 200), ("clustering", 200), (7, 400)):
+        response = post({"model": "tiny", "input": "food", "input_type": input_type}, Settings())
+        assert response.status_code == status, input_type
+        if status == 400:
+            assert response.json()["error"]["param"] == "input_type"
+
+
+@pytest.mark.parametrize("name", ["tiny:query", "someone/tiny:search_query", "alias:tag:query"])
+def test_prompt_may_follow_the_models_name(name):
+    settings = Settings(auth_mode="none", aliases=("alias:tag",))
+    embedder = tiny.embedder(settings, prompts={"query": "the "})
+    digest = f"@sha256:{embedder.digest}"
+    with serve(create_app(settings, Catalog.of([embedder], settings))) as url:
+
+        def embed(model: str, text: str) -> tuple[str, object]:
+            body = httpx2.post(f"{url}/v1/embeddings", json={"model": model, "input": text}).json()
+            return body["model"], body["data"]
+
+        _, expected = embed("tiny", "the food")
+        asked = "tiny:" + name.rpartition(":")[2]
+        assert embed(name, "food") == (asked, expected)
+        assert embed(f"{name}{digest}", "food") == (f"{asked}{digest}", expected)
+        listed = [each["id"] for each in httpx2.get(f"{url}/v1/models").json()["data"]]
+        assert sorted(listed) == ["alias:tag", "someone/tiny", "tiny", "tiny:query"]
+        canary = httpx2.get(f"{url}/v1/models/{name}").json()["canary"]
+        vector = np.frombuffer(base64.b64decode(canary["embedding"]), "<f4")
+        np.testing.assert_array_equal(vector, embedder.embed(["the " + canary["input"]]).vectors[0])
+        for model in ("tiny:querry", "tiny:", ":query", "other:query"):
+            missing = httpx2.post(f"{url}/v1/embeddings", json={"model": model, "input": "food"})
+            assert (missing.status_code, missing.json()["error"]["code"]) == (404, "model_not_found")
+        conflict = {"model": name, "input": "food", "input_type": "passage"}
+        refused = httpx2.post(f"{url}/v1/embeddings", json=conflict).json()["error"]
+        assert refused["message"].startswith("Invalid 'input_type': it is 'passage', and 'model' asks for '")
+
+
 def test_response_too_large_for_lambda_is_rejected_before_inference(monkeypatch):
     def fail(*_: object) -> None:
         pytest.fail("inference ran")
 
-    monkeypatch.setattr("handler.embedding.embedder.InferenceSession.run", fail)
+    monkeypatch.setattr("handler.embedding.inference.InferenceSession.run", fail)
     body = {"model": "tiny", "input": ["a"] * 2048}
     response = post(body, Settings(), dimensions=1536)
     assert response.status_code == 400

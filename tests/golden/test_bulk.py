@@ -168,6 +168,7 @@ def test_previous_vectors_are_reused(tmp_path, source, capsys):
         (["--text", "body"], "there is no column 'body'"),
         (["--id", "key"], "there is no column 'key'; ID names one of: id, text"),
         (["--dimensions", "500"], "500 is not between 1 and 384"),
+        (["--input-type", "querry"], "'querry' is unknown; 'all-MiniLM-L6-v2' knows query, search_query, "),
         (["--max-rejects", "few"], "MAX_REJECTS is 'few'"),
         (["--model", "nope"], "model 'nope'"),
         (["--dimensions", "few"], "--dimensions: invalid int value: 'few'"),

@@ -1,11 +1,14 @@
 """The image's contents and size."""
 
 import json
+import os
 import re
 import subprocess
 
 import pytest
 
+from model_artifacts.recipe.image import IMAGE, stage
+from tests import tiny
 from tests.emulator import ROOT
 from tests.events import event
 
@@ -73,6 +76,20 @@ print(json.dumps([unused, len(list(distributions(path=["/opt/python"])))]))
     unused, installed = json.loads(python(script).splitlines()[-1])
     assert unused == []
     assert installed > 10
+
+
+def test_an_image_can_have_another_model(monkeypatch, tmp_path):
+    monkeypatch.chdir(ROOT)
+    stage(tiny.save_model(tmp_path))
+    build = ["docker", "build", "--file", "layers/Dockerfile", "--target", "function", "--tag", "function:tiny"]
+    subprocess.run(
+        [*build, "--build-arg", f"MODELS={IMAGE}", "."], check=True, env={**os.environ, "DOCKER_BUILDKIT": "0"}
+    )
+    listed = "import pathlib; print(sorted(str(p) for p in pathlib.Path('/var/task/model_artifacts').rglob('*.*')))"
+    run = ["docker", "run", "--rm", "--network", "none", "--entrypoint", "python", "function:tiny", "-c", listed]
+    names = ("manifest.json", "model.onnx", "tokenizer.json")
+    files = [f"/var/task/model_artifacts/tiny/{name}" for name in names]
+    assert subprocess.check_output(run, text=True) == f"{files}\n"
 
 
 def test_bundled_model_does_not_import_the_aws_sdk(python):

@@ -43,6 +43,20 @@ def test_image_is_built_only_for_bulk_jobs(bulk, skipped):
     assert isinstance(translate(Bulk="true")["BulkFunction"]["Code"]["ImageUri"], dict)
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # SAM warns of its own code
+@pytest.mark.parametrize(
+    ("parameters", "folder"), [({}, "model_artifacts"), ({"ImageModels": "build/image"}, "build/image")]
+)
+def test_images_contain_the_models_of_the_chosen_folder(parameters, folder):
+    stacks, _ = SamLocalStackProvider.get_stacks(str(ROOT / "template.yaml"), parameter_overrides=parameters)
+    found = {each.name: each.metadata for each in SamFunctionProvider(stacks).get_all()}
+    for function in ("Function", "BulkFunction"):
+        assert found[function]["DockerBuildArgs"] == {"MODELS": folder}
+    dockerfile = (ROOT / "layers/Dockerfile").read_text()
+    assert "ARG MODELS=model_artifacts\n" in dockerfile
+    assert "COPY ${MODELS} /project/model_artifacts\n" in dockerfile
+
+
 def grants(stack, role):
     """Return the actions that a role is granted, each with its resources as text."""
     found = {}

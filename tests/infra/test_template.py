@@ -290,7 +290,8 @@ def test_configuration_contains_exactly_the_parameters_of_a_version():
     stack = translate()
     function, revision = (stack.translated["Resources"][name] for name in ("Function", "ConfigurationRevision"))
     parameters, conditions = set(stack.translated["Parameters"]), stack.translated["Conditions"]
-    used = references(function, conditions) & parameters - UNVERSIONED
+    # Its metadata is for `sam build`: another image is another URI, which is among its properties.
+    used = references(function["Properties"], conditions) & parameters - UNVERSIONED
     configuration = revision["Properties"]["Content"]
     assert {"Models", "ApiKeys", "MemorySize", "AuthMode"} < used
     # Equal in both directions: a revision without a change of the function would request a version that exists.

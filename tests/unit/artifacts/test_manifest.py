@@ -34,6 +34,7 @@ def files(**changes: Any) -> dict[str, Any]:
         {"dimensions": limits.MAX_DIMENSIONS, "max_tokens": limits.MAX_TOKENS},
         {"prompts": {"query": "", "passage": "x" * limits.MAX_PROMPT}},
         {"files": files(size=limits.MAX_FILE_BYTES)},
+        {"graph": "external", "pooling": "none"},
     ],
 )
 def test_fields_within_the_limits_are_accepted(changes):
@@ -66,6 +67,18 @@ def test_field_out_of_range_is_refused(field, value):
 def test_field_of_the_wrong_type_is_refused(field, value):
     with pytest.raises(ValueError, match=f"^its field '{field}' is missing or not a "):
         parse(**{field: value})
+
+
+@pytest.mark.parametrize(("field", "value"), [("pooling", "max"), ("graph", "traced"), ("graph", None), ("graph", 5)])
+def test_a_value_that_this_version_does_not_know_is_refused(field, value):
+    with pytest.raises(ValueError, match=f"^its {field} is '{value}' and this version knows "):
+        parse(**{field: value})
+
+
+def test_a_manifest_without_a_graph_is_of_the_recipes():
+    fields = asdict(tiny.artifacts().manifest)
+    del fields["graph"]
+    assert Manifest.parse(json.dumps({"schema": SCHEMA_VERSION, **fields}).encode()).graph == "recipe"
 
 
 @pytest.mark.parametrize(

@@ -141,21 +141,6 @@ def test_parse_accepts_null_optional_fields_and_ignores_unknown_ones():
     assert (request.dimensions, request.encoding_format, request.user) == (None, None, None)
 
 
-@pytest.mark.parametrize(
-    ("input_type", "prompt_name"),
-    [
-        ("query", "query"),
-        ("search_query", "query"),
-        ("document", "passage"),
-        ("search_document", "passage"),
-        ("x", None),
-    ],
-)
-def test_input_type_maps_to_a_prompt_name(input_type, prompt_name):
-    assert parse(input_type=input_type).prompt_name == prompt_name
-    assert parse().prompt_name is None
-
-
 @pytest.mark.parametrize("offset", [-1, 0, 1])
 @pytest.mark.parametrize("nested", ["[]", "{}"])
 def test_lists_and_objects_are_limited(nested, offset):

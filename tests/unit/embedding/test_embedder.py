@@ -11,6 +11,7 @@ from onnx import TensorProto, helper
 
 from handler.embedding.deadline import Deadline
 from handler.embedding.embedder import Embedder, _micro_batches
+from handler.embedding.inference import InferenceSession
 from handler.embedding.pooling import HiddenStates
 from handler.errors import ArtifactError, RequestError, UnavailableError
 from handler.settings import Settings
@@ -56,7 +57,7 @@ def test_vector_does_not_depend_on_the_rest_of_its_micro_batch(tokens, workers):
     ],
 )
 def test_micro_batches_have_one_length_and_occupy_every_worker(lengths, workers, sizes):
-    slices = _micro_batches(lengths, workers)
+    slices = _micro_batches(lengths, workers, 256)
     assert [part.stop - part.start for part in slices] == sizes
     assert [index for part in slices for index in range(part.start, part.stop)] == list(range(len(lengths)))
 
@@ -96,7 +97,7 @@ def test_failed_inference_fails_its_request_and_not_the_next(monkeypatch, worker
 
 
 def test_error_in_a_helper_thread_fails_the_request(monkeypatch):
-    monkeypatch.setattr("handler.embedding.embedder.MAX_BATCH_TOKENS", 1)  # one text in each micro-batch
+    monkeypatch.setattr(InferenceSession, "batch_tokens", 1)  # one text in each micro-batch
     embedder = tiny.embedder(2)
     helper_failed = threading.Event()
     run, runs = embedder._session.run, []
@@ -148,7 +149,7 @@ def test_no_text_is_embedded_after_the_deadline():
 
 
 def test_request_that_cannot_meet_its_deadline_is_rejected(monkeypatch):
-    monkeypatch.setattr("handler.embedding.embedder.MAX_BATCH_TOKENS", 1)
+    monkeypatch.setattr(InferenceSession, "batch_tokens", 1)
     embedder = tiny.embedder(1)
     run, now = embedder._session.run, 1000.0
     monkeypatch.setattr(time, "monotonic", lambda: now)

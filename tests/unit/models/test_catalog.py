@@ -101,6 +101,16 @@ def test_unknown_model_error_lists_the_served_names():
         Catalog.of([tiny.embedder(1)], Settings(aliases=())).get("x")
 
 
+def test_prompt_may_follow_any_name_of_a_model():
+    catalog = Catalog.of([tiny.embedder(1, prompts={"query": "the "})], Settings(aliases=("alias:tag",)))
+    for model in ("tiny", "someone/tiny", "alias:tag"):
+        assert catalog.prompt(model) == ""
+        assert catalog.find(f"{model}:search_query") is catalog.find(model)
+        assert catalog.prompt(f"{model}:search_query@sha256:{'0' * 64}") == "search_query"
+    with pytest.raises(ModelNotFoundError, match=r"^model not found: 'tiny:querry' is not served here; served: tiny, "):
+        catalog.find("tiny:querry")
+
+
 @pytest.mark.parametrize("second", ["tiny", "s3://bucket/models/tiny", f"s3://bucket/tiny@sha256:{'0' * 64}"])
 def test_duplicate_name_is_a_settings_error(second):
     with pytest.raises(SettingsError, match="MODELS names 'tiny' 2 times: name every model once"):

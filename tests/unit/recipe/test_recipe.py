@@ -1,20 +1,19 @@
 """All steps of the recipe, from a Hugging Face directory to a loaded model."""
 
-import base64
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from handler.artifacts.resolver import Artifacts, load
+from handler.artifacts.resolver import load
 from handler.embedding.embedder import Embedder
 from handler.settings import Settings
+from model_artifacts.recipe import __main__ as recipe
 from model_artifacts.recipe import golden, source
-from model_artifacts.recipe.__main__ import build
+from model_artifacts.recipe.build import Order, build
 from model_artifacts.recipe.configuration import SourceError
-from model_artifacts.recipe.export import export
+from model_artifacts.recipe.origin import Origin
 from tests import tiny
 from tests.emulator import ROOT
 
@@ -25,23 +24,15 @@ TEXTS = ["the food was good", "a b c", "z"]
 def directory(tmp_path: Path, monkeypatch) -> Path:
     """Write a source directory, and the golden.json that sentence-transformers would record for it."""
     folder = tiny.write_directory(tmp_path / "source" / "tiny-bert")
-    parsed = source.read(folder)
-    manifest = replace(tiny.artifacts().manifest, pooling=parsed.pooling)
-    exact = Artifacts(manifest, digest="", model=export(parsed).SerializeToString(), tokenizer=parsed.tokenizer)
-    vectors = Embedder(exact, Settings()).embed(TEXTS).vectors
-    rows = [
-        {"text": text, "embedding": base64.b64encode(vector.tobytes()).decode()}
-        for text, vector in zip(TEXTS, vectors, strict=True)
-    ]
     monkeypatch.setattr(golden, "BUILT", tmp_path / "models")
-    (tmp_path / "models/tiny-bert").mkdir(parents=True)
-    tiny.write_json(tmp_path / "models/tiny-bert/golden.json", {"source_sha256": parsed.weights_sha256, "data": rows})
+    tiny.record_golden(tmp_path / "models/tiny-bert/golden.json", folder, TEXTS)
     return folder
 
 
 def build_from(directory: Path, *, full_precision: bool = False) -> None:
     parsed = source.read(directory)
-    build(parsed, golden.golden_file(parsed.id, directory), sts=None, full_precision=full_precision)
+    path = golden.golden_file(parsed.id, directory)
+    build(parsed, Order(path, path.parent, Origin()), full_precision=full_precision)
 
 
 def test_build_makes_a_loadable_model_with_the_sources_configuration(directory, tmp_path):
@@ -95,3 +86,22 @@ def test_command_reports_a_missing_sts_file_in_one_line_before_any_step():
     failed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert (failed.returncode, failed.stdout, len(failed.stderr.splitlines())) == (1, "", 1)
     assert failed.stderr.startswith("make model: STS=nosuch.tsv.gz is not a split of STS-B, a gzipped table of ")
+
+
+def test_the_pinned_package_has_its_upstreams_name_and_the_cards_licence(tmp_path, monkeypatch):
+    (tmp_path / "README.md").write_text("---\nlicense: apache-2.0\n---\n")
+    monkeypatch.setattr(source, "default_directory", lambda: tmp_path)
+    monkeypatch.setattr(source, "read", lambda *_: None)
+    monkeypatch.setattr("sys.argv", ["recipe"])
+    orders = []
+    monkeypatch.setattr(recipe, "build", lambda _, order, **__: orders.append(order))
+    recipe.main()
+    assert orders[0].origin == Origin("sentence-transformers/all-MiniLM-L6-v2", "unknown", "apache-2.0")
+    assert orders[0].golden == ROOT / "model_artifacts/all-MiniLM-L6-v2/golden.json"
+
+    def fail(*_: object, **__: object) -> None:
+        raise KeyError("bug")
+
+    monkeypatch.setattr(recipe, "build", fail)
+    with pytest.raises(KeyError, match="bug"):  # its files are known: this is a bug, and needs its traceback
+        recipe.main()
