@@ -8,7 +8,7 @@ from pathlib import Path
 from threading import Event, Thread
 
 COMMAND = ["-m", "handler.bulk.batch_desk"]
-FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 1.0, 60.0  # between two failures; a batch that begins does not wait for it
+FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 1.0, 30.0  # after a failure; the next one doubles it
 STOP_SECONDS = 0.5  # in which it ends
 
 
@@ -49,7 +49,10 @@ class BatchWorker:
             started = time.monotonic()
             with subprocess.Popen(self._command, stdin=subprocess.PIPE) as self._process:  # noqa: S603 - this Python
                 failed = self._process.wait() != 0
-            if time.monotonic() - started > MAX_PAUSE_SECONDS:
+            if not failed or time.monotonic() - started > MAX_PAUSE_SECONDS:
                 pause = FIRST_PAUSE_SECONDS
-            self._wanted.wait(pause if failed else None)
-            pause = min(2 * pause, MAX_PAUSE_SECONDS) if failed else FIRST_PAUSE_SECONDS
+            if failed:
+                self._stopped.wait(pause)
+                pause = min(2 * pause, MAX_PAUSE_SECONDS)
+            else:
+                self._wanted.wait()

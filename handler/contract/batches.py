@@ -65,14 +65,14 @@ class RequestModel(BaseModel):
 
     @classmethod
     def parse(cls, body: bytes) -> Self:
-        """Parse a request's JSON.
+        """Parse a request's JSON, which may begin with a byte order mark.
 
         Raises:
             RequestError: it is not JSON or not a valid request; the message names the field and what is expected.
         """
         check_containers(body)
         try:
-            return cls.model_validate_json(body)
+            return cls.model_validate_json(body.removeprefix(codecs.BOM_UTF8))
         except ValidationError as error:
             raise foreign_encoding(body) or invalid_request(error) from None
 

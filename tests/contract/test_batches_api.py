@@ -56,7 +56,7 @@ def test_a_batch_shows_how_far_it_is(sdk, runner):
     batch = sdk.batches.create(**ASKED)
     (uri,) = runner.started
     run, at = Folder(Path(uri)), batch.created_at
-    plan = BatchPlan(at + 1, "tiny", 30, (BatchShard(0, 0, 9, 10), BatchShard(1, 9, 20, 20)), "file-o", "file-e")
+    plan = BatchPlan(at + 1, "tiny", "d", 30, (BatchShard(0, 0, 9, 10), BatchShard(1, 9, 20, 20)), "file-o", "file-e")
     run.write("plan.json", plan.to_json())
     run.write("shards/0.9.1.500", b"")
     now = sdk.batches.retrieve(batch.id)
@@ -187,7 +187,7 @@ def test_a_batch_that_seems_to_be_stuck_is_run_again(sdk, runner, monkeypatch, s
     batch = sdk.batches.create(**ASKED)
     run = Folder(Path(runner.started[0]))
     if seconds == 86_400:
-        run.write("plan.json", BatchPlan(1, "tiny", 30, (), "file-o", "file-e").to_json())
+        run.write("plan.json", BatchPlan(1, "tiny", "d", 30, (), "file-o", "file-e").to_json())
     look = (lambda: list(sdk.batches.list())) if listed else lambda: sdk.batches.retrieve(batch.id)
     monkeypatch.setattr("handler.api.stored.time.time", lambda: batch.created_at + seconds - 1)
     look()

@@ -7,19 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import schemathesis
 from fastapi import FastAPI
 from hypothesis import strategies as st
-from schemathesis.checks import not_a_server_error
-from schemathesis.core.result import Ok
-from schemathesis.specs.openapi.checks import response_schema_conformance, status_code_conformance
 
 from handler.api.openapi_stored import CONTENT, SUCCESS
 from handler.lambda_events import LambdaHandler
 from tests.conftest import serve
 from tests.events import KINDS, context, event
 from tests.fuzz import JSON, PIECES, TEXTS, fuzz
-from tests.fuzz.test_service import check
+from tests.fuzz.test_service import check, check_operations
 from tests.stored import build
 
 CONTEXT = context()
@@ -154,14 +150,4 @@ def url(stored_app: FastAPI) -> Iterator[str]:
 
 @pytest.mark.parametrize("path", sorted({path for path, _ in [*SUCCESS, CONTENT]}))
 def test_operations_of_the_openapi_document(url: str, path: str) -> None:
-    schema = schemathesis.openapi.from_url(f"{url}/openapi.json").include(path=path)
-    checks = [not_a_server_error, status_code_conformance, response_schema_conformance]
-    for operation in schema.get_all_operations():
-        assert isinstance(operation, Ok)
-        strategy = operation.ok().as_strategy()
-
-        @fuzz(case=strategy)
-        def test_requests_generated_from_the_openapi_document(case: schemathesis.Case[Any]) -> None:
-            case.call_and_validate(checks=checks)
-
-        test_requests_generated_from_the_openapi_document()
+    check_operations(url, path)

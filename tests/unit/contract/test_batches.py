@@ -75,6 +75,10 @@ def test_what_is_no_object_is_refused(body):
         CreateBatch.parse(body)
 
 
+def test_a_body_may_begin_with_a_byte_order_mark():
+    assert CreateBatch.parse(b"\xef\xbb\xbf" + json.dumps(BATCH).encode()).input_file_id == "file-1"
+
+
 def test_names_in_messages_are_cut():
     with pytest.raises(RequestError) as raised:
         CreateBatch.parse(json.dumps(BATCH | {"endpoint": "x" * 100_000}).encode())

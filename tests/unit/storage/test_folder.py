@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from handler.errors import BulkError
+from handler.storage.entries import read_if_exists
 from handler.storage.folder import Folder, from_os_error
 
 
@@ -40,6 +41,27 @@ def test_files_are_written_listed_read_and_deleted(folder):
     assert not folder.exists("part")
     with pytest.raises(BulkError, match=r"new/out/part: the file does not exist"):
         folder.entry("part")
+
+
+def test_folders_are_listed(folder):
+    assert folder.folders("") == []
+    for name in ("b/c/one", "a/two", "three"):
+        folder.write(name, b"")
+    assert folder.folders("") == ["_job", "a", "b"]
+    assert folder.folders("b/") == ["c"]
+    assert folder.folders("missing/") == []
+    with pytest.raises(BulkError, match="there is a file where a folder must be"):
+        folder.folders("three/")
+
+
+def test_a_file_that_does_not_exist_is_read_as_none(folder):
+    folder.write("one", b"content")
+    assert read_if_exists(folder, "one") == b"content"
+    assert read_if_exists(folder, "two") is None
+    (folder.path / "one").unlink()
+    (folder.path / "one").symlink_to("one")
+    with pytest.raises(BulkError):
+        read_if_exists(folder, "one")
 
 
 def test_temporary_file_is_removed_after_an_error(folder):
