@@ -7,11 +7,12 @@ from http import HTTPStatus
 import orjson
 
 from handler.artifacts.manifest import DIGEST_MARK
-from handler.bulk.batch_embed import Answer, Embedded
+from handler.bulk.batch_embed import Answer, Embedded, suffix_of
 from handler.bulk.batch_requests import Request
 from handler.contract.responses import encode_response
 from handler.contract.schemas import EmbeddingRequest
 from handler.embedding.embedder import Embedder
+from handler.embedding.prompts import MARK
 from handler.errors import STATUS, UNEXPECTED, RequestError, describe
 
 NOT_RUN = {
@@ -41,7 +42,9 @@ def not_run(batch_id: str, request: Request, code: str) -> bytes:
 
 
 def _body(request: EmbeddingRequest, embedded: Embedded, embedder: Embedder) -> bytes:
-    model = embedder.manifest.id + (f"{DIGEST_MARK}{embedder.digest}" if DIGEST_MARK in request.model else "")
+    suffix = suffix_of(request.model, embedder)
+    model = embedder.manifest.id + (f"{MARK}{suffix}" if suffix else "")
+    model += f"{DIGEST_MARK}{embedder.digest}" if DIGEST_MARK in request.model else ""
     return encode_response(
         embedded.vectors, model=model, tokens=embedded.tokens, encoding_format=request.encoding_format or "float"
     )
