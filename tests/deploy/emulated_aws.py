@@ -7,6 +7,7 @@ section says what it stands in for; README.md says what remains unproven. The pa
 import asyncio
 import contextvars
 import os
+import string
 import sys
 from typing import Any
 
@@ -247,6 +248,21 @@ def bucket_of(host: str) -> Any:
 
 
 app._extract_s3_vhost_bucket = bucket_of
+
+
+# Secrets Manager generates secrets without punctuation if that is asked of it; ministack excludes only listed characters.
+
+secret_string = provisioners._sm_secret_string
+
+
+def generate_secret(properties: Properties) -> Any:
+    generated = properties.get("GenerateSecretString", {})
+    if generated.get("ExcludePunctuation"):
+        properties = properties | {"GenerateSecretString": generated | {"ExcludeCharacters": string.punctuation}}
+    return secret_string(properties)
+
+
+provisioners._sm_secret_string = generate_secret
 
 
 # An API's /health is its own, not ministack's.
