@@ -30,7 +30,7 @@ flag = $(if $(filter-out 0,$(value $1)),$2)
 need = $(if $(value $1),,$(error $1 is missing: make $@ $1=$2))
 # make would expand the dollar signs of a text, a column or a path.
 as_it_is = $(if $(filter-out undefined,$(origin $1)),$(eval override $1 := $$(value $1))$(eval export $1))
-$(foreach name,TEXT ID IN OUT PREVIOUS FROM,$(call as_it_is,$(name)))
+$(foreach name,TEXT ID IN OUT PREVIOUS FROM DATA,$(call as_it_is,$(name)))
 
 # Show the progress of a download, but not the list of packages.
 sync = set -o pipefail; $(uv) sync --frozen $1 2>&1 | awk '!/^ [-+~] / {print; fflush()}' >&2
@@ -59,7 +59,7 @@ setup: .venv/ready ## install what serving needs into .venv (needs only python3 
 
 # Without a job of its own, make would call the server's status after Ctrl-C an error; SIGTERM is passed on.
 run: setup ## serve on http://127.0.0.1:3000 (PORT=3000; QUIET=1: no request log; HOST=0.0.0.0: others may call, with a key; DATA=build/data: where files and batches are)
-	@$(python) -m handler.local --host "$(HOST)" --port "$(PORT)" --data "$(DATA)" $(call flag,QUIET,--quiet) & \
+	@$(python) -m handler.local --host "$(HOST)" --port "$(PORT)" --data "$$DATA" $(call flag,QUIET,--quiet) & \
 	trap : INT; trap "kill $$!" TERM; wait $$!; wait $$!; status=$$?; [ $$status -gt 128 ] || exit $$status
 
 embed: setup ## print a text's vector (TEXT='...'), or the vector of each line of standard input

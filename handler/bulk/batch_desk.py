@@ -21,12 +21,12 @@ from typing import TextIO
 from handler.batches.expiry import delete_expired
 from handler.batches.folder import BatchFolder, waiting
 from handler.batches.records import BatchPlan, BatchShard
+from handler.bulk.batch_embed import BatchModel
 from handler.bulk.batch_finish import finish
 from handler.bulk.batch_shard import find_model, is_over, missing, run_shards
 from handler.bulk.batch_tries import MAX_TRIES, begin, forget, forgive
 from handler.bulk.batch_validate import validate
 from handler.bulk.reports import Reports, unreported
-from handler.embedding.embedder import Embedder
 from handler.errors import (
     ArtifactError,
     BulkError,
@@ -115,10 +115,7 @@ class Desk:
             if not todo:
                 time.sleep(IDLE_SECONDS)
             for folder in todo:
-                if folder.id not in self._turns:
-                    self._attempt(folder, self._prepare)
-                elif is_over(folder, self._time()):
-                    self._attempt(folder, self._finish)
+                self._attempt(folder, self._look_at)
             if ready := self._waiting():
                 self._attempt(min(ready, key=lambda each: self._turns.get(each.id, 0.0)), self._run_shards)
         return not self._failed
@@ -156,6 +153,13 @@ class Desk:
             self._failed.add(folder.id)
             log_unexpected(folder.id, error)
         self._now = None
+
+    def _look_at(self, folder: BatchFolder) -> None:
+        """Prepare a batch the first time, and end it if it is over."""
+        if folder.id not in self._turns:
+            self._prepare(folder)
+        elif is_over(folder, self._time()):
+            self._finish(folder)
 
     def _prepare(self, folder: BatchFolder) -> None:
         """Validate a batch's input, unless that is done, and end it if it is not valid, or over."""
@@ -211,7 +215,7 @@ class Desk:
             self._catalog = Catalog(self.settings, log_failure)
         return self._catalog
 
-    def _model(self, plan: BatchPlan) -> Embedder:
+    def _model(self, plan: BatchPlan) -> BatchModel:
         """Return a batch's model, once it has loaded."""
         ends = time.monotonic() + LOAD_SECONDS
         while True:

@@ -1,21 +1,47 @@
 """The requests of a shard, embedded together: each has the vectors, or the error, of a request of its own."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from threading import Event
 
 import numpy as np
 from numpy.typing import NDArray
 
-from handler.artifacts.manifest import DIGEST_MARK
 from handler.bulk.batch_requests import Request
 from handler.contract.schemas import EmbeddingRequest
 from handler.embedding.deadline import Deadline
-from handler.embedding.embedder import Embedder
-from handler.embedding.prompts import MARK, choose_prompt, find_prompt
+from handler.embedding.embedder import Embedder, Embeddings
+from handler.embedding.prompts import choose_prompt
+from handler.embedding.tokenization import TokenIds
 from handler.errors import CancelledRequestError, RequestError
 from handler.telemetry import log_unexpected
+
+
+@dataclass(frozen=True, slots=True)
+class BatchModel:
+    """The model that all requests of a batch name.
+
+    embedder  the model
+    prompt    the name of a prompt that follows the model's in the requests; empty for none
+    name      what responses call it
+    """
+
+    embedder: Embedder
+    prompt: str
+    name: str
+
+    def prompt_name(self, request: EmbeddingRequest) -> str:
+        """Return the name of the prompt for a request.
+
+        Raises:
+            RequestError: its `input_type` is unknown, or contradicts the model's name.
+        """
+        if not (request.input_type or self.prompt):
+            return ""
+        manifest = self.embedder.manifest
+        return choose_prompt(manifest.id, manifest.prompts, request.input_type, self.prompt)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +61,7 @@ Answer = Embedded | RequestError | Unexpected
 Todo = tuple[Request, EmbeddingRequest]
 
 
-def embed_requests(requests: Sequence[Request], embedder: Embedder, stop: Event) -> list[Answer]:
+def embed_requests(requests: Sequence[Request], model: BatchModel, stop: Event) -> list[Answer]:
     """Embed requests; return what came of each.
 
     Raises:
@@ -45,44 +71,33 @@ def embed_requests(requests: Sequence[Request], embedder: Embedder, stop: Event)
     alike: defaultdict[tuple[int | None, str, bool], list[Todo]] = defaultdict(list)
     for request in requests:
         body = request.body
-        if isinstance(body, RequestError):
-            answers[request.position] = body
-        elif isinstance(prompt := _prompt(body, embedder), RequestError):
-            answers[request.position] = prompt
-        else:
-            alike[body.dimensions, prompt, isinstance(body.input[0], str)].append((request, body))
-    for (_, prompt, _), todo in alike.items():
-        answers |= _embed(todo, embedder, prompt, Deadline(arrived=0, is_cancelled=stop.is_set))
+        try:
+            if isinstance(body, RequestError):
+                raise body
+            alike[body.dimensions, model.prompt_name(body), isinstance(body.input[0], str)].append((request, body))
+        except RequestError as error:
+            answers[request.position] = error
+    for (dimensions, prompt_name, _), todo in alike.items():
+        embed = partial(
+            model.embedder.embed,
+            dimensions=dimensions,
+            prompt_name=prompt_name,
+            deadline=Deadline(arrived=0, is_cancelled=stop.is_set),
+        )
+        answers |= _embed(todo, embed)
     return [answers[request.position] for request in requests]
 
 
-def suffix_of(model: str, embedder: Embedder) -> str:
-    """Return the prompt that follows the name in a request's `model`; empty if none does."""
-    _, mark, suffix = model.partition(DIGEST_MARK)[0].rpartition(MARK)
-    return suffix if mark and find_prompt(suffix, embedder.manifest.prompts) is not None else ""
-
-
-def _prompt(body: EmbeddingRequest, embedder: Embedder) -> str | RequestError:
-    """Return the name of the prompt that a request asks for, or why there is none."""
-    manifest, suffix = embedder.manifest, suffix_of(body.model, embedder)
-    try:
-        return choose_prompt(manifest.id, manifest.prompts, body.input_type, suffix)
-    except RequestError as error:
-        return error
-
-
-def _embed(todo: Sequence[Todo], embedder: Embedder, prompt: str, deadline: Deadline) -> dict[int, Answer]:
+def _embed(todo: Sequence[Todo], embed: Callable[[list[str | TokenIds]], Embeddings]) -> dict[int, Answer]:
     """Embed requests that only differ in their inputs, in one call; where that fails, in two."""
-    inputs = [each for _, body in todo for each in body.input]
-    first = todo[0][1]
     try:
-        embeddings = embedder.embed(inputs, first.dimensions, prompt, deadline)
+        embeddings = embed([each for _, body in todo for each in body.input])
     except (CancelledRequestError, KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # noqa: BLE001 - a panic in `tokenizers`, which is written in Rust, is no Exception
         if len(todo) > 1:
             middle = len(todo) // 2
-            return _embed(todo[:middle], embedder, prompt, deadline) | _embed(todo[middle:], embedder, prompt, deadline)
+            return _embed(todo[:middle], embed) | _embed(todo[middle:], embed)
         position = todo[0][0].position
         if isinstance(error, RequestError):
             return {position: error}

@@ -6,13 +6,10 @@ from http import HTTPStatus
 
 import orjson
 
-from handler.artifacts.manifest import DIGEST_MARK
-from handler.bulk.batch_embed import Answer, Embedded, suffix_of
+from handler.bulk.batch_embed import Answer, Embedded
 from handler.bulk.batch_requests import Request
 from handler.contract.responses import encode_response
 from handler.contract.schemas import EmbeddingRequest
-from handler.embedding.embedder import Embedder
-from handler.embedding.prompts import MARK
 from handler.errors import STATUS, UNEXPECTED, RequestError, describe
 
 NOT_RUN = {
@@ -22,11 +19,11 @@ NOT_RUN = {
 }
 
 
-def answered(batch_id: str, request: Request, answer: Answer, embedder: Embedder) -> bytes:
+def answered(batch_id: str, request: Request, answer: Answer, model: str) -> bytes:
     """Return the line of a request that has a response, whose body is that of POST /v1/embeddings."""
     if isinstance(answer, Embedded):
         assert isinstance(request.body, EmbeddingRequest)  # noqa: S101 - it has been embedded
-        status, body = HTTPStatus.OK, _body(request.body, answer, embedder)
+        status, body = HTTPStatus.OK, _body(request.body, answer, model)
     elif isinstance(answer, RequestError):
         status, body = STATUS[type(answer)], orjson.dumps(describe(answer).envelope())
     else:
@@ -41,10 +38,7 @@ def not_run(batch_id: str, request: Request, code: str) -> bytes:
     return _line(_digest(batch_id, request), request, None, {"code": code, "message": NOT_RUN[code]})
 
 
-def _body(request: EmbeddingRequest, embedded: Embedded, embedder: Embedder) -> bytes:
-    suffix = suffix_of(request.model, embedder)
-    model = embedder.manifest.id + (f"{MARK}{suffix}" if suffix else "")
-    model += f"{DIGEST_MARK}{embedder.digest}" if DIGEST_MARK in request.model else ""
+def _body(request: EmbeddingRequest, embedded: Embedded, model: str) -> bytes:
     return encode_response(
         embedded.vectors, model=model, tokens=embedded.tokens, encoding_format=request.encoding_format or "float"
     )

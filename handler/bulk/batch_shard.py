@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from functools import partial
 from threading import Event
 
+from handler.artifacts.manifest import DIGEST_MARK
 from handler.batches.folder import CANCEL, END, OUTCOME, SHARDS, BatchFolder, ShardReceipt
 from handler.batches.records import BatchPlan, BatchShard
 from handler.bulk.background import Background
-from handler.bulk.batch_embed import Answer, Embedded, embed_requests
+from handler.bulk.batch_embed import Answer, BatchModel, Embedded, embed_requests
 from handler.bulk.batch_lines import answered
 from handler.bulk.batch_requests import Request, read_requests
-from handler.embedding.embedder import Embedder
+from handler.embedding.prompts import MARK
 from handler.errors import ModelMismatchError
 from handler.models.catalog import Catalog
 
@@ -47,7 +48,7 @@ def missing(folder: BatchFolder, plan: BatchPlan) -> list[BatchShard]:
     return [shard for shard in plan.shards if shard.number not in done]
 
 
-def find_model(catalog: Catalog, plan: BatchPlan) -> Embedder:
+def find_model(catalog: Catalog, plan: BatchPlan) -> BatchModel:
     """Return the model that a batch began with.
 
     Raises:
@@ -57,7 +58,10 @@ def find_model(catalog: Catalog, plan: BatchPlan) -> Embedder:
     embedder = catalog.get(plan.model)
     if embedder.digest != plan.digest:
         raise ModelMismatchError(plan.model, embedder.digest)
-    return embedder
+    prompt = catalog.prompt(plan.model)
+    name = embedder.manifest.id + (f"{MARK}{prompt}" if prompt else "")
+    name += f"{DIGEST_MARK}{embedder.digest}" if DIGEST_MARK in plan.model else ""
+    return BatchModel(embedder, prompt, name)
 
 
 def run_shard(folder: BatchFolder, catalog: Catalog, number: int, now: int) -> ShardReceipt | None:
@@ -76,7 +80,7 @@ def run_shard(folder: BatchFolder, catalog: Catalog, number: int, now: int) -> S
     return receipt
 
 
-def run_shards(folder: BatchFolder, embedder: Embedder, shards: Iterable[BatchShard]) -> Generator[ShardReceipt]:
+def run_shards(folder: BatchFolder, model: BatchModel, shards: Iterable[BatchShard]) -> Generator[ShardReceipt]:
     """Run shards in their order, and yield each one's receipt. Closing the iterator stops it within a second.
 
     Raises:
@@ -84,9 +88,9 @@ def run_shards(folder: BatchFolder, embedder: Embedder, shards: Iterable[BatchSh
     """
     with Background() as background:
         read = background.run_ahead(_read(folder, shards), AHEAD)
-        embedded = background.run_ahead(map(partial(_embed, embedder, background.stop), read), AHEAD)
+        embedded = background.run_ahead(map(partial(_embed, model, background.stop), read), AHEAD)
         for each in embedded:
-            yield _write(folder, embedder, each)
+            yield _write(folder, model, each)
 
 
 def _read(folder: BatchFolder, shards: Iterable[BatchShard]) -> Iterator[_Requests]:
@@ -94,14 +98,14 @@ def _read(folder: BatchFolder, shards: Iterable[BatchShard]) -> Iterator[_Reques
         yield _Requests(shard, list(read_requests(folder, shard)))
 
 
-def _embed(embedder: Embedder, stop: Event, read: _Requests) -> _Answers:
-    return _Answers(read.shard, read.requests, embed_requests(read.requests, embedder, stop))
+def _embed(model: BatchModel, stop: Event, read: _Requests) -> _Answers:
+    return _Answers(read.shard, read.requests, embed_requests(read.requests, model, stop))
 
 
-def _write(folder: BatchFolder, embedder: Embedder, each: _Answers) -> ShardReceipt:
+def _write(folder: BatchFolder, model: BatchModel, each: _Answers) -> ShardReceipt:
     lines: dict[bool, list[bytes]] = {True: [], False: []}
     for request, answer in zip(each.requests, each.answers, strict=True):
-        lines[isinstance(answer, Embedded)].append(answered(folder.id, request, answer, embedder))
+        lines[isinstance(answer, Embedded)].append(answered(folder.id, request, answer, model.name))
     for succeeded, suffix in ((True, "output"), (False, "errors")):
         if lines[succeeded]:
             folder.storage.write_stream(folder.path(f"{SHARDS}{each.shard.number}.{suffix}"), lines[succeeded])

@@ -51,7 +51,8 @@ def validate(folder: BatchFolder, catalog: Catalog, now: int, objects: str = "")
             folder.storage.create(folder.path(PLAN), checked.plan(now).to_json())
             return
     errors = (found,) if isinstance(found, LineError) else tuple(checked.errors)
-    folder.storage.create(folder.path(END), BatchEnd(now, "failed", errors=errors).to_json())
+    if not folder.plan():  # another run may have copied the file before it was deleted
+        folder.storage.create(folder.path(END), BatchEnd(now, "failed", errors=errors).to_json())
 
 
 def _copy_input(folder: BatchFolder, record: BatchRecord, now: int, objects: str) -> LineError | None:

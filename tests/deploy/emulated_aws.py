@@ -250,7 +250,7 @@ def bucket_of(host: str) -> Any:
 app._extract_s3_vhost_bucket = bucket_of
 
 
-# Secrets Manager generates secrets without punctuation if that is asked of it; ministack excludes only listed characters.
+# Secrets Manager can generate secrets without punctuation; ministack excludes only listed characters.
 
 secret_string = provisioners._sm_secret_string
 

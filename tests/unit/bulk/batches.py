@@ -29,13 +29,13 @@ def catalog() -> Catalog:
     return Catalog.of([tiny.embedder(SETTINGS)], SETTINGS)
 
 
-def line(custom_id: object, value: object = "the food", **body: Any) -> dict[str, Any]:
-    """Return a request; `body` adds fields to its body, or changes them."""
+def line(custom_id: object, text: object = "the food", **body: Any) -> dict[str, Any]:
+    """Return a request with a text or another input; `body` adds fields to its body, or changes them."""
     return {
         "custom_id": custom_id,
         "method": "POST",
         "url": "/v1/embeddings",
-        "body": {"model": "tiny", "input": value, **body},
+        "body": {"model": "tiny", "input": text, **body},
     }
 
 

@@ -15,12 +15,13 @@ from handler.errors import BulkError, ModelMismatchError
 from handler.models.catalog import Catalog
 from tests import tiny
 from tests.conftest import serve
-from tests.unit.bulk.batches import DAY, NOW, SETTINGS, cancel, catalog, create, jsonl, line, results, run
+from tests.unit.bulk.batches import DAY, NOW, SETTINGS, cancel, create, jsonl, line, results, run
 
 
 @pytest.fixture(scope="module")
 def models() -> Catalog:
-    return catalog()
+    prompts = {"query": "the ", "passage": "good "}
+    return Catalog.of([tiny.embedder(SETTINGS, prompts=prompts)], SETTINGS)
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +38,6 @@ BODIES: list[dict[str, Any]] = [
     {"input": "a b c", "dimensions": 0, "user": "someone"},
     {"input": "the " * 40},
     {"input": ["a"] * 2048, "encoding_format": "base64"},
-    {"input": "the food was good", "model": f"tiny@sha256:{'d' * 64}"},
     {"input": "a b c", "input_type": "query"},
     {"input": "a \u2028 b\u0000 é 漢"},
 ]
@@ -49,19 +49,20 @@ REFUSED: list[dict[str, Any]] = [
     {"input": [10_000]},
     {"input": "a", "dimensions": 33},
     {"input": "a", "dimensions": "many"},
-    {"input": "a", "encoding_format": "int8 "},
+    {"input": "a", "encoding_format": "text"},
+    {"input": "a", "input_type": "unknown"},
 ]
 
 
-def test_responses_are_those_of_online_requests_bit_for_bit(tmp_path, models, client):
-    bodies = [{"model": "tiny", **body} for body in (*BODIES, *REFUSED) if "model" not in body]
-    folder = create(
-        tmp_path, jsonl(line(str(number), **{"input": 0, **body, "value": 0}) for number, body in enumerate(bodies))
-    )
+@pytest.mark.parametrize("model", ["tiny", "text-embedding-ada-002", "tiny:query", f"tiny:passage@sha256:{'d' * 64}"])
+def test_responses_are_those_of_online_requests_bit_for_bit(tmp_path, models, client, model):
+    lines = [line(str(number), **{"model": model, **body}) for number, body in enumerate((*BODIES, *REFUSED))]
+    folder = create(tmp_path, jsonl(lines))
     output, errors = results(folder, run(folder, models))
-    assert (len(output), len(errors)) == (len(bodies) - len(REFUSED), len(REFUSED))
+    refused = len(REFUSED) + (model.startswith("tiny:passage"))  # one asks for another prompt in its input_type
+    assert (len(output), len(errors)) == (len(lines) - refused, refused)
     for each in (*output, *errors):
-        online = client.post("/v1/embeddings", json=bodies[int(each["custom_id"])])
+        online = client.post("/v1/embeddings", json=lines[int(each["custom_id"])]["body"])
         response = each["response"]
         assert (response["status_code"], response["body"], each["error"]) == (online.status_code, online.json(), None)
 
