@@ -28,6 +28,7 @@ import pyarrow.parquet as pq
 
 from benchmarks.rounds import interleave, medians, ratio
 from benchmarks.texts import Texts
+from handler.artifacts.manifest import OutputDtype
 from handler.artifacts.resolver import load
 from handler.bulk import desk
 from handler.bulk.plan import Options, make_plan
@@ -168,9 +169,10 @@ class FewTexts(Embedder):
         dimensions: int | None = None,
         prompt_name: str | None = None,
         deadline: Deadline = NO_DEADLINE,
+        output_dtype: OutputDtype = "float",
     ) -> Embeddings:
         """Return as many vectors as there are inputs."""
-        few = super().embed(inputs[:FEW], dimensions, prompt_name, deadline)
+        few = super().embed(inputs[:FEW], dimensions, prompt_name, deadline, output_dtype)
         return replace(few, vectors=np.resize(few.vectors, (len(inputs), few.vectors.shape[1])))
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from handler.settings import Settings
-from model_artifacts.recipe.verify import read_sts
+from model_artifacts.recipe.sts import read_sts
 
 SEED = 0
 SPECIAL = 2  # the tokens that open and close every text

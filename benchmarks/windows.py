@@ -20,7 +20,7 @@ from handler.artifacts import resolver
 from handler.embedding.embedder import Embedder
 from handler.embedding.pooling import Vectors
 from handler.settings import Settings
-from model_artifacts.recipe.verify import read_sts
+from model_artifacts.recipe.sts import read_sts
 
 LENGTHS = (250, 500, 1000, 3000, 8000)  # tokens of a document
 DOCUMENTS, QUERIES = 100, 2  # queries per document, in each of the two forms

@@ -123,6 +123,7 @@ def artifacts() -> Artifacts:
         files={MODEL_FILE: describe(model), TOKENIZER_FILE: describe(tiny.tokenizer)},
         provenance={},
         quality={},
+        calibration={"int8": 30.0},
     )
     return Artifacts(manifest, digest="d" * 64, model=model, tokenizer=tiny.tokenizer)
 

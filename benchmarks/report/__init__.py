@@ -5,5 +5,6 @@ readme.py      records -> the README's table
 plot.py        records -> results.png
 cost.py        rates -> dollars per million tokens
 bulk.py        the tables and the plot of docs/bulk.md
+loss.py        the table and the plot of docs/output-types.md
 deployment.py  the records and the table of `make bench-lambda`
 """

@@ -6,16 +6,16 @@ The limits on a body's fields are in contract/schemas.py.
 import math
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from handler.api.compression import accepts_gzip
 from handler.api.error_responses import request_error_response
+from handler.artifacts.manifest import OutputDtype
 from handler.contract.responses import EncodingFormat
 from handler.contract.schemas import MAX_INPUTS
 from handler.embedding.deadline import Deadline
-from handler.embedding.pooling import Vectors
 from handler.errors import BodyTooLargeError, ErrorFormat, HeadersTooLargeError, RequestError
 from handler.lambda_events import gateway_context
 
@@ -29,7 +29,17 @@ MAX_RESPONSE_BYTES = 6_291_556
 ENVELOPE_BYTES = 4_096  # status, headers, and what surrounds the rows in the body, such as the model's name
 ROW_BYTES = 64  # of a row without its components, escapes included
 ROW_QUOTES = 10  # at most in a row; each needs an escape
-# Of a byte of floats as text, once it is compressed to 0.441 (benchmarks/README.md) and Lambda has made it base64.
+# The bytes of a component, and of its text with a comma, on average of random vectors of 384 dimensions.
+COMPONENT_BYTES: dict[OutputDtype, tuple[float, float]] = {
+    "float": (4, 12.3),
+    "float16": (2, 8.4),
+    "int8": (1, 3.4),
+    "uint8": (1, 3.9),
+    "binary": (1 / 8, 3.7 / 8),
+    "ubinary": (1 / 8, 3.7 / 8),
+}
+# Of a byte of floats as text, once it is compressed to 0.441 (benchmarks/README.md) and Lambda has made it base64. The
+# other types are compressed to 0.37 to 0.43.
 GZIP_BYTES = 0.441 * 4 / 3
 # API Gateway ends an invocation after 30 seconds (REST APIs: 29); a function URL waits as long as the function runs.
 GATEWAY_SECONDS = 29.0
@@ -80,59 +90,67 @@ def _content_length(scope: Scope) -> int:
     return int(length) if length.isdigit() and len(length) <= len(str(1 << 64)) else 0
 
 
-def check_response_size(scope: Scope, inputs: int, dimensions: int, encoding_format: EncodingFormat) -> None:
+class Output(NamedTuple):  # each request makes one, and a frozen dataclass takes a microsecond more
+    """The vectors that a request asks for."""
+
+    inputs: int
+    dimensions: int
+    encoding_format: EncodingFormat
+    output_dtype: OutputDtype = "float"
+
+
+def check_response_size(scope: Scope, output: Output) -> None:
     """Refuse, before any work is done, a request whose response is estimated to be larger than Lambda can return.
 
     Raises:
         RequestError: the response would be too large; the message says about how many vectors fit.
     """
-    fitting = _max_vectors(dimensions, encoding_format)
-    if inputs > fitting and encoding_format == "float" and accepts_gzip(scope):
-        fitting = _max_vectors(dimensions, encoding_format, GZIP_BYTES)
-    if inputs > fitting:
-        raise _response_too_large(inputs, dimensions, encoding_format, f"about {fitting}")
+    fitting = _max_vectors(output, output.encoding_format)
+    if output.inputs > fitting and output.encoding_format == "float" and accepts_gzip(scope):
+        fitting = _max_vectors(output, output.encoding_format, GZIP_BYTES)
+    if output.inputs > fitting:
+        raise _response_too_large(output, f"about {fitting}")
 
 
-def check_encoded_size(
-    body: bytes, vectors: Vectors, encoding_format: EncodingFormat, *, compressed: bool = False
-) -> None:
+def check_encoded_size(body: bytes, output: Output, *, compressed: bool = False) -> None:
     """Refuse a response that is larger than Lambda can return: floats may have more digits than estimated.
 
     Raises:
         RequestError: the response is too large; the message says how many fit, even of the longest of these vectors, or
             about how many if the body is compressed.
     """
-    inputs, dimensions = vectors.shape
-    size, room = len(body) + ROW_QUOTES * inputs, MAX_RESPONSE_BYTES - ENVELOPE_BYTES
+    size, room = len(body) + ROW_QUOTES * output.inputs, MAX_RESPONSE_BYTES - ENVELOPE_BYTES
     if compressed:
         size = -(-len(body) // 3) * 4  # Lambda makes it base64
     if size <= room:
         return
     if compressed:
-        fitting = f"about {inputs * room // size}"
+        fitting = f"about {output.inputs * room // size}"
     else:
         rows = body[body.find(b"[") + 1 : body.rfind(b"]")].split(b"},{")
         fitting = f"{room // (max(map(len, rows)) + len('},{') + ROW_QUOTES)}"
-    raise _response_too_large(inputs, dimensions, encoding_format, fitting)
+    raise _response_too_large(output, fitting)
 
 
-def _response_too_large(inputs: int, dimensions: int, encoding_format: EncodingFormat, fitting: str) -> RequestError:
+def _response_too_large(output: Output, fitting: str) -> RequestError:
+    dtype = "" if output.output_dtype == "float" else f" of {output.output_dtype}"
     return RequestError(
-        f"{inputs} vectors of {dimensions} dimensions as {encoding_format} are too many for a response of "
-        f"{MAX_RESPONSE_BYTES:,} bytes: {fitting} fit, or {_max_vectors(dimensions, 'base64')} with "
+        f"{output.inputs} vectors of {output.dimensions} dimensions{dtype} as {output.encoding_format} are too many "
+        f"for a response of {MAX_RESPONSE_BYTES:,} bytes: {fitting} fit, or {_max_vectors(output, 'base64')} with "
         "encoding_format 'base64'; send fewer inputs in a request, or ask for fewer dimensions.",
         param="input",
         code="response_too_large",
     )
 
 
-def _max_vectors(dimensions: int, encoding_format: EncodingFormat, compressed: float = 1.0) -> int:
+def _max_vectors(output: Output, encoding_format: EncodingFormat, compressed: float = 1.0) -> int:
+    component, text = COMPONENT_BYTES[output.output_dtype]
     if encoding_format == "base64":
-        vector_bytes = -(-4 * dimensions // 3) * 4.0
+        vector_bytes = -(-component * output.dimensions // 3) * 4.0
     else:
-        # A component as text, with its comma: 12.24 bytes were measured on average at 384 dimensions; every further
-        # leading zero is a byte, and components shrink with the square root of their number.
-        vector_bytes = dimensions * (12.3 + max(0, math.log10(dimensions / 384) / 2))
+        # Every further leading zero of a float is a byte, and components shrink with the square root of their number.
+        zeros = max(0, math.log10(output.dimensions / 384) / 2) if output.output_dtype in {"float", "float16"} else 0
+        vector_bytes = output.dimensions * (text + zeros)
     return min(MAX_INPUTS, int((MAX_RESPONSE_BYTES - ENVELOPE_BYTES) / (ROW_BYTES + vector_bytes) / compressed))
 
 

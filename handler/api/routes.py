@@ -12,14 +12,16 @@ from fastapi import APIRouter, Request, Response
 from starlette.types import Receive
 
 from handler.api.compression import MIN_BYTES, accepts_gzip, compress, decode_body
-from handler.api.limits import MAX_BODY_BYTES, check_encoded_size, check_response_size, request_deadline
+from handler.api.limits import MAX_BODY_BYTES, Output, check_encoded_size, check_response_size, request_deadline
 from handler.artifacts.manifest import DIGEST_MARK
 from handler.artifacts.resolver import VerifiedManifest
-from handler.contract.responses import EncodingFormat, encode_base64, encode_response
-from handler.contract.schemas import EXAMPLE_TEXT, Canary, DeploymentRequest, EmbeddingRequest, Model, ModelList
+from handler.contract.models import Canary, Loss, Model, ModelList
+from handler.contract.responses import encode_base64, encode_response
+from handler.contract.schemas import EXAMPLE_TEXT, DeploymentRequest, EmbeddingRequest
 from handler.embedding.deadline import Deadline
 from handler.embedding.embedder import Embedder, Embeddings
 from handler.embedding.prompts import MARK, choose_prompt, find_prompt
+from handler.errors import RequestError
 from handler.models.catalog import Catalog
 
 router = APIRouter()
@@ -35,17 +37,16 @@ async def create_embeddings(request: Request) -> Response:
         body: EmbeddingRequest = DeploymentRequest.parse(content).model_copy(update={"model": deployment})
     else:
         body = EmbeddingRequest.parse(content)
-    encoding_format = body.encoding_format or "float"
-    work = partial(_embed, request, body, encoding_format)
-    embedder, model, embeddings = await _run_until_disconnect(request, work)
+    _check_decodable(request, body)
+    embedder, model, output, embeddings = await _run_until_disconnect(request, partial(_embed, request, body))
     started = time.perf_counter()
     content = encode_response(
-        embeddings.vectors, model=model, tokens=embeddings.tokens, encoding_format=encoding_format
+        embeddings.vectors, model=model, tokens=embeddings.tokens, encoding_format=output.encoding_format
     )
     headers: dict[str, str] = {}
-    if encoding_format == "float" and len(content) >= MIN_BYTES:
+    if output.encoding_format == "float" and len(content) >= MIN_BYTES:
         content, headers = await _compress_if_accepted(request, content)
-    check_encoded_size(content, embeddings.vectors, encoding_format, compressed="content-encoding" in headers)
+    check_encoded_size(content, output, compressed="content-encoding" in headers)
     timings = {**embedder.load_timings, **embeddings.timings, "encode": time.perf_counter() - started}
     embedder.load_timings = {}
     headers["x-model-digest"] = f"sha256:{embedder.digest}"
@@ -53,14 +54,32 @@ async def create_embeddings(request: Request) -> Response:
     if embeddings.long_inputs:
         headers["x-long-inputs"] = f"{request.app.state.settings.long_input}; count={embeddings.long_inputs}"
     record = request.scope["record"]
-    record.model, record.inputs, record.tokens = embedder.manifest.id, len(body.input), embeddings.tokens
+    record.model, record.inputs, record.tokens = embedder.manifest.id, output.inputs, embeddings.tokens
     record.long_inputs, record.timings = embeddings.long_inputs, timings
     return Response(content, media_type="application/json", headers=headers)
 
 
-def _embed(
-    request: Request, body: EmbeddingRequest, encoding_format: EncodingFormat, deadline: Deadline
-) -> tuple[Embedder, str, Embeddings]:
+def _check_decodable(request: Request, body: EmbeddingRequest) -> None:
+    """Refuse base64 of another type than float to an official client, which adds `encoding_format: "base64"` by itself.
+
+    It would decode the bytes as float32 and return a fourth of the components, all of them wrong. Its request does not
+    show whether the caller asked for base64.
+
+    Raises:
+        RequestError: it is such a request.
+    """
+    if body.encoding_format != "base64" or (body.output_dtype or "float") == "float":
+        return
+    if "x-stainless-lang" in request.headers:
+        raise RequestError(
+            f"Invalid value for 'encoding_format': OpenAI's clients ask for base64 by themselves and decode it as "
+            f"float32, not as output_dtype '{body.output_dtype}': pass encoding_format 'float', which gives numbers.",
+            param="encoding_format",
+            code="invalid_value",
+        )
+
+
+def _embed(request: Request, body: EmbeddingRequest, deadline: Deadline) -> tuple[Embedder, str, Output, Embeddings]:
     """Load the model if necessary, check that the response will fit, and embed the inputs.
 
     The second result is the response's `model`: the ID, with the prompt and the digest that the request's has.
@@ -70,10 +89,13 @@ def _embed(
     manifest, model = embedder.manifest, embedder.manifest.id
     suffix = catalog.prompt(body.model) if MARK in body.model else ""
     prompt_name = choose_prompt(model, manifest.prompts, body.input_type, suffix) if body.input_type or suffix else ""
-    check_response_size(request.scope, len(body.input), embedder.check_dimensions(body.dimensions), encoding_format)
+    output_dtype = body.output_dtype or "float"
+    dimensions = embedder.check_output(body.dimensions, output_dtype)
+    output = Output(len(body.input), dimensions, body.encoding_format or "float", output_dtype)
+    check_response_size(request.scope, output)
     model += f"{MARK}{suffix}" if suffix else ""
     model += f"{DIGEST_MARK}{embedder.digest}" if DIGEST_MARK in body.model else ""
-    return embedder, model, embedder.embed(body.input, body.dimensions, prompt_name, deadline)
+    return embedder, model, output, embedder.embed(body.input, dimensions, prompt_name, deadline, output_dtype)
 
 
 async def _compress_if_accepted(request: Request, content: bytes) -> tuple[bytes, dict[str, str]]:
@@ -96,9 +118,9 @@ async def list_models(request: Request) -> Response:
 # `:path` because aliases may contain a slash, as in sentence-transformers/all-MiniLM-L6-v2
 @router.get("/v1/models/{model:path}")  # noqa: FAST003 - for a path parameter, FastAPI would import pydantic.v1
 async def get_model(request: Request) -> Response:
-    """Describe one model, by ID or alias, with a canary that it embeds now."""
+    """Describe one model, by ID or alias, with a canary that it embeds now, and what the output types lose."""
     model: str = request.path_params["model"]
-    work = partial(_describe_with_canary, _catalog(request), model, request_deadline(request.scope))
+    work = partial(_describe_in_full, _catalog(request), model, request_deadline(request.scope))
     return _json(await _run_in_thread(request, work))
 
 
@@ -165,12 +187,15 @@ def _describe(name: str, verified: VerifiedManifest) -> Model:
     )
 
 
-def _describe_with_canary(catalog: Catalog, model: str, deadline: Deadline) -> Model:
+def _describe_in_full(catalog: Catalog, model: str, deadline: Deadline) -> Model:
     verified, embedder = catalog.manifest(model, deadline), catalog.get(model, deadline)
     prompt_name = find_prompt(catalog.prompt(model), embedder.manifest.prompts)
     (vector,) = embedder.embed([EXAMPLE_TEXT], prompt_name=prompt_name, deadline=deadline).vectors
     canary = Canary(input=EXAMPLE_TEXT, embedding=encode_base64(vector))
-    return _describe(model, verified).model_copy(update={"canary": canary})
+    manifest = verified.manifest
+    loss = Loss.model_validate(manifest.quality["loss"]) if "loss" in manifest.quality else None
+    full = {"canary": canary, "calibration": manifest.calibration or None, "loss": loss}
+    return _describe(model, verified).model_copy(update=full)
 
 
 def _json(body: Model | ModelList) -> Response:

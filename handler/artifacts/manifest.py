@@ -4,13 +4,17 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, get_args
 
 from handler.errors import SettingsError
 
 Pooling = Literal["mean", "cls", "none"]
 Graph = Literal["recipe", "external"]
+# The names that Voyage and Mistral gave them, and float16.
+OutputDtype = Literal["float", "float16", "int8", "uint8", "binary", "ubinary"]
+PACKED: frozenset[OutputDtype] = frozenset({"binary", "ubinary"})  # 8 components to a byte
+CALIBRATED: frozenset[OutputDtype] = frozenset({"int8", "uint8"})
 SCHEMA_VERSION = 1
 MANIFEST_FILE = "manifest.json"
 MODEL_FILE = "model.onnx"
@@ -26,7 +30,9 @@ FIELD_TYPES: dict[str, type] = {
     "files": dict,
     "provenance": dict,
     "quality": dict,
+    "calibration": dict,
 }
+DEFAULTS: dict[str, Any] = {"calibration": {}}  # of the fields that older manifests lack
 # Names that a request can contain: no path segment is `.` or `..`, and `@` begins a digest.
 NAME = r"[\w.-]*\w[\w.-]*"
 ALIAS = f"{NAME}(?:[/:]{NAME})*"
@@ -39,6 +45,7 @@ MAX_ENTRIES = 128  # of aliases, which responses list; the same for prompts and 
 MAX_NAME = 256  # characters, as of a request's `model`
 MAX_PROMPT = 512  # characters, before every text: 1 MB for the 2048 texts of the largest request
 MAX_DIMENSIONS = 8192  # twice those of the largest embedding models
+MAX_SCALE = 127  # of int8: at most one component of a vector is as large as the vector
 MIN_TOKENS, MAX_TOKENS = 3, 8192  # a token between two special ones; the positions of the longest BERT encoders
 
 
@@ -110,8 +117,9 @@ class Manifest:
     prompts      text prefix by prompt name ('query', 'passage'), as in the model's training
     files        name -> File
     provenance   where the weights come from and what built the files
-    quality      accuracy against full precision, by data set
+    quality      accuracy against full precision, by data set, and what the output types lose
     graph        'recipe', or 'external' for one that its publisher exported, which runs one text at a time
+    calibration  the scale of int8 in the output, if the model has one (handler/embedding/quantization.py)
     """
 
     id: str
@@ -125,6 +133,7 @@ class Manifest:
     provenance: Mapping[str, Any]
     quality: Mapping[str, Any]
     graph: Graph = "recipe"
+    calibration: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def parse(cls, content: bytes) -> "Manifest":
@@ -142,6 +151,7 @@ class Manifest:
         schema = fields.pop("schema", None)
         if schema != SCHEMA_VERSION:
             raise ValueError(f"its schema is {schema!r} and this version reads {SCHEMA_VERSION}")
+        fields = DEFAULTS | fields
         for name, kind in FIELD_TYPES.items():
             if type(fields.get(name)) is not kind:
                 raise ValueError(f"its field '{name}' is missing or not a {kind.__name__}")
@@ -178,10 +188,14 @@ def check_ranges(manifest: Manifest) -> None:
             all(_matches(NAME, name) and _is_valid(file) for name, file in files.items()),
             f"names with a size from 1 to {MAX_FILE_BYTES} and a SHA-256 in hex",
         ),
+        "calibration": (
+            all(type(scale) in {int, float} and 0 < scale <= MAX_SCALE for scale in manifest.calibration.values()),
+            f"numbers above 0 and up to {MAX_SCALE}",
+        ),
     }
-    for field, (fits, rule) in rules.items():
+    for name, (fits, rule) in rules.items():
         if not fits:
-            raise ValueError(f"its field '{field}' is not {rule}")
+            raise ValueError(f"its field '{name}' is not {rule}")
     if max(len(names), len(prompts), len(files)) > MAX_ENTRIES:
         raise ValueError(f"it has more than {MAX_ENTRIES} aliases, prompts or files")
 

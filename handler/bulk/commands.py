@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> None:
     options = Options(
         model=artifacts.manifest.id,
         digest=artifacts.digest,
-        dimensions=embedder.check_dimensions(arguments.dimensions),
+        dimensions=embedder.check_output(arguments.dimensions),
         text=arguments.text,
         id=arguments.id,
         input_type=arguments.input_type,

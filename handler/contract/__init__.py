@@ -5,5 +5,6 @@ batches.py        Files, Uploads and Batches: requests, and the limits on their 
 batch_objects.py  Files, Uploads and Batches: the objects in responses
 validation.py     pydantic's errors in OpenAI's words
 body.py           a body's lists and objects, counted before it is parsed, and its encoding if that fails
-responses.py      vectors -> response body, as JSON floats or as base64 of little-endian float32
+models.py         descriptions of models: digest, canary, what the output types lose
+responses.py      vectors -> response body, as JSON numbers or as base64 of their little-endian bytes
 """

@@ -1,22 +1,27 @@
 """Vectors to the response body."""
 
 from binascii import b2a_base64
-from typing import Literal
+from typing import Any, Literal
 
-import numpy as np
 import orjson
 from numpy.typing import NDArray
 
 EncodingFormat = Literal["float", "base64"]
 
 
-def encode_response(vectors: NDArray[np.float32], *, model: str, tokens: int, encoding_format: EncodingFormat) -> bytes:
-    """Return OpenAI's response for vectors, float32 (inputs, dimensions), as JSON.
+def encode_response(vectors: NDArray[Any], *, model: str, tokens: int, encoding_format: EncodingFormat) -> bytes:
+    """Return OpenAI's response for vectors of an output type (inputs, components), as JSON.
 
-    `float` prints every component as the shortest decimal that reads back as the same float32 (orjson does);
-    `base64` is standard base64 of little-endian float32, what the official clients ask for by default.
+    `float` prints integers, or the shortest decimals that read back as the same float32 (orjson does) or float16;
+    `base64` is standard base64 of the little-endian components, what the official clients ask for by default.
     """
-    embeddings = map(encode_base64, vectors.astype("<f4", copy=False)) if encoding_format == "base64" else vectors
+    embeddings: Any = vectors
+    if encoding_format == "base64":
+        embeddings = map(encode_base64, vectors)  # all processors that it runs on are little-endian
+    elif vectors.itemsize == 2:  # float16; comparing types takes longer
+        from handler.embedding.quantization import shortest_decimals
+
+        embeddings = shortest_decimals(vectors)
     return orjson.dumps(
         {
             "object": "list",
@@ -31,6 +36,6 @@ def encode_response(vectors: NDArray[np.float32], *, model: str, tokens: int, en
     )
 
 
-def encode_base64(vector: NDArray[np.float32]) -> str:
-    """Return the base64 of the bytes of one vector, float32 (dimensions,)."""
+def encode_base64(vector: NDArray[Any]) -> str:
+    """Return the base64 of the bytes of one vector (components,)."""
     return b2a_base64(vector.data, newline=False).decode("ascii")

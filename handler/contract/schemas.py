@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError
 from pydantic.config import JsonDict
 
-from handler.artifacts.manifest import DIGEST_MARK, MAX_NAME
+from handler.artifacts.manifest import DIGEST_MARK, MAX_NAME, OutputDtype
 from handler.contract.body import check_containers, foreign_encoding
 from handler.contract.responses import EncodingFormat
 from handler.contract.validation import from_validation
@@ -129,6 +129,9 @@ class EmbeddingRequest(BaseModel):
         None, description="Keep this many components; null or 0 for all."
     )
     encoding_format: EncodingFormat | None = Field(None, description="`float` (the default) or `base64`.")
+    output_dtype: OutputDtype | None = Field(
+        None, description="Type of the components, `float` by default; `binary` and `ubinary` pack 8 into a byte."
+    )
     user: str | None = Field(None, description="Accepted, and neither used nor logged.")
     input_type: str | None = Field(
         None, description="`query`, `passage` or another prompt of the model; without effect if it has none for it."
@@ -170,7 +173,7 @@ class ErrorResponse(BaseModel):
 
 
 class Embedding(BaseModel):
-    """One input's vector: a list of floats, or base64 of little-endian float32."""
+    """One input's vector: a list of numbers, or base64 of their little-endian bytes, both of the `output_dtype`."""
 
     object: Literal["embedding"]
     index: int = Field(ge=0, json_schema_extra=INT32)
@@ -193,34 +196,6 @@ class EmbeddingResponse(BaseModel):
     data: list[Embedding]
     model: str
     usage: Usage
-
-
-class Canary(BaseModel):
-    """A text and the base64 of its vector, float32: an index that stores both can check later that nothing changed."""
-
-    input: str
-    embedding: str
-
-
-class Model(BaseModel):
-    """A served model; `root` is the ID that an alias stands for. Only GET /v1/models/{id} has a canary."""
-
-    id: str
-    object: Literal["model"] = "model"
-    created: int
-    owned_by: str = "serverless-embeddings"
-    root: str
-    digest: str
-    dimensions: int
-    max_tokens: int
-    canary: Canary | None = None
-
-
-class ModelList(BaseModel):
-    """Every name that a request's `model` may have, and every ID with each of the model's prompts."""
-
-    object: Literal["list"] = "list"
-    data: list[Model]
 
 
 class Health(BaseModel):

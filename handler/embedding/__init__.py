@@ -1,12 +1,13 @@
 """From text to unit vector, without HTTP and without Lambda.
 
-embedder.py      the pipeline: tokenize -> infer -> pool -> truncate dimensions -> normalize
+embedder.py      the pipeline: tokenize -> infer -> pool -> truncate dimensions -> normalize -> convert
 tokenization.py  texts or token IDs -> token sequences; what to do with inputs that are too long
 unigram.py       text -> token IDs of Unigram tokenizers, such as XLM-RoBERTa's, word by word, from a cache
 wordpiece.py     the same for BERT's tokenizers
 cl100k.py        OpenAI's cl100k_base token IDs -> text
 prompts.py       names of prompts, as APIs have them -> a prompt of the model
 inference.py     ONNX Runtime: token sequences of one length -> hidden states
+quantization.py  vectors -> float16, int8 or one bit per component
 pooling.py       pure NumPy: mean, cls, average_windows, truncate_dimensions, l2_normalize
 deadline.py      whether a request can finish in time, judged by its own pace
 """

@@ -1,4 +1,4 @@
-"""Core pipeline: tokenize, infer, pool, truncate, normalize. The rest of the project serves this file."""
+"""Core pipeline: tokenize, infer, pool, truncate, normalize, convert. The rest of the project serves this file."""
 
 import time
 from collections import deque
@@ -7,10 +7,12 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from handler.artifacts.manifest import CALIBRATED, PACKED, OutputDtype
 from handler.artifacts.resolver import Artifacts
 from handler.embedding.deadline import NO_DEADLINE, Deadline, Progress
 from handler.embedding.inference import SESSIONS
@@ -24,14 +26,14 @@ from handler.settings import Settings
 class Embeddings:
     """The vectors of a request's inputs, in order.
 
-    vectors      float32 (inputs, dimensions)
+    vectors      float32 (inputs, dimensions), or of the output type that was asked for
     tokens       number of tokens the model read, special tokens included
     long_inputs  number of inputs that were too long and were truncated or read in windows
     timings      seconds by stage, in the order in which they ran
     encodings    what the model read of each input
     """
 
-    vectors: NDArray[np.float32]
+    vectors: NDArray[Any]
     tokens: int
     long_inputs: int
     timings: dict[str, float]
@@ -87,15 +89,17 @@ class Embedder:
         dimensions: int | None = None,
         prompt_name: str | None = None,
         deadline: Deadline = NO_DEADLINE,
+        output_dtype: OutputDtype = "float",
     ) -> Embeddings:
         """Embed texts or token IDs; `prompt_name` is the name of a prompt in the manifest, such as `query`.
 
         Raises:
-            RequestError: an input or the number of dimensions is invalid for this model, or the deadline is too near.
+            RequestError: an input, the number of dimensions or the output type is invalid for this model, or the
+                deadline is too near.
             UnavailableError: the time was spent before the work began.
             CancelledRequestError: the client has disconnected.
         """
-        dimensions = self.check_dimensions(dimensions)
+        dimensions = self.check_output(dimensions, output_dtype)
         started = time.perf_counter()
         encodings = self._tokenizer.encode(inputs, self.manifest.prompts.get(prompt_name or "", ""), deadline)
         tokenized = time.perf_counter()
@@ -103,7 +107,7 @@ class Embedder:
         pooled = self._pool_all(windows, len(inputs), deadline)
         if len(windows) > len(encodings):
             pooled = average_windows(pooled, [list(map(len, encoding.windows)) for encoding in encodings])
-        vectors = self._finish(truncate_dimensions(pooled, dimensions))
+        vectors = self._finish(truncate_dimensions(pooled, dimensions), output_dtype)
         embedded = time.perf_counter()
         return Embeddings(
             vectors=vectors,
@@ -170,18 +174,24 @@ class Embedder:
             raise ValueError(f"its output is {hidden_states.dtype} {hidden_states.shape}, not float32 {expected}")
         return self._pool(hidden_states)
 
-    def _finish(self, vectors: Vectors) -> Vectors:
-        if self.manifest.normalize or vectors.shape[1] < self.manifest.dimensions:
-            return l2_normalize(vectors)
-        if not np.isfinite(vectors).all():
+    def _finish(self, vectors: Vectors, output_dtype: OutputDtype) -> NDArray[Any]:
+        truncated = vectors.shape[1] < self.manifest.dimensions
+        if self.manifest.normalize or truncated or output_dtype in CALIBRATED:
+            vectors = l2_normalize(vectors)
+        elif not np.isfinite(vectors).all():
             raise FloatingPointError("a vector contains a NaN or an infinity")
-        return vectors
+        if output_dtype == "float":
+            return vectors
+        from handler.embedding.quantization import convert
 
-    def check_dimensions(self, dimensions: int | None) -> int:
+        return convert(vectors, output_dtype, self.manifest.calibration.get("int8"))
+
+    def check_output(self, dimensions: int | None, output_dtype: OutputDtype = "float") -> int:
         """Return the number of dimensions to serve: None, 0 and the native size all mean the native size.
 
         Raises:
-            RequestError: the model has fewer, or the number is negative.
+            RequestError: the model has fewer, or the number is negative, or the output type needs another number, or
+                the model lacks what the output type needs.
         """
         native = self.manifest.dimensions
         if dimensions is not None and not 0 <= dimensions <= native:
@@ -191,7 +201,22 @@ class Embedder:
                 param="dimensions",
                 code="invalid_value",
             )
-        return dimensions or native
+        served = dimensions or native
+        if output_dtype in PACKED and served % 8:
+            raise RequestError(
+                f"Invalid value for 'dimensions': {served} is not a multiple of 8, as output_dtype '{output_dtype}' "
+                "needs, which packs 8 of them into a byte.",
+                param="dimensions",
+                code="invalid_value",
+            )
+        if output_dtype in CALIBRATED and "int8" not in self.manifest.calibration:
+            raise RequestError(
+                f"Invalid value for 'output_dtype': '{self.manifest.id}' is not calibrated for '{output_dtype}', "
+                "because an earlier version built it: rebuild it with make model, or ask for another output_dtype.",
+                param="output_dtype",
+                code="invalid_value",
+            )
+        return served
 
 
 @contextmanager

@@ -11,6 +11,8 @@ export.py         Source -> float32 ONNX graph, in the layout that is fastest fo
 calibrate.py      float32 graph -> the values of its tensors for random texts
 quantize.py       float32 graph -> int8 graph with constant scales, outlier channels split or equalized
 external.py       (ONNX=) a publisher's graph -> the same graph, checked and compared with the reference vectors
+sts.py            pairs of sentences with human scores: correlation and retrieval
+output_types.py   calibrates the output types, and measures what each loses, by the number of dimensions
 verify.py         compares the int8 graph, run by handler.embedding.embedder, with full precision
 build.py          these steps in order, after the source
 save.py           verified files -> model_artifacts/<id>/, the manifest last

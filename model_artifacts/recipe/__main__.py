@@ -16,7 +16,8 @@ from model_artifacts.recipe import source as sources
 from model_artifacts.recipe.build import GOLDEN_FILE, Order, build, seal
 from model_artifacts.recipe.configuration import SourceError, in_one_line
 from model_artifacts.recipe.origin import find_origin
-from model_artifacts.recipe.verify import VerificationError, read_sts
+from model_artifacts.recipe.sts import read_sts
+from model_artifacts.recipe.verify import VerificationError
 
 EXAMPLE_PROMPTS = '{"query": "query: ", "passage": "passage: "}'
 FATAL = 4  # of ONNX Runtime's severities

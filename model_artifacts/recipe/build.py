@@ -14,6 +14,7 @@ from model_artifacts.recipe import golden as reference
 from model_artifacts.recipe.configuration import SourceError, in_one_line
 from model_artifacts.recipe.export import export
 from model_artifacts.recipe.origin import UNKNOWN, Origin
+from model_artifacts.recipe.output_types import calibrate
 from model_artifacts.recipe.quantize import quantize
 from model_artifacts.recipe.save import describe, save
 from model_artifacts.recipe.source import Source
@@ -124,6 +125,7 @@ def draft_manifest(
         files={},
         provenance={**provenance, **asdict(order.origin), "tools": tools},
         quality={},
+        calibration=calibrate(golden.vectors),
     )
     try:
         check_ranges(draft)
@@ -135,7 +137,7 @@ def draft_manifest(
 def finish(artifacts: Artifacts, order: Order, quality: Mapping[str, Figures]) -> None:
     """Print the figures and save the model, with its reference vectors."""
     for data, figures in quality.items():
-        print(f"  {data}: " + ", ".join(f"{name} {figure}" for name, figure in figures.items() if name != "sha256"))
+        print_figures(data, figures)
     if order.origin.license == UNKNOWN:
         print("  the licence is unknown: set LICENSE, such as LICENSE=apache-2.0, to record it")
     step("save")
@@ -148,6 +150,15 @@ def finish(artifacts: Artifacts, order: Order, quality: Mapping[str, Figures]) -
     except OSError as error:  # a full disk's does not say where
         raise OSError(error.errno, error.strerror, str(order.folder)) from error
     print(f"  {draft.id}@sha256:{digest}, {len(artifacts.model) / 1e6:.1f} MB")
+
+
+def print_figures(data: str, figures: Figures) -> None:
+    """Print figures on a line, and those of a table below it, a line for each row."""
+    tables = {name: figure for name, figure in figures.items() if isinstance(figure, dict)}
+    line = ", ".join(f"{name} {figure}" for name, figure in figures.items() if name not in {"sha256", *tables})
+    print(f"  {data}: {line}" if line else f"  {data}")
+    for name, rows in tables.items():
+        print_figures(f"{data} {name}", rows)
 
 
 def step(name: str) -> None:

@@ -80,7 +80,7 @@ FORMS: dict[str, tuple[Callable[[object], bool], str]] = {
 
 
 class SourceError(Exception):
-    """The directory does not hold a model that this recipe can build."""
+    """A directory holds no model that this recipe can build, or a file no pairs that it can read."""
 
 
 @dataclass(frozen=True, slots=True)

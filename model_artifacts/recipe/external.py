@@ -21,7 +21,7 @@ from handler.settings import Settings
 from model_artifacts.recipe.configuration import SourceError, in_one_line, read_configuration, read_json
 from model_artifacts.recipe.golden import Golden
 from model_artifacts.recipe.source import WEIGHTS_FILE, identify, sha256
-from model_artifacts.recipe.verify import Figures, VerificationError, cosines, measure_spearman
+from model_artifacts.recipe.verify import Figures, VerificationError, cosines, measure_alone
 from model_artifacts.recipe.weights import ARCHITECTURES
 
 FOLDERS = ("*.onnx", "onnx/*.onnx")  # where the Hub's repositories have graphs
@@ -187,4 +187,4 @@ def compare(
     lengths = np.linalg.norm(vectors, axis=1) / np.linalg.norm(golden.vectors, axis=1)
     if abs(lengths.mean() - 1) > LENGTH_TOLERANCE:
         raise VerificationError(f"golden: vectors have {lengths.mean():.2f} of the reference's length")
-    return {"golden": figures} | ({"sts-b-dev": measure_spearman(embedder, sts)} if sts else {})
+    return {"golden": figures} | (measure_alone(embedder, sts) if sts else {})

@@ -18,11 +18,11 @@ def save(folder: Path, draft: Manifest, files: Mapping[str, bytes], quality: Map
     """Write the files and then the manifest; return the model's digest.
 
     The existing manifest may have figures for a data set that was not measured this time. They are kept if the model
-    has the same bytes.
+    has the same bytes and the same calibration.
     """
     path = folder / "manifest.json"
     existing = Manifest.parse(path.read_bytes()) if path.exists() else None
-    if existing and existing.files[MODEL_FILE] == draft.files[MODEL_FILE]:
+    if existing and _vectors(existing) == _vectors(draft):
         quality = {**existing.quality, **quality}
     path.unlink(missing_ok=True)
     for name, content in files.items():
@@ -30,3 +30,8 @@ def save(folder: Path, draft: Manifest, files: Mapping[str, bytes], quality: Map
     manifest = {"schema": SCHEMA_VERSION, **asdict(replace(draft, quality=quality))}
     path.write_text(json.dumps(manifest, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
     return describe(path.read_bytes()).sha256
+
+
+def _vectors(manifest: Manifest) -> object:
+    """Return what a manifest says of its model's vectors and their types."""
+    return manifest.files[MODEL_FILE], manifest.calibration

@@ -80,6 +80,23 @@ def test_pgvector(folder, tmp_path, monkeypatch):
         assert printed.startswith("[('row-0', 'A man is playing a guitar.'), ('row-1', 'Someone plays the guitar.')")
         with psycopg.connect(uri) as connection:
             assert connection.execute("SELECT text FROM texts ORDER BY id").fetchall() == [(text,) for text in TEXTS]
+        for key, name in names.items():
+            if key in host:
+                monkeypatch.setenv(name, str(host[key]))
+        assert run_with_service() == "[('someone plays a guitar',), ('a man plays the guitar',)]\n"
+
+
+def run_with_service() -> str:
+    """Run the first and the last example of docs/output-types.md as one program, on a service; return its output."""
+    first, *_, last = re.findall(r"```python\n(.*?)```", (ROOT / "docs/output-types.md").read_text(), re.DOTALL)
+    command = [ROOT / ".venv/bin/python", "-m", "handler.local", "--port", "0", "--quiet"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as service:
+        try:
+            (url,) = re.findall(r"http://[\d.:]+", service.stdout.readline())
+            code = (first + last).replace("http://127.0.0.1:3000", url)
+            return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+        finally:
+            service.terminate()
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import pytest
 from fastapi import FastAPI
 
 from handler.api.app import create_app
-from handler.api.limits import MAX_BODY_BYTES, MAX_HEADERS_BYTES, MAX_RESPONSE_BYTES, check_response_size
+from handler.api.limits import MAX_BODY_BYTES, MAX_HEADERS_BYTES, MAX_RESPONSE_BYTES, Output, check_response_size
 from handler.contract.schemas import MAX_INPUTS, MAX_MODEL, MAX_TOKEN_IDS
 from handler.embedding import cl100k
 from handler.embedding.cl100k import MAX_CHARACTERS
@@ -212,7 +212,7 @@ def test_response_size_is_limited(encoding_format):
 
 def fits(inputs: int, encoding_format: Any) -> bool:
     try:
-        check_response_size({"headers": []}, inputs, 1_024, encoding_format)
+        check_response_size({"headers": []}, Output(inputs, 1_024, encoding_format))
     except RequestError as error:
         return error.code != "response_too_large"
     return True

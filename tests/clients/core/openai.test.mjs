@@ -25,6 +25,12 @@ test('fewer dimensions give the first ones at unit length', async () => {
   check(await embed({ dimensions: 128 }), texts, 128)
 })
 
+test('another output type needs an explicit encoding, because the default would be decoded as floats', async () => {
+  await assert.rejects(embed({ output_dtype: 'int8' }), { status: 400, param: 'encoding_format' })
+  const [vector] = await embed({ output_dtype: 'int8', encoding_format: 'float' })
+  assert.ok(vector.length === 384 && vector.every(Number.isInteger))
+})
+
 test('models are listed and described', async () => {
   const { data } = await client.models.list()
   assert.ok(data.some(({ id }) => id === MODEL))

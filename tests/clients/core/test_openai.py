@@ -53,6 +53,15 @@ def test_fewer_dimensions_give_the_first_ones_at_unit_length(client, golden):
         assert first @ response.data[0].embedding == pytest.approx(1, abs=tolerance)
 
 
+def test_another_output_type_needs_an_explicit_encoding(client, golden):
+    asked = {"model": MODEL, "input": golden.texts, "extra_body": {"output_dtype": "int8"}}
+    with pytest.raises(openai.BadRequestError, match="pass encoding_format 'float'"):
+        client.embeddings.create(**asked)  # the client would decode the default, base64, as float32
+    rows = [row.embedding for row in client.embeddings.create(**asked, encoding_format="float").data]
+    cosines = np.sum(np.array(rows, np.int8) * golden.served, axis=1) / np.linalg.norm(rows, axis=1)
+    assert cosines.min() > 0.9995
+
+
 def test_raw_response_headers_name_the_models_digest_and_the_timings(client, golden):
     response = client.embeddings.with_raw_response.create(model=MODEL, input=golden.texts[0])
     assert response.headers["x-model-digest"] == client.models.retrieve(MODEL).digest

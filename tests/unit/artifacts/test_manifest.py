@@ -1,4 +1,5 @@
 import json
+import math
 from dataclasses import asdict
 from typing import Any
 
@@ -35,6 +36,8 @@ def files(**changes: Any) -> dict[str, Any]:
         {"prompts": {"query": "", "passage": "x" * limits.MAX_PROMPT}},
         {"files": files(size=limits.MAX_FILE_BYTES)},
         {"graph": "external", "pooling": "none"},
+        {"calibration": {}},
+        {"calibration": {"int8": limits.MAX_SCALE}},
     ],
 )
 def test_fields_within_the_limits_are_accepted(changes):
@@ -42,6 +45,12 @@ def test_fields_within_the_limits_are_accepted(changes):
     assert {name: parsed[name] for name in changes} == {
         name: tuple(value) if name == "aliases" else value for name, value in changes.items()
     }
+
+
+def test_manifest_of_an_earlier_version_has_no_calibration():
+    fields = {"schema": SCHEMA_VERSION, **asdict(tiny.artifacts().manifest)}
+    del fields["calibration"]
+    assert Manifest.parse(json.dumps(fields).encode()).calibration == {}
 
 
 @pytest.mark.parametrize(
@@ -56,6 +65,7 @@ def test_fields_within_the_limits_are_accepted(changes):
         *(("files", files(size=value)) for value in (-1, 0, limits.MAX_FILE_BYTES + 1, 1.0, "1", True, None)),
         *(("files", files(sha256=value)) for value in ("", "0" * 63, "0" * 65, "A" * 64, "../" * 21 + "0", 5, None)),
         ("files", {**files(), "../elsewhere": FILE}),
+        *(("calibration", {"int8": value}) for value in (0, -1.0, 127.1, math.inf, math.nan, True, "26", None)),
     ],
 )
 def test_field_out_of_range_is_refused(field, value):
@@ -63,7 +73,10 @@ def test_field_out_of_range_is_refused(field, value):
         parse(**{field: value})
 
 
-@pytest.mark.parametrize(("field", "value"), [("dimensions", True), ("max_tokens", 8.0), ("quality", []), ("id", 5)])
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("dimensions", True), ("max_tokens", 8.0), ("quality", []), ("calibration", []), ("id", 5)],
+)
 def test_field_of_the_wrong_type_is_refused(field, value):
     with pytest.raises(ValueError, match=f"^its field '{field}' is missing or not a "):
         parse(**{field: value})

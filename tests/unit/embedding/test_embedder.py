@@ -1,7 +1,7 @@
 import threading
 import time
 from dataclasses import replace
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_args
 
 import numpy as np
 import onnx
@@ -9,10 +9,12 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
+from handler.artifacts.manifest import OutputDtype
 from handler.embedding.deadline import Deadline
 from handler.embedding.embedder import Embedder, _micro_batches
 from handler.embedding.inference import InferenceSession
-from handler.embedding.pooling import HiddenStates
+from handler.embedding.pooling import HiddenStates, l2_normalize
+from handler.embedding.quantization import convert
 from handler.errors import ArtifactError, RequestError, UnavailableError
 from handler.settings import Settings
 from tests import tiny
@@ -196,6 +198,37 @@ def test_embed_rejects_invalid_dimensions(dimensions):
     with pytest.raises(RequestError, match=f"not between 1 and {tiny.HIDDEN}") as raised:
         tiny.embedder().embed(TEXTS, dimensions)
     assert (raised.value.param, raised.value.code) == ("dimensions", "invalid_value")
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+@pytest.mark.parametrize("dimensions", [None, 8])
+@pytest.mark.parametrize("output_dtype", get_args(OutputDtype))
+def test_output_types_convert_the_float_vectors(normalize, dimensions, output_dtype):
+    embedder = tiny.embedder(normalize=normalize)
+    floats = embedder.embed(TEXTS, dimensions).vectors
+    if output_dtype in {"int8", "uint8"} and not normalize:
+        floats = l2_normalize(floats) if dimensions is None else floats
+    converted = embedder.embed(TEXTS, dimensions, output_dtype=output_dtype).vectors
+    expected = convert(floats, output_dtype, embedder.manifest.calibration["int8"])
+    assert converted.dtype == expected.dtype
+    np.testing.assert_array_equal(converted, expected)
+
+
+@pytest.mark.parametrize("output_dtype", ["binary", "ubinary"])
+def test_bits_need_dimensions_that_fill_bytes(output_dtype):
+    with pytest.raises(RequestError, match=f"'dimensions': 12 is not a multiple of 8, as .*'{output_dtype}'") as raised:
+        tiny.embedder().embed(TEXTS, 12, output_dtype=output_dtype)
+    assert (raised.value.param, raised.value.code) == ("dimensions", "invalid_value")
+
+
+@pytest.mark.parametrize("output_dtype", ["int8", "uint8"])
+def test_model_without_calibration_refuses_int8_and_nothing_else(output_dtype):
+    embedder = tiny.embedder(calibration={})
+    with pytest.raises(RequestError, match=f"'tiny' is not calibrated for '{output_dtype}'.*: rebuild it") as raised:
+        embedder.embed(TEXTS, output_dtype=output_dtype)
+    assert (raised.value.param, raised.value.code) == ("output_dtype", "invalid_value")
+    for other in ("float", "float16", "binary", "ubinary"):
+        embedder.embed(TEXTS, output_dtype=other)
 
 
 def test_pooling_and_normalization_follow_the_manifest():

@@ -35,3 +35,10 @@ def test_save_keeps_earlier_figures_only_while_the_files_are_unchanged(folder):
     files = {**manifest.files, MODEL_FILE: describe(b"other")}
     save(folder, replace(manifest, files=files), other, GOLDEN)
     assert json.loads((folder / "manifest.json").read_text())["quality"] == GOLDEN
+
+
+def test_save_keeps_no_figures_of_another_calibration(folder):
+    manifest = tiny.artifacts().manifest
+    save(folder, manifest, FILES, GOLDEN | STS)
+    save(folder, replace(manifest, calibration={"int8": 20.0}), FILES, GOLDEN)
+    assert json.loads((folder / "manifest.json").read_text())["quality"] == GOLDEN
