@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from threading import Event
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from handler.bulk.batch_requests import Request
@@ -17,6 +17,9 @@ from handler.embedding.prompts import choose_prompt
 from handler.embedding.tokenization import TokenIds
 from handler.errors import CancelledRequestError, RequestError
 from handler.telemetry import log_unexpected
+
+if TYPE_CHECKING:
+    from handler.artifacts.manifest import OutputDtype
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +49,9 @@ class BatchModel:
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
-    """What a request's response has: vectors, float32 (inputs, dimensions), and the tokens that the model read."""
+    """What a request's response has: vectors (inputs, dimensions), and the tokens that the model read."""
 
-    vectors: NDArray[np.float32]
+    vectors: NDArray[Any]
     tokens: int
 
 
@@ -68,21 +71,24 @@ def embed_requests(requests: Sequence[Request], model: BatchModel, stop: Event) 
         CancelledRequestError: `stop` was set.
     """
     answers: dict[int, Answer] = {}
-    alike: defaultdict[tuple[int | None, str, bool], list[Todo]] = defaultdict(list)
+    alike: defaultdict[tuple[str, int, OutputDtype, bool], list[Todo]] = defaultdict(list)
     for request in requests:
         body = request.body
         try:
             if isinstance(body, RequestError):
                 raise body
-            alike[body.dimensions, model.prompt_name(body), isinstance(body.input[0], str)].append((request, body))
+            prompt_name, dtype = model.prompt_name(body), body.output_dtype or "float"
+            dimensions = model.embedder.check_output(body.dimensions, dtype)
+            alike[prompt_name, dimensions, dtype, isinstance(body.input[0], str)].append((request, body))
         except RequestError as error:
             answers[request.position] = error
-    for (dimensions, prompt_name, _), todo in alike.items():
+    for (prompt_name, dimensions, dtype, _), todo in alike.items():
         embed = partial(
             model.embedder.embed,
             dimensions=dimensions,
             prompt_name=prompt_name,
             deadline=Deadline(arrived=0, is_cancelled=stop.is_set),
+            output_dtype=dtype,
         )
         answers |= _embed(todo, embed)
     return [answers[request.position] for request in requests]
