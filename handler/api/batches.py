@@ -21,7 +21,7 @@ VALIDATION_SECONDS = 15 * 60  # at most: a function of Lambda does it
 async def create_batch(request: Request) -> Response:
     """Create a batch of embedding requests; a repeated request with the same Idempotency-Key finds the first one."""
     work, asked = begin(request), await parse_body(request, CreateBatch)
-    key = request.headers.get("idempotency-key")
+    key = request.headers.get("idempotency-key") or None
     return respond(_describe(await run_in_thread(request, partial(_create, work, asked, key))))
 
 

@@ -22,7 +22,7 @@ router = APIRouter()
 LAMBDA_FILE_BYTES = 4 << 20
 URL_SECONDS = 5 * 60  # to begin the download
 BLOCK_BYTES = 1 << 20
-HEADERS = {"content-disposition": "attachment", "x-content-type-options": "nosniff"}  # whatever a client has uploaded
+HEADERS = {"content-disposition": "attachment", "x-content-type-options": "nosniff"}  # to be saved, never shown
 
 
 @router.post("/v1/files")

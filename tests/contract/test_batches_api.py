@@ -156,6 +156,8 @@ def test_a_repeated_request_with_a_key_finds_its_batch(sdk, http, runner):
     assert response.json()["error"]["code"] == "idempotency_key_in_use"
     assert len(list(sdk.batches.list())) == 2
     assert len(set(runner.started)) == 2
+    empty = [sdk.batches.create(**ASKED, extra_headers={"Idempotency-Key": ""}).id for _ in range(2)]
+    assert len(set(empty)) == 2
 
 
 def test_two_requests_with_one_key_at_once_make_one_batch(sdk):

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from handler.api import openapi
+from handler.api import openapi, openapi_stored
 
 API_DOCUMENT = json.loads(Path(__file__).with_name("embeddings.openapi.json").read_text())
 POST = ("paths", "/v1/embeddings", "post")
@@ -137,3 +137,22 @@ def test_document_without_api_keys_mentions_none(document):
 def test_document_is_served_and_built_once(document, app, client):
     assert client.get("/openapi.json").json() == document
     assert app.openapi() is app.openapi()
+
+
+def test_operations_on_files_and_batches_are_documented_where_they_are_served(document, stored_app, http):
+    assert not [path for path in document["paths"] if path.startswith(("/v1/files", "/v1/uploads", "/v1/batches"))]
+    stored = openapi.build(stored_app)
+    new = {path: stored["paths"][path] for path in stored["paths"] if path not in document["paths"]}
+    operations = {(path, method): new[path][method] for path in new for method in new[path]}
+    assert set(operations) == {*openapi_stored.SUCCESS, openapi_stored.CONTENT}
+    for (path, method), operation in operations.items():
+        statuses = set(operation["responses"])
+        assert operation["description"]
+        assert {"200", "405", "431", "500", "503"} <= statuses
+        assert ("404" in statuses) is ("{" in path)
+        assert ("requestBody" in operation) is ("413" in statuses)
+        assert ("429" in statuses) is (method == "post" and "{" not in path)
+        not_allowed = operation["responses"]["405"]["content"]["application/json"]["example"]
+        assert http.patch(path).json() == not_allowed
+    headers = operations["/v1/batches", "post"]["responses"]["503"]["headers"]
+    assert set(headers) == {"x-request-id", "retry-after"}
