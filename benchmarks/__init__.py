@@ -9,10 +9,12 @@ graph.py         the served graph compared with its matrix products alone and wi
 overhead.py      a request without the model: parsing, validation, encoding, the Lambda path
 cold.py          make bench-cold: cold starts, compared with a typical implementation and a baseline
 deployment.py    make bench-lambda: a deployment over HTTP, and its function's cold starts and price
+models.py        make bench-models: memory, cold start, speed and price of the shelf's models that are built
 function_log.py  the log of a deployed function, from CloudWatch
 instructions.py  make bench-instructions: instruction counts, by callgrind
 bulk_desk.py     a bulk job on this machine beside its embedder alone, and its memory
 s3.py            loading models from S3
+long_texts.py    time and memory of long texts, by models that read them at once
 worst.py         make worst: a search for the request that takes the most CPU or memory
 peers/           the implementations for comparison, each in its own environment or process
 report/          the results as records, as JSON, as the README's table and as a plot

@@ -19,7 +19,7 @@ from handler.artifacts.resolver import load
 from handler.embedding.embedder import Embedder
 from handler.embedding.inference import InferenceSession
 from handler.settings import Settings
-from model_artifacts.recipe.export import INPUT, MICROSOFT
+from model_artifacts.recipe.graph import INPUT, MICROSOFT
 
 Array = NDArray[Any]
 

@@ -73,7 +73,7 @@ def _process(_: str, log: Any, environment: dict[str, str]) -> Iterator[tuple[st
     listen = ["--runtime-interface-emulator-address", address, "--runtime-api-address", runtime_api]
     command = [f"{samcli}/local/rapid/aws-lambda-rie-{ARCHITECTURE}", *listen]
     command += [sys.executable, "-m", "awslambdaric", environment.pop("_HANDLER", "handler.main.lambda_handler")]
-    settings = clean_environment(**ENVIRONMENT, **environment)
+    settings = clean_environment(**{**ENVIRONMENT, **environment})
     with subprocess.Popen(command, cwd=ROOT, env=settings, stdout=log, stderr=log) as process:
         try:
             yield address, process.pid

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 from tokenizers import Tokenizer
@@ -111,21 +112,27 @@ def source() -> Source:
 def artifacts() -> Artifacts:
     """Return the model's files and a manifest that describes them."""
     tiny = source()
-    model = quantize(export(tiny), SPECIAL, CALIBRATION_TEXTS).SerializeToString(deterministic=True)
+    return pack(tiny, quantize(export(tiny), SPECIAL, CALIBRATION_TEXTS, longest=MAX_TOKENS))
+
+
+def pack(packed: Source, model: onnx.ModelProto) -> Artifacts:
+    """Return a graph of a source as the files that are served, and a manifest that describes them."""
+    content = model.SerializeToString(deterministic=True)
+    output = packed.weights["embeddings.LayerNorm.weight"] if packed.dense is None else packed.dense.bias
     manifest = Manifest(
-        id=tiny.id,
-        aliases=tiny.aliases,
-        dimensions=HIDDEN,
-        max_tokens=MAX_TOKENS,
-        pooling=tiny.pooling,
-        normalize=tiny.normalize,
-        prompts=tiny.prompts,
-        files={MODEL_FILE: describe(model), TOKENIZER_FILE: describe(tiny.tokenizer)},
+        id=packed.id,
+        aliases=packed.aliases,
+        dimensions=len(output),
+        max_tokens=packed.max_tokens,
+        pooling=packed.pooling,
+        normalize=packed.normalize,
+        prompts=packed.prompts,
+        files={MODEL_FILE: describe(content), TOKENIZER_FILE: describe(packed.tokenizer)},
         provenance={},
         quality={},
         calibration={"int8": 30.0},
     )
-    return Artifacts(manifest, digest="d" * 64, model=model, tokenizer=tiny.tokenizer)
+    return Artifacts(manifest, digest="d" * 64, model=content, tokenizer=packed.tokenizer)
 
 
 def embedder(settings: Settings | int = 2, **changes: Any) -> Embedder:
@@ -138,7 +145,12 @@ def embedder(settings: Settings | int = 2, **changes: Any) -> Embedder:
 
 def save_model(models: Path) -> Path:
     """Save the tiny model among the models of a folder; return its own folder."""
-    folder, built = models / "tiny", artifacts()
+    return save_artifacts(models, artifacts())
+
+
+def save_artifacts(models: Path, built: Artifacts) -> Path:
+    """Save a model among the models of a folder; return its own folder."""
+    folder = models / built.manifest.id
     folder.mkdir(parents=True)
     save(folder, built.manifest, {MODEL_FILE: built.model, TOKENIZER_FILE: built.tokenizer}, {})
     return folder
@@ -176,6 +188,7 @@ def write_golden(path: Path, texts: list[str], vectors: NDArray[np.float32], sou
 def record_golden(path: Path, directory: Path, texts: list[str]) -> Path:
     """Write the golden.json that sentence-transformers would record for a directory with weights."""
     parsed = read(directory)
-    manifest = replace(artifacts().manifest, pooling=parsed.pooling)
+    manifest = replace(artifacts().manifest, pooling=parsed.pooling, max_tokens=parsed.max_tokens)
     exact = Artifacts(manifest, digest="", model=export(parsed).SerializeToString(), tokenizer=parsed.tokenizer)
-    return write_golden(path, texts, Embedder(exact, Settings()).embed(texts).vectors, parsed.weights_sha256)
+    vectors = Embedder(exact, Settings(long_input="truncate")).embed(texts).vectors
+    return write_golden(path, texts, vectors, parsed.weights_sha256)

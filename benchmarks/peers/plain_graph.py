@@ -13,7 +13,8 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from model_artifacts.recipe import source
-from model_artifacts.recipe.export import INPUT, MICROSOFT, OUTPUT, export
+from model_artifacts.recipe.export import export
+from model_artifacts.recipe.graph import INPUT, MICROSOFT, OUTPUT
 
 MASK, TYPES = "attention_mask", "token_type_ids"
 # The files that fastembed reads besides the graph.

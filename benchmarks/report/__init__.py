@@ -6,5 +6,6 @@ plot.py        records -> results.png
 cost.py        rates -> dollars per million tokens
 bulk.py        the tables and the plot of docs/bulk.md
 loss.py        the table and the plot of docs/output-types.md
+models.py      models.toml and models.json -> the tables of docs/models.md
 deployment.py  the records and the table of `make bench-lambda`
 """

@@ -25,6 +25,8 @@ CONNECT_SECONDS, READ_SECONDS, TRIES = 1, 2, 3
 # One connection to S3 carries about 90 MB/s, so a model is read over several
 # (docs.aws.amazon.com/whitepapers/latest/s3-optimizing-performance-best-practices).
 PART_BYTES, PARTS_AT_ONCE = 8 << 20, 4
+# urllib3 reads into memory of its own, and copies that: whole parts would take 32 MB more.
+READ_BYTES = 256 << 10
 REPLACE = "delete it from the bucket, and publish the model again with make publish"
 
 
@@ -98,7 +100,8 @@ class S3Store:
             if size != len(view):
                 raise WrongSizeError(f"{size:,} bytes, and its manifest says {len(view):,}")
             while start < end:
-                with view[start:end] as rest:  # Python 3.13 complains if a traceback keeps it
+                stop = min(start + READ_BYTES, end)
+                with view[start:stop] as rest:  # Python 3.13 complains if a traceback keeps it
                     count = response["Body"].readinto(rest)
                 if not count:
                     raise IncompleteReadError(actual_bytes=start, expected_bytes=end)

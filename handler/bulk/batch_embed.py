@@ -49,7 +49,7 @@ class BatchModel:
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
-    """What a request's response has: vectors (inputs, dimensions), and the tokens that the model read."""
+    """What a request's response has: vectors of its output type, a row an input, and the tokens that the model read."""
 
     vectors: NDArray[Any]
     tokens: int
@@ -71,24 +71,24 @@ def embed_requests(requests: Sequence[Request], model: BatchModel, stop: Event) 
         CancelledRequestError: `stop` was set.
     """
     answers: dict[int, Answer] = {}
-    alike: defaultdict[tuple[str, int, OutputDtype, bool], list[Todo]] = defaultdict(list)
+    alike: defaultdict[tuple[int, str, OutputDtype, bool], list[Todo]] = defaultdict(list)
     for request in requests:
         body = request.body
         try:
             if isinstance(body, RequestError):
                 raise body
-            prompt_name, dtype = model.prompt_name(body), body.output_dtype or "float"
-            dimensions = model.embedder.check_output(body.dimensions, dtype)
-            alike[prompt_name, dimensions, dtype, isinstance(body.input[0], str)].append((request, body))
+            prompt_name, output_dtype = model.prompt_name(body), body.output_dtype or "float"
+            dimensions = model.embedder.check_output(body.dimensions, output_dtype)
+            alike[dimensions, prompt_name, output_dtype, isinstance(body.input[0], str)].append((request, body))
         except RequestError as error:
             answers[request.position] = error
-    for (prompt_name, dimensions, dtype, _), todo in alike.items():
+    for (dimensions, prompt_name, output_dtype, _), todo in alike.items():
         embed = partial(
             model.embedder.embed,
             dimensions=dimensions,
             prompt_name=prompt_name,
             deadline=Deadline(arrived=0, is_cancelled=stop.is_set),
-            output_dtype=dtype,
+            output_dtype=output_dtype,
         )
         answers |= _embed(todo, embed)
     return [answers[request.position] for request in requests]

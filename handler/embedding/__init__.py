@@ -8,6 +8,7 @@ cl100k.py        OpenAI's cl100k_base token IDs -> text
 prompts.py       names of prompts, as APIs have them -> a prompt of the model
 inference.py     ONNX Runtime: token sequences of one length -> hidden states
 quantization.py  vectors -> float16, int8 or one bit per component
+weights.py       a serialized ONNX model -> its graph and its large tensors, in the same memory
 pooling.py       pure NumPy: mean, cls, average_windows, truncate_dimensions, l2_normalize
 deadline.py      whether a request can finish in time, judged by its own pace
 """

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from handler.artifacts.manifest import Graph
 from handler.embedding.pooling import HiddenStates
+from handler.embedding.weights import split
 
 # ONNX Runtime sends usage data to Microsoft unless this is set before it is loaded
 # (microsoft/onnxruntime#27379, since 1.29).
@@ -122,7 +123,10 @@ def _load(model: bytes, level: ort.GraphOptimizationLevel) -> ort.InferenceSessi
     # Tensors in other files have no digest, and ONNX Runtime would read them from the working directory. /dev/null
     # is no folder, so it contains none, and paths that lead out of it are refused.
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
-    session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    # Kept to build the session again if its providers change, which they do not. The weights are copied.
-    session._model_bytes = None  # noqa: SLF001 - 23 MB of memory for the bundled model
+    graph, weights = split(model)
+    # ONNX Runtime copies the weights, and keeps no reference to the bytes.
+    options.add_external_initializers(list(weights), list(map(ort.OrtValue.ortvalue_from_numpy, weights.values())))
+    session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    # Kept to build the session again if its providers change, which they do not.
+    session._model_bytes = None  # noqa: SLF001 - as large as the weights that `split` does not take out
     return session

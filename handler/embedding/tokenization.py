@@ -1,8 +1,8 @@
 """Texts or token IDs to token sequences that the model accepts, in bounded time and memory."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +15,6 @@ from handler.errors import RequestError
 from handler.settings import LongInput, TokenInput
 
 if TYPE_CHECKING:
-    from tokenizers import Tokenizer as HuggingFaceTokenizer
-
     from handler.embedding.unigram import CachedUnigram
 
 TokenIds = list[int]
@@ -29,6 +27,9 @@ MAX_REQUEST_TOKENS = 1 << 19
 # Of a text that is read in windows, special tokens around the windows not counted: what OpenAI accepts in an input. An
 # input of token IDs has as many of OpenAI's at most (MAX_TOKEN_IDS), and may have more of the model's own.
 MAX_INPUT_TOKENS = 8192
+# Of a text that `tokenizers` reads, the beginning that is tried first: most languages have fewer characters per token.
+CHARACTERS_PER_TOKEN = 8
+SPACE_BETWEEN_WORDS, MAX_WORD = re.compile(r"(?<=\S) (?=\S)"), 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,41 @@ class Encoding:
     long: bool = False
 
 
+class Library:
+    """A tokenizer of a kind that no word cache supports, as the package `tokenizers` reads it."""
+
+    def __init__(self, definition: bytes) -> None:
+        from tokenizers import Tokenizer as HuggingFaceTokenizer  # not at the top: most models never need it
+
+        self._tokenizer = HuggingFaceTokenizer.from_buffer(definition)
+        self._tokenizer.no_padding()
+        self._tokenizer.no_truncation()
+        self.vocabulary_size: int = self._tokenizer.get_vocab_size()
+
+    def encode(self, text: str, limit: int) -> TokenIds:
+        """Return a text's token IDs; of a text that has more than `limit`, only those of a beginning.
+
+        Otherwise four million characters would take 3.4 seconds and 720 MB. A beginning ends between two words, which
+        have the same tokens without the rest; only if it has no space near its end, its last ones may be others.
+        """
+        end = CHARACTERS_PER_TOKEN * limit
+        while end < len(text):
+            spaces = [space.start() for space in SPACE_BETWEEN_WORDS.finditer(text, end - MAX_WORD, end)]
+            token_ids = self._encode_all(text[: spaces[-1] if spaces else end])
+            if len(token_ids) > limit:
+                return token_ids
+            end *= 2
+        return self._encode_all(text)
+
+    def _encode_all(self, text: str) -> TokenIds:
+        token_ids: TokenIds = self._tokenizer.encode_batch_fast([text])[0].ids[1:-1]
+        return token_ids
+
+    def encode_special(self) -> TokenIds:
+        """Return the IDs of the two tokens that enclose a text."""
+        return self._tokenizer.encode("").ids
+
+
 class Tokenizer:
     """A model's own tokenizer, with the policies for token IDs as input and for inputs that are too long."""
 
@@ -54,26 +90,16 @@ class Tokenizer:
         Raises:
             Exception: the definition cannot be read.
         """
-        self._definition = definition
         fields = orjson.loads(definition)
-        self._words = _word_cache(fields)
-        opening, closing = _special_ids(fields) or self._tokenizer.encode("").ids
+        words = _word_cache(fields)
+        self._words = words if words is not None else Library(definition)
+        opening, closing = _special_ids(fields) or Library(definition).encode_special()
         self._enclosing = [opening], [closing]
         self._max_tokens = max_tokens
         self._token_input = token_input
         self._long_input = long_input
         # A text is tokenized until it has more tokens than this, and then it is too long.
         self._limit = MAX_INPUT_TOKENS if long_input == "window" else max_tokens - 2
-
-    @cached_property
-    def _tokenizer(self) -> "HuggingFaceTokenizer":
-        """The model's tokenizer as `tokenizers` reads it, for what the word caches do not support."""
-        from tokenizers import Tokenizer as HuggingFaceTokenizer  # not at the top: most models never need it
-
-        tokenizer = HuggingFaceTokenizer.from_buffer(self._definition)
-        tokenizer.no_padding()
-        tokenizer.no_truncation()
-        return tokenizer
 
     def encode(
         self, inputs: Sequence[str | TokenIds], prompt: str = "", deadline: Deadline = NO_DEADLINE
@@ -91,7 +117,11 @@ class Tokenizer:
         if self._long_input == "window" and not isinstance(inputs[0], str):
             limit = MAX_REQUEST_TOKENS  # the client has counted them, as tokens of OpenAI's: they may be more here
         native = self._token_input == "native" and not isinstance(inputs[0], str)
-        contents = self._check_native(inputs) if native else self._encode_texts(self._texts(inputs, prompt), limit)
+        contents = (
+            self._check_native(inputs)
+            if native
+            else map(self._words.encode, self._texts(inputs, prompt), repeat(limit))
+        )
         encodings, tokens = [], 0
         for index, content in enumerate(contents):
             deadline.check()
@@ -111,12 +141,6 @@ class Tokenizer:
                 raise _too_large(index, f"{MAX_REQUEST_CHARACTERS:,} characters")
             yield text
 
-    def _encode_texts(self, texts: Iterator[str], limit: int) -> Iterator[TokenIds]:
-        """Yield each text's token IDs, without special tokens around them; they may end soon after `limit` of them."""
-        if self._words is not None:
-            return map(self._words.encode, texts, repeat(limit))
-        return (self._tokenizer.encode_batch_fast([text])[0].ids[1:-1] for text in texts)
-
     def _decode(self, token_ids: TokenIds, index: int) -> str:
         if self._token_input == "reject":
             raise RequestError(
@@ -129,7 +153,7 @@ class Tokenizer:
         return cl100k.decode(token_ids, f"input.{index}")
 
     def _check_native(self, inputs: Sequence[Any]) -> Iterator[TokenIds]:
-        size = self._tokenizer.get_vocab_size()
+        size = self._words.vocabulary_size
         for index, token_ids in enumerate(inputs):
             _check_vocabulary(token_ids, index, size, "the model's vocabulary")
             yield token_ids

@@ -38,7 +38,8 @@ class CachedUnigram(dict[str, tuple[int, ...]]):
     def __init__(self, definition: dict[str, Any]) -> None:
         """Take a tokenizer.json that `from_definition` has found to be supported."""
         model = definition["model"]
-        self._ids = {piece: number for number, (piece, _) in enumerate(model["vocab"])}
+        # Copies: the pieces of the definition lie between its other objects, whose memory would not be freed (20 MB).
+        self._ids = {piece.encode().decode(): number for number, (piece, _) in enumerate(model["vocab"])}
         self._scores = array("d", (score for _, score in model["vocab"]))
         self._unknown: int = model["unk_id"]
         self._unknown_score = min(self._scores) - UNKNOWN_PENALTY
@@ -47,6 +48,7 @@ class CachedUnigram(dict[str, tuple[int, ...]]):
             self._longest[piece[:1]] = max(len(piece), self._longest.get(piece[:1], 1))
         added = definition["added_tokens"]
         self._special = {token["content"]: token["id"] for token in added}
+        self.vocabulary_size = len(self._ids) + sum(token not in self._ids for token in self._special)
         longest_first = sorted(added, key=lambda token: len(token["content"]), reverse=True)
         self._special_tokens = re.compile("|".join(map(_special_token, longest_first)) or "(?!)")
         self._normalization = {

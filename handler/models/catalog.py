@@ -1,6 +1,5 @@
 """The served models, under every name they have, each loaded when first requested."""
 
-import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, as_completed, wait
@@ -9,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from threading import Lock
 
-from handler.artifacts.manifest import DIGEST_MARK, MODEL_FILE, TOKENIZER_FILE, Reference
+from handler.artifacts.manifest import DIGEST_MARK, Reference
 from handler.artifacts.resolver import ArtifactResolver, VerifiedManifest
 from handler.artifacts.s3 import S3Store
 from handler.embedding.deadline import NO_DEADLINE, Deadline
@@ -23,6 +22,7 @@ from handler.errors import (
     SettingsError,
     UnavailableError,
 )
+from handler.models import memory
 from handler.models.loader import BackgroundLoader
 from handler.settings import Settings
 
@@ -202,13 +202,15 @@ class Catalog:
         """
         with self._memory_lock:
             self._evict(verified)
-            self._memory[served] = _size(verified)
+            self._memory[served] = memory.loading(verified.manifest)
         try:
             yield
         except BaseException:
             with self._memory_lock:
                 del self._memory[served]
             raise
+        with self._memory_lock:
+            self._memory[served] = memory.serving(verified.manifest)
 
     def _evict(self, verified: VerifiedManifest) -> None:
         """Evict the least recently used models until another fits, never the default, and none if that is not enough.
@@ -218,7 +220,9 @@ class Catalog:
         Raises:
             ArtifactError, UnavailableError: as `_reserve_memory`.
         """
-        limit, size = self._settings.model_memory or math.inf, _size(verified)
+        limit, size = self._settings.model_memory, memory.loading(verified.manifest)
+        if limit is None:
+            return
         free = limit - sum(self._memory.values())
         loaded = [each for each in self._memory if each.embedder.result]
         evictable = sorted((each for each in loaded if each is not self._served[0]), key=lambda each: each.last_used)
@@ -230,17 +234,12 @@ class Catalog:
             raise UnavailableError("another model is loading and has reserved the memory", retry_after=1)
         if free < size:
             raise ArtifactError(
-                f"model '{verified.reference}': its {size:,} bytes and those of the default exceed the {limit:,} "
-                "that models may take; raise the function's memory (the template's parameter MemorySize)"
+                f"model '{verified.reference}': loading it takes {size >> 20} MB, and models may take {limit >> 20} MB "
+                "together with the default; raise the function's memory (the template's parameter MemorySize)"
             )
         for each in evicted:
             del self._memory[each]
             each.embedder.invalidate()
-
-
-def _size(verified: VerifiedManifest) -> int:
-    """Return the bytes of a model's files that are held in memory."""
-    return sum(verified.manifest.files[name].size for name in (MODEL_FILE, TOKENIZER_FILE))
 
 
 def _check_names(names: list[str]) -> None:

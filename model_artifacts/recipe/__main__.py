@@ -7,20 +7,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import onnxruntime
 
-from model_artifacts.recipe import external, hub
+from model_artifacts.recipe import external, hub, shelf
 from model_artifacts.recipe import golden as reference
 from model_artifacts.recipe import source as sources
 from model_artifacts.recipe.build import GOLDEN_FILE, Order, build, seal
 from model_artifacts.recipe.configuration import SourceError, in_one_line
 from model_artifacts.recipe.origin import find_origin
+from model_artifacts.recipe.quantize import Tier
 from model_artifacts.recipe.sts import read_sts
 from model_artifacts.recipe.verify import VerificationError
 
 EXAMPLE_PROMPTS = '{"query": "query: ", "passage": "passage: "}'
 FATAL = 4  # of ONNX Runtime's severities
+OPTIONS = ("source", "revision", "name", "prompts", "license")  # what the shelf knows of a model
 
 
 def main() -> None:
@@ -42,10 +45,14 @@ def main() -> None:
     )
     parser.add_argument("--sts", type=Path, metavar="FILE", help="also measure on this split of STS-B (.tsv.gz)")
     parser.add_argument(
+        "--tier", choices=get_args(Tier), default="fast", help="quality: nearer to full precision at twice the time"
+    )
+    parser.add_argument(
         "--full-precision", action="store_true", help="do not quantize; write the model to build/models/"
     )
-    arguments = parser.parse_args()
+    parser.add_argument("--shelf", metavar="NAME", help="a model of models.toml, with its source and its prompts")
     try:
+        arguments = parser.parse_args(shelf.expand(sys.argv[1:], *OPTIONS))
         run(arguments)
     except (SourceError, VerificationError, OSError) as error:
         sys.exit(f"make model: {error}")
@@ -75,7 +82,7 @@ def run(arguments: argparse.Namespace) -> None:
     if not directory:
         origin = replace(origin, upstream=sources.PACKAGE_UPSTREAM)
     folder = reference.golden_file(identity, directory).parent
-    order = Order(arguments.golden or folder / GOLDEN_FILE, folder, origin, arguments.sts)
+    order = Order(arguments.golden or folder / GOLDEN_FILE, folder, origin, arguments.sts, arguments.tier)
     with one_line(directory):
         if directory and arguments.onnx:
             seal(external.read(directory, arguments.file, identity, prompts), order)

@@ -6,16 +6,20 @@ from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
+
 from handler.artifacts.manifest import MODEL_FILE, TOKENIZER_FILE, Manifest, check_ranges
 from handler.artifacts.resolver import Artifacts
 from handler.embedding.tokenization import Tokenizer
 from model_artifacts.recipe import external
 from model_artifacts.recipe import golden as reference
+from model_artifacts.recipe.attention import clip_small_scores, largest_scores, needs_shift
+from model_artifacts.recipe.calibrate import CALIBRATION_TEXTS, random_texts
 from model_artifacts.recipe.configuration import SourceError, in_one_line
-from model_artifacts.recipe.export import export
+from model_artifacts.recipe.export import SCORE_LIMITS, export
 from model_artifacts.recipe.origin import UNKNOWN, Origin
 from model_artifacts.recipe.output_types import calibrate
-from model_artifacts.recipe.quantize import quantize
+from model_artifacts.recipe.quantize import Tier, quantize
 from model_artifacts.recipe.save import describe, save
 from model_artifacts.recipe.source import Source
 from model_artifacts.recipe.verify import Figures, verify
@@ -31,12 +35,14 @@ class Order:
     golden  the path of the reference vectors
     folder  where the model is written
     sts     a split of STS-B, to measure on as well
+    tier    fast, or nearer to full precision
     """
 
     golden: Path
     folder: Path
     origin: Origin
     sts: Path | None = None
+    tier: Tier = "fast"
 
 
 def build(source: Source, order: Order, *, full_precision: bool = False) -> None:
@@ -52,10 +58,16 @@ def build(source: Source, order: Order, *, full_precision: bool = False) -> None
     if golden.source_sha256 != source.weights_sha256:
         raise SourceError(f"{order.golden}: recorded from other weights; record it again with make golden")
     special = special_tokens(source)
-    draft = draft_manifest(source, golden, order, {"source": source.origin, "weights_sha256": source.weights_sha256})
+    origins = {"source": source.origin, "weights_sha256": source.weights_sha256, "tier": order.tier}
+    draft = draft_manifest(source, golden, order, origins)
 
     step("export")
     full = export(source)
+    tokenizer = Tokenizer(source.tokenizer, source.max_tokens, long_input="truncate")
+    texts = [np.array(encoding.windows[0])[:, None] for encoding in tokenizer.encode(golden.texts)]
+    vocabulary = len(source.weights["embeddings.word_embeddings.weight"])
+    texts += random_texts(CALIBRATION_TEXTS, source.max_tokens, vocabulary, special)
+    scores = largest_scores(full, texts)
 
     if full_precision:
         draft = replace(draft, id=f"{source.id}-float32", aliases=())
@@ -63,12 +75,17 @@ def build(source: Source, order: Order, *, full_precision: bool = False) -> None
         served = full
     else:
         step("quantize")
-        served = quantize(full, special)
+        served = clip_small_scores(quantize(full, special, longest=source.max_tokens, tier=order.tier), scores)
 
     step("verify")
     content = served.SerializeToString(deterministic=True)
     artifacts = Artifacts(draft, digest="", model=content, tokenizer=source.tokenizer)
     quality = verify(artifacts, full.SerializeToString(), golden, order.sts, workers=os.cpu_count() or 1)
+    quality["attention"] = {
+        "largest_score": round(max(scores.values()), 1),
+        "limit": SCORE_LIMITS["most"],
+        "exact_layers": sum(map(needs_shift, scores.values())),
+    }
     finish(artifacts, order, quality)
 
 

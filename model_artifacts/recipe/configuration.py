@@ -13,7 +13,7 @@ from typing import Any
 
 from handler.artifacts.manifest import Pooling
 
-MODULES = {"Transformer", "Pooling", "Normalize"}
+MODULES = "Transformer", "Pooling", "Dense", "Normalize"  # in this order
 POOLINGS: tuple[Pooling, ...] = ("mean", "cls")
 # Older versions of sentence-transformers write the pooling as flags.
 POOLING_FLAGS = {
@@ -28,14 +28,17 @@ READ = {
     "sentence_bert_config.json": {"max_seq_length"},
     "config_sentence_transformers.json": {"prompts", "default_prompt_name"},
     "Pooling": {"pooling_mode", *POOLING_FLAGS},
+    "Dense": {"bias", "activation_function"},
 }
 # Fields that change no vector: versions, sizes that the weights have as well, how clients compare vectors, speed.
 WITHOUT_EFFECT = {
     "sentence_bert_config.json": {"unpad_inputs"},
     "config_sentence_transformers.json": {"__version__", "similarity_fn_name"},
     "Pooling": {"embedding_dimension", "word_embedding_dimension"},
+    "Dense": {"in_features", "out_features"},
     "Normalize": set[str](),
 }
+IN_AND_OUT = {"module_input_name": "sentence_embedding", "module_output_name": "sentence_embedding"}
 # Fields that have to say what the recipe builds, if they are there.
 REQUIRED: dict[str, dict[str, Any]] = {
     "sentence_bert_config.json": {
@@ -50,7 +53,8 @@ REQUIRED: dict[str, dict[str, Any]] = {
     },
     "config_sentence_transformers.json": {"model_type": "SentenceTransformer"},
     "Pooling": {"include_prompt": True},
-    "Normalize": {"module_input_name": "sentence_embedding", "module_output_name": "sentence_embedding"},
+    "Dense": {**IN_AND_OUT, "use_residual": False},
+    "Normalize": IN_AND_OUT,
 }
 
 
@@ -74,6 +78,10 @@ FORMS: dict[str, tuple[Callable[[object], bool], str]] = {
     "max_position_embeddings": (_is_count, "a whole number from 1 on"),
     "max_seq_length": (_is_count, "a whole number from 1 on"),
     "model_max_length": (_is_count, "a whole number from 1 on"),
+    "n_layer": (_is_few, f"a whole number from 1 to {MAX_LAYERS}"),
+    "n_head": (_is_few, f"a whole number from 1 to {MAX_LAYERS}"),
+    "n_positions": (_is_count, "a whole number from 1 on"),
+    "local_attention": (_is_count, "a whole number from 1 on"),
     "layer_norm_eps": (lambda value: type(value) in (int, float), "a number"),
     "prompts": (_is_prompts, "an object of texts by name"),
 }
@@ -87,12 +95,14 @@ class SourceError(Exception):
 class Configuration:
     """What the files of sentence-transformers say; its defaults where they are missing.
 
+    dense       the folder of the module Dense; None without one
     max_tokens  the longest sequence, special tokens included; None if the files do not limit it
     prompts     text prefix by prompt name; the one for inputs without a prompt name has the empty name
     """
 
     pooling: Pooling
     normalize: bool
+    dense: str | None
     max_tokens: int | None
     prompts: dict[str, str]
 
@@ -103,15 +113,15 @@ def read_configuration(directory: Path) -> Configuration:
     Raises:
         SourceError: they ask for something that the recipe does not build.
     """
-    transformer = _fields(directory / "sentence_bert_config.json", "sentence_bert_config.json")
-    tokenizer = read_json(directory / "tokenizer_config.json")
+    transformer = read_fields(directory / "sentence_bert_config.json", "sentence_bert_config.json")
     modules = _modules(directory)
     if "Normalize" in modules:
-        _fields(directory / modules["Normalize"] / "config.json", "Normalize")
+        read_fields(directory / modules["Normalize"] / "config.json", "Normalize")
     return Configuration(
         pooling=_pooling(directory / modules["Pooling"] / "config.json") if "Pooling" in modules else "mean",
         normalize="Normalize" in modules,
-        max_tokens=transformer.get("max_seq_length") or tokenizer.get("model_max_length"),
+        dense=modules.get("Dense"),
+        max_tokens=transformer.get("max_seq_length"),
         prompts=_prompts(directory / "config_sentence_transformers.json"),
     )
 
@@ -151,8 +161,8 @@ def _load(path: Path) -> Any:
         raise SourceError(f"{path}: it is not JSON: {error}") from error
 
 
-def _fields(path: Path, file: str) -> dict[str, Any]:
-    """Read one of the files above.
+def read_fields(path: Path, file: str) -> dict[str, Any]:
+    """Read one of the files above, or the config.json of a module.
 
     Raises:
         SourceError: it has an unknown field, or one with a value that the recipe does not build.
@@ -177,18 +187,18 @@ def _modules(directory: Path) -> dict[str, str]:
     """Return the folder of each module in modules.json; no module without the file.
 
     Raises:
-        SourceError: there is one that the recipe does not build, such as Dense, or their order is another.
+        SourceError: there is one that the recipe does not build, or their order is another.
     """
     path = directory / "modules.json"
     listed = _load(path) if path.is_file() else []
     if not isinstance(listed, list) or not all(_is_module(module) for module in listed):
         raise SourceError(f"{path}: it is not a list of modules, each with a type and a path")
     modules = {module["type"].rsplit(".", 1)[-1]: module["path"] for module in listed}
-    _check_names(path, "module", modules.keys(), MODULES)
-    order = [name for name in ("Transformer", "Pooling", "Normalize") if name in modules]
+    _check_names(path, "module", modules.keys(), {*MODULES})
+    order = [name for name in MODULES if name in modules]
     if listed and (list(modules) != order or len(modules) != len(listed) or "Pooling" not in modules):
         raise SourceError(
-            f"{path}: its modules are {', '.join(modules)}; this recipe builds {', '.join(sorted(MODULES))}"
+            f"{path}: its modules are {', '.join(modules)}; this recipe builds {', '.join(MODULES)}, each once"
         )
     return modules
 
@@ -198,7 +208,7 @@ def _is_module(module: object) -> bool:
 
 
 def _pooling(path: Path) -> Pooling:
-    settings = _fields(path, "Pooling")
+    settings = read_fields(path, "Pooling")
     modes = [mode for flag, mode in POOLING_FLAGS.items() if settings.get(flag)] or settings.get("pooling_mode", "mean")
     supported = [pooling for pooling in POOLINGS if modes in (pooling, [pooling])]
     if not supported:
@@ -212,7 +222,7 @@ def _prompts(path: Path) -> dict[str, str]:
     Raises:
         SourceError: the default prompt does not exist, or both names have a prompt.
     """
-    settings = _fields(path, "config_sentence_transformers.json")
+    settings = read_fields(path, "config_sentence_transformers.json")
     prompts: dict[str, str] = settings.get("prompts") or {}
     default = settings.get("default_prompt_name")
     if default is not None and default not in prompts:

@@ -11,48 +11,21 @@ last bit can change a quantized activation, and then the whole vector: with Soft
 emulated Haswell and a Sapphire Rapids, with a minimum cosine of 0.9992. With Exp, ReduceSum and Div none differ.
 """
 
-from typing import Any
-
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
 
+from model_artifacts.recipe import rotary
+from model_artifacts.recipe.graph import INPUT, OUTPUT, STRIDED, EncoderGraph, assemble
 from model_artifacts.recipe.source import Source
+from model_artifacts.recipe.weights import TOKEN_TYPES, WORDS
 
-OPSET = 21
-MICROSOFT = "com.microsoft"
-INPUT = "input_ids"
-OUTPUT = "last_hidden_state"
-TOKEN_TYPES = "embeddings.token_type_embeddings.weight"
 DISTANCE_BIAS = "encoder.relative_attention_bias.weight"
 MAX_DISTANCE = 128  # in tokens; further ones share the last bucket
-# The limits replace Softmax's subtraction of the maximum: the sum of 512 exponentials of 80 is finite in float32, and
-# the exponential of -80 is a normal number. Scores of sentences stay within 30; a token repeated 100 times reached 70.
-SCORE_LIMITS = {"least": -80.0, "most": 80.0}  # the keys are names in the graph
-
-
-class Graph:
-    """ONNX nodes and initializers under construction."""
-
-    def __init__(self) -> None:
-        self.nodes: list[onnx.NodeProto] = []
-        self.initializers: dict[str, onnx.TensorProto] = {}
-
-    def constant(self, name: str, value: NDArray[Any]) -> str:
-        """Add an initializer; return its name."""
-        self.initializers[name] = numpy_helper.from_array(np.ascontiguousarray(value), name)
-        return name
-
-    def node(self, kind: str, name: str, inputs: list[str], **attributes: Any) -> str:
-        """Add a node with one output; return the name of both."""
-        self.nodes.append(helper.make_node(kind, inputs, [name], name=name, **attributes))
-        return name
-
-    def linear(self, name: str, value: str, weight: NDArray[np.float32], bias: NDArray[np.float32]) -> str:
-        """Add `value @ weight + bias`, weight (in, out)."""
-        product = self.node("MatMul", name, [value, self.constant(f"{name}.weight", weight)])
-        return self.node("Add", f"{name}.biased", [product, self.constant(f"{name}.bias", bias)])
+# Softmax subtracts the maximum of a row, so that no exponential overflows. Here a row is shifted only if its maximum is
+# outside of these limits: other rows keep their bits if a layer is found to need no shift (attention.py). The sum of
+# 8192 exponentials of 70, times values of up to 16,000, is finite in float32; the exponential of -70 is normal.
+SCORE_LIMITS = {"least": -70.0, "most": 70.0}  # the keys are names in the graph
 
 
 def export(source: Source) -> onnx.ModelProto:
@@ -60,20 +33,23 @@ def export(source: Source) -> onnx.ModelProto:
 
     `input_ids` int64 (tokens, texts) -> `last_hidden_state` float32 (tokens, texts, hidden)
     """
-    graph = Graph()
-    weights = source.weights
+    graph = EncoderGraph(source)
+    output = OUTPUT if source.dense is None else "encoded"
+    if source.rotary is None:
+        _encode(graph, output)
+    else:
+        rotary.encode(graph, source.rotary, output)
+    if source.dense is not None:
+        # A matrix product with a token's hidden state, since pooling by mean or first token exchanges with it.
+        projected = graph.linear("dense", output, source.dense.weight.T, source.dense.bias)
+        graph.node("Identity", OUTPUT, [projected])
+    return assemble(graph)
 
-    def layer_norm(name: str, value: str, prefix: str) -> str:
-        gain = graph.constant(f"{name}.gain", weights[f"{prefix}.weight"])
-        shift = graph.constant(f"{name}.shift", weights[f"{prefix}.bias"])
-        return graph.node("LayerNormalization", name, [value, gain, shift], epsilon=source.layer_norm_epsilon, axis=-1)
 
-    def linear(name: str, value: str, prefix: str) -> str:
-        return graph.linear(name, value, weights[f"{prefix}.weight"].T, weights[f"{prefix}.bias"])
-
-    words = graph.node(
-        "Gather", "words", [graph.constant("words.weight", weights["embeddings.word_embeddings.weight"]), INPUT]
-    )
+def _encode(graph: EncoderGraph, output: str) -> None:
+    """Add the nodes of BERT, from `input_ids` to the hidden states of the name `output`."""
+    source, weights = graph.source, graph.source.weights
+    words = graph.node("Gather", "words", [graph.constant("words.weight", weights[WORDS]), INPUT])
     positions = weights["embeddings.position_embeddings.weight"][source.first_position :]
     if TOKEN_TYPES in weights:
         positions = positions + weights[TOKEN_TYPES][0]
@@ -81,27 +57,26 @@ def export(source: Source) -> onnx.ModelProto:
     zero = graph.constant("zero", np.array([0]))
     table = graph.constant("positions.weight", positions[: source.max_tokens, None])
     state = graph.node("Add", "embeddings", [words, graph.node("Slice", "positions", [table, zero, length, zero])])
-    state = layer_norm("embeddings.norm", state, "embeddings.LayerNorm")
-    bias = _distance_bias(graph, source, length) if DISTANCE_BIAS in weights else None
+    state = graph.normalize("embeddings.norm", state, "embeddings.LayerNorm")
+    bias = _distance_bias(graph, length) if DISTANCE_BIAS in weights else None
 
     for index in range(source.layers):
         prefix, name = f"encoder.layer.{index}", f"layer.{index}"
-        context = _attention(graph, source, index, state, bias)
-        attended = linear(f"{name}.output", context, f"{prefix}.attention.output.dense")
+        context = _attention(graph, index, state, bias)
+        attended = graph.project(f"{name}.output", context, f"{prefix}.attention.output.dense")
         state = graph.node("Add", f"{name}.attended", [attended, state])
-        state = layer_norm(f"{name}.attended.norm", state, f"{prefix}.attention.output.LayerNorm")
-        widened = graph.node("Gelu", f"{name}.gelu", [linear(f"{name}.up", state, f"{prefix}.intermediate.dense")])
-        narrowed = linear(f"{name}.down", widened, f"{prefix}.output.dense")
+        state = graph.normalize(f"{name}.attended.norm", state, f"{prefix}.attention.output.LayerNorm")
+        widened = graph.project(f"{name}.up", state, f"{prefix}.intermediate.dense")
+        activated = graph.node("Gelu", f"{name}.gelu", [widened])
+        narrowed = graph.project(f"{name}.down", activated, f"{prefix}.output.dense")
         state = graph.node("Add", f"{name}.fed", [narrowed, state])
         last = index == source.layers - 1
-        state = layer_norm(OUTPUT if last else f"{name}.fed.norm", state, f"{prefix}.output.LayerNorm")
-
-    return assemble(graph)
+        state = graph.normalize(output if last else f"{name}.fed.norm", state, f"{prefix}.output.LayerNorm")
 
 
-def _distance_bias(graph: Graph, source: Source, length: str) -> str:
+def _distance_bias(graph: EncoderGraph, length: str) -> str:
     """Add what MPNet adds to the attention scores for the distance of two tokens; return (heads, tokens, tokens)."""
-    table, reach = source.weights[DISTANCE_BIAS], source.max_tokens - 1
+    table, reach = graph.source.weights[DISTANCE_BIAS], graph.source.max_tokens - 1
     buckets = distance_buckets(np.arange(-reach, reach + 1), len(table))
     by_distance = graph.constant("distance.weight", table[buckets])
     numbers = {"zero": 0, "one": 1, "reach": reach}
@@ -129,47 +104,32 @@ def distance_buckets(distances: NDArray[np.int64], buckets: int) -> NDArray[np.i
     return np.where(far < exact, far, coarse) + np.where(distances > 0, half, 0)
 
 
-def _attention(graph: Graph, source: Source, layer: int, state: str, distance_bias: str | None) -> str:
+def _attention(graph: EncoderGraph, layer: int, state: str, distance_bias: str | None) -> str:
     """Add scaled dot-product attention (Vaswani et al. 2017, section 3.2); return (tokens, texts, hidden).
 
     `distance_bias`, (heads, tokens, tokens), is added to the scores of every text.
     """
-    name, heads, weights = f"layer.{layer}.attention", source.heads, source.weights
+    name, heads, weights = f"layer.{layer}.attention", graph.source.heads, graph.source.weights
     hidden = len(weights[f"encoder.layer.{layer}.attention.self.query.bias"])
     split_heads = graph.constant("split_heads", np.array([0, 0, heads, hidden // heads]))
     by_head = {}
     for part in ("query", "key", "value"):
         prefix = f"encoder.layer.{layer}.attention.self.{part}"
-        scale = np.float32(
-            (hidden // heads) ** -0.5 if part == "query" else 1
-        )  # scaling the weights costs nothing at run time
-        weight, bias = weights[f"{prefix}.weight"].T * scale, weights[f"{prefix}.bias"] * scale
-        projected = graph.linear(f"{name}.{part}", state, weight, bias)
+        scale = (hidden // heads) ** -0.5 if part == "query" else 1
+        projected = graph.project(f"{name}.{part}", state, prefix, scale)
         by_head[part] = graph.node("Reshape", f"{name}.{part}.by_head", [projected, split_heads])
-    # FusedMatMul reads (tokens, texts, heads, width) as texts x heads matrices without copying.
-    strided = {"domain": MICROSOFT, "transBatchB": 1}
     scores = graph.node(
-        "FusedMatMul", f"{name}.scores", [by_head["query"], by_head["key"]], transBatchA=1, transB=1, **strided
+        "FusedMatMul", f"{name}.scores", [by_head["query"], by_head["key"]], transBatchA=1, transB=1, **STRIDED
     )
     if distance_bias:
         scores = graph.node("Add", f"{name}.scores.biased", [scores, distance_bias])
     limits = [graph.constant(f"score.{end}", np.array(limit, np.float32)) for end, limit in SCORE_LIMITS.items()]
-    powers = graph.node("Exp", f"{name}.powers", [graph.node("Clip", f"{name}.clipped", [scores, *limits])])
-    total = graph.node("ReduceSum", f"{name}.total", [powers, graph.constant("last_axis", np.array([-1]))], keepdims=1)
-    summed = graph.node("FusedMatMul", f"{name}.sum", [powers, by_head["value"]], **strided)
+    last_axis = graph.constant("last_axis", np.array([-1]))
+    top = graph.node("ReduceMax", f"{name}.top", [scores, last_axis], keepdims=1)
+    shift = graph.node("Sub", f"{name}.shift", [top, graph.node("Clip", f"{name}.top.clipped", [top, *limits])])
+    powers = graph.node("Exp", f"{name}.powers", [graph.node("Sub", f"{name}.shifted", [scores, shift])])
+    total = graph.node("ReduceSum", f"{name}.total", [powers, last_axis], keepdims=1)
+    summed = graph.node("FusedMatMul", f"{name}.sum", [powers, by_head["value"]], **STRIDED)
     context = graph.node("Div", f"{name}.context", [summed, total])
     tokens_first = graph.node("Transpose", f"{name}.tokens_first", [context], perm=[2, 0, 1, 3])
     return graph.node("Reshape", name, [tokens_first, graph.constant("merge_heads", np.array([0, 0, hidden]))])
-
-
-def assemble(graph: Graph) -> onnx.ModelProto:
-    """Close a graph into a model of texts of one length: `input_ids` in, `last_hidden_state` out."""
-    body = helper.make_graph(
-        graph.nodes,
-        "encoder",
-        [helper.make_tensor_value_info(INPUT, TensorProto.INT64, ["tokens", "texts"])],
-        [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["tokens", "texts", "hidden"])],
-        list(graph.initializers.values()),
-    )
-    opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(MICROSOFT, 1)]
-    return helper.make_model(body, opset_imports=opsets, ir_version=10, producer_name="serverless-embeddings")

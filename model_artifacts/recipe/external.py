@@ -21,6 +21,7 @@ from handler.settings import Settings
 from model_artifacts.recipe.configuration import SourceError, in_one_line, read_configuration, read_json
 from model_artifacts.recipe.golden import Golden
 from model_artifacts.recipe.source import WEIGHTS_FILE, identify, sha256
+from model_artifacts.recipe.tokenizer import read_tokenizer
 from model_artifacts.recipe.verify import Figures, VerificationError, cosines, measure_alone
 from model_artifacts.recipe.weights import ARCHITECTURES
 
@@ -66,21 +67,23 @@ def read(directory: Path, file: str | None, name: str | None, prompts: Mapping[s
     for needed in (directory / TOKENIZER_FILE, directory / "config.json"):
         if not needed.is_file():
             raise SourceError(f"{needed}: no such file")
-    configuration = read_configuration(directory)
+    configuration, tokenizer = read_configuration(directory), read_tokenizer(directory)
     config = read_json(directory / "config.json")
-    max_tokens = _max_tokens(directory, configuration.max_tokens, config)
-    model, tokenizer = path.read_bytes(), (directory / TOKENIZER_FILE).read_bytes()
+    max_tokens = _max_tokens(directory, configuration.max_tokens or tokenizer.max_tokens, config)
+    model = path.read_bytes()
     operators = check_graph(path, model)
     try:
         session = ExternalSession(model)
     except Exception as error:  # onnxruntime's errors have no common class
         raise SourceError(f"{path}: {in_one_line(error)}") from error
+    if configuration.dense and session.output != VECTOR_OUTPUT:
+        raise SourceError(f"{path}: it ends before the module Dense; export it with {VECTOR_OUTPUT} as its output")
     return External(
         id=identity,
         file=str(path.relative_to(directory)),
         content=model,
         quantized=bool(operators & QUANTIZED),
-        tokenizer=tokenizer,
+        tokenizer=tokenizer.definition,
         max_tokens=max_tokens,
         pooling="none" if session.output == VECTOR_OUTPUT else configuration.pooling,
         normalize=configuration.normalize,

@@ -7,20 +7,23 @@ import argparse
 import base64
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
+from itertools import cycle, islice
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from model_artifacts.recipe import hub
+from model_artifacts.recipe import hub, shelf
 from model_artifacts.recipe import source as sources
 from model_artifacts.recipe.configuration import SourceError
 
 TEXTS = Path(__file__).with_name("texts.json")
 BUNDLED = Path(__file__).parent.parent
 BUILT = Path("build/models")  # not in the image
+LONG_TEXTS = 4  # of full length, for a model that reads more than the longest of the texts
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,23 @@ def golden_file(identity: str, directory: Path | None) -> Path:
     return (BUILT if directory else BUNDLED) / identity / "golden.json"
 
 
+def reference_texts(longest: int, count_tokens: Callable[[str], int]) -> list[str]:
+    """Return the reference texts; if none has the `longest` tokens that a model reads, also some that have.
+
+    Those are the other texts one after the other, each from another one on.
+    """
+    texts: list[str] = json.loads(TEXTS.read_text(encoding="utf-8"))
+    if max(map(count_tokens, texts)) >= longest:
+        return texts
+    long = []
+    for start in range(0, len(texts), len(texts) // LONG_TEXTS):
+        text, following = "", islice(cycle(texts), start, None)
+        while count_tokens(text) < longest:
+            text = f"{text} {next(following)}".lstrip()
+        long.append(text)
+    return texts + long
+
+
 def main() -> None:
     """Record golden.json for the pinned package, or for the directory given as --source."""
     from sentence_transformers import SentenceTransformer
@@ -64,8 +84,9 @@ def main() -> None:
     parser.add_argument("--source", metavar="DIR", help="a Hugging Face directory, or owner/name on the Hub")
     parser.add_argument("--revision", help="the branch, tag or commit on the Hub (default: its main branch)")
     parser.add_argument("--name", help="the model's ID (default: the directory's name)")
-    arguments = parser.parse_args()
+    parser.add_argument("--shelf", metavar="NAME", help="a model of models.toml, with its source")
     try:
+        arguments = parser.parse_args(shelf.expand(sys.argv[1:], "source", "revision", "name"))
         given = hub.locate(arguments.source, arguments.revision) if arguments.source else None
         path = golden_file(sources.identify(given, arguments.name), given)
         directory = given or sources.default_directory()
@@ -75,7 +96,7 @@ def main() -> None:
     model = SentenceTransformer(str(directory), device="cpu", model_kwargs={"dtype": "float32"})
     data = [
         {"text": text, "embedding": base64.b64encode(model.encode([text])[0].astype("<f4").tobytes()).decode()}
-        for text in json.loads(TEXTS.read_text(encoding="utf-8"))
+        for text in reference_texts(model.max_seq_length, lambda text: len(model.tokenizer(text)["input_ids"]))
     ]
     content = {
         "recorded_with": {name: version(name) for name in ("sentence-transformers", "torch")},

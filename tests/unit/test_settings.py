@@ -31,8 +31,8 @@ def test_worker_count_follows_the_cpu_count_where_there_is_no_affinity(monkeypat
     assert Settings.from_env({}).workers == workers
 
 
-def test_models_may_take_half_of_lambdas_memory():
-    assert Settings.from_env({"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "1769"}).model_memory == 1769 << 19
+def test_models_may_take_lambdas_memory_without_the_services_own():
+    assert Settings.from_env({"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "1769"}).model_memory == (1769 - 256) << 20
     assert Settings.from_env({}).model_memory is None
 
 

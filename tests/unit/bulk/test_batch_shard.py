@@ -39,8 +39,8 @@ BODIES: list[dict[str, Any]] = [
     {"input": "the " * 40},
     {"input": ["a"] * 2048, "encoding_format": "base64"},
     {"input": "a b c", "input_type": "query"},
-    {"input": ["a b", "c"], "output_dtype": "float16"},
-    {"input": ["a b", "c"], "output_dtype": "binary", "dimensions": 16, "encoding_format": "base64"},
+    {"input": "a b c", "output_dtype": "ubinary"},
+    {"input": ["a b", "c"], "output_dtype": "float16", "encoding_format": "base64", "dimensions": 8},
     {"input": "a \u2028 b\u0000 é 漢"},
 ]
 REFUSED: list[dict[str, Any]] = [
@@ -53,8 +53,8 @@ REFUSED: list[dict[str, Any]] = [
     {"input": "a", "dimensions": "many"},
     {"input": "a", "encoding_format": "text"},
     {"input": "a", "input_type": "unknown"},
-    {"input": "a", "output_dtype": "unknown"},
-    {"input": "a", "output_dtype": "binary", "dimensions": 9},
+    {"input": "a", "output_dtype": "ubinary", "dimensions": 9},
+    {"input": "a", "output_dtype": "text"},
 ]
 
 

@@ -3,7 +3,8 @@ import pytest
 
 from handler.embedding import cl100k
 from handler.embedding.deadline import Deadline
-from handler.embedding.tokenization import Encoding, Tokenizer
+from handler.embedding.tokenization import Encoding, Library, Tokenizer
+from handler.embedding.wordpiece import CachedWordPiece
 from handler.errors import RequestError, UnavailableError
 from handler.settings import LongInput, TokenInput
 from tests import tiny
@@ -176,9 +177,40 @@ def test_unsupported_tokenizer_falls_back_to_the_tokenizers_library():
     definition = orjson.loads(tiny.tokenizer_definition())
     definition["pre_tokenizer"] = {"type": "WhitespaceSplit"}
     tokenizer = Tokenizer(orjson.dumps(definition), 8, long_input="truncate")
-    assert tokenizer._words is None
+    assert isinstance(tokenizer._words, Library)
     assert tokenizer.encode(["a b"]) == tokenizer_with().encode(["a b"])
     assert tokenizer.encode(["a b c d e f g h"]) == tokenizer_with(long_input="truncate").encode(["a b c d e f g h"])
+
+
+def test_vocabulary_size_is_that_of_tokenizers():
+    definition = orjson.loads(tiny.tokenizer_definition())
+    added = {"special": True, "single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
+    definition["added_tokens"].append({"id": len(tiny.WORDS), "content": "[NEW]", **added})
+    native = Tokenizer(orjson.dumps(definition), 8, "native")
+    assert isinstance(native._words, CachedWordPiece)
+    assert native._words.vocabulary_size == Library(orjson.dumps(definition)).vocabulary_size == len(tiny.WORDS) + 1
+
+
+@pytest.mark.parametrize(("words", "read"), [("caf\u00e9 b ", 1), ("b" * 90 + " ", 5), ("b" * 100, 13)])
+def test_twice_as_much_of_a_text_is_read_by_tokenizers_until_it_must_be_too_long(words, read, monkeypatch):
+    definition = orjson.loads(tiny.tokenizer_definition())
+    definition["pre_tokenizer"] = {"type": "WhitespaceSplit"}
+    definition["model"]["max_input_chars_per_word"] = 10_000
+    tokenizer, text, beginnings = Tokenizer(orjson.dumps(definition), 8, long_input="truncate"), words * 1000, []
+    library = tokenizer._words
+    assert isinstance(library, Library)
+    encode = library._encode_all
+    whole = encode(text)
+
+    def record(beginning: str) -> list[int]:
+        beginnings.append(beginning)
+        return encode(beginning)
+
+    monkeypatch.setattr(library, "_encode_all", record)
+    assert tokenizer.encode([text])[0].windows == [[tiny.OPENING, *whole[:6], tiny.CLOSING]]
+    assert len(beginnings) == read
+    assert all(text.startswith(part) for part in beginnings)
+    assert sum(map(len, beginnings)) <= 3 * len(text)
 
 
 def test_special_tokens_without_a_template_are_those_of_tokenizers():
@@ -194,4 +226,4 @@ def test_special_tokens_without_a_template_are_those_of_tokenizers():
 def test_bert_tokenizer_is_read_without_tokenizers_own():
     tokenizer = tokenizer_with()
     assert tokenizer.encode(["a", "\u00e9"])
-    assert "_tokenizer" not in vars(tokenizer)
+    assert isinstance(tokenizer._words, CachedWordPiece)

@@ -75,6 +75,10 @@ def test_encode_matches_tokenizers_for_the_golden_texts(index):
         assert UNIGRAMS[index].encode(text, NO_LIMIT) == TOKENIZERS[index].encode(text, add_special_tokens=False).ids
 
 
+def test_vocabulary_size_is_that_of_tokenizers():
+    assert UNIGRAMS[0].vocabulary_size == TOKENIZERS[0].get_vocab_size() == len(DEFINITION["model"]["vocab"]) + 1
+
+
 def test_words_of_ascii_are_not_normalized(monkeypatch):
     monkeypatch.setattr("tokenizers.Tokenizer", None)
     assert load_unigram(VARIANTS[1]).encode("one two", NO_LIMIT) == UNIGRAMS[1].encode("one two", NO_LIMIT)

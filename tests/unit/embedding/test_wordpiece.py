@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from handler.embedding.wordpiece import MAX_CACHED_CHARACTERS, CachedWordPiece
+from handler.embedding.wordpiece import MAX_CACHED_CHARACTERS, MAX_PART_CHARACTERS, CachedWordPiece
 from model_artifacts.recipe.golden import Golden
 
 FOLDER = Path(__file__).parents[3] / "model_artifacts/all-MiniLM-L6-v2"
@@ -49,6 +49,27 @@ def expected(text: str) -> list[int]:
 @settings(max_examples=1000, deadline=None)
 def test_encode_matches_tokenizers_for_any_text(text):
     assert WORDPIECE.encode(text, NO_LIMIT) == expected(text)
+
+
+@given(st.text(ALPHABETS, min_size=4, max_size=60))
+@settings(max_examples=1000, deadline=None)
+def test_a_long_text_has_the_same_tokens_part_by_part(text):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("handler.embedding.wordpiece.MAX_PART_CHARACTERS", 3)
+        assert load_wordpiece().encode(text, NO_LIMIT) == expected(text)
+
+
+def test_a_text_is_split_until_it_must_be_too_long(monkeypatch):
+    wordpiece, parts = load_wordpiece(), []
+    split = wordpiece._split_text
+
+    def record(part: str) -> list[str]:
+        parts.append(part)
+        return split(part)
+
+    monkeypatch.setattr(wordpiece, "_split_text", record)
+    assert len(wordpiece.encode("\u4e2d\u6587" * 100_000, 512)) > 512
+    assert list(map(len, parts)) == [MAX_PART_CHARACTERS]
 
 
 @given(st.lists(st.tuples(PIECES, SEPARATORS), max_size=30))

@@ -12,6 +12,7 @@ from handler.artifacts.resolver import ArtifactResolver, VerifiedManifest
 from handler.embedding.deadline import Deadline
 from handler.embedding.embedder import Embedder
 from handler.errors import ModelNotFoundError, ServiceError, SettingsError, UnavailableError
+from handler.models import memory
 from handler.models.catalog import Catalog
 from handler.settings import Settings
 from model_artifacts.recipe.save import save
@@ -19,7 +20,7 @@ from tests import tiny
 from tests.process import wait_until
 
 FILES = {MODEL_FILE: tiny.artifacts().model, TOKENIZER_FILE: tiny.artifacts().tokenizer}
-SIZE = sum(map(len, FILES.values()))
+SERVING, LOADING = memory.serving(tiny.artifacts().manifest), memory.loading(tiny.artifacts().manifest)
 
 Build = Callable[..., Catalog]
 
@@ -31,15 +32,18 @@ def reports() -> list[ServiceError]:
 
 @pytest.fixture
 def build(tmp_path: Path, reports: list[ServiceError]) -> Build:
-    """Return a function that builds a catalog of tiny models in a folder, by their names."""
+    """Return a function that builds a catalog of tiny models in a folder, by their names.
 
-    def build(*names: str, fitting: float | None = None, **changes: dict[str, Any]) -> Catalog:
+    `fitting` of them fit into memory while the last of these loads, but for `missing` bytes.
+    """
+
+    def build(*names: str, fitting: int | None = None, missing: int = 0, **changes: dict[str, Any]) -> Catalog:
         for name in names:
             (tmp_path / name).mkdir()
             manifest = replace(tiny.artifacts().manifest, **{"id": name, "aliases": (), **changes.get(name, {})})
             save(tmp_path / name, manifest, FILES, {})
-        memory = None if fitting is None else int(fitting * SIZE)
-        return Catalog(Settings(models=names, artifacts=tmp_path, model_memory=memory), reports.append)
+        limit = None if fitting is None else (fitting - 1) * SERVING + LOADING - missing
+        return Catalog(Settings(models=names, artifacts=tmp_path, model_memory=limit), reports.append)
 
     return build
 
@@ -133,23 +137,24 @@ def test_as_many_models_are_evicted_as_a_larger_one_needs(build, tmp_path):
     for name in ("default", "b", "c"):
         catalog.get(name)
     manifest = replace(tiny.artifacts().manifest, id="large", aliases=())
-    padded = {**FILES, TOKENIZER_FILE: FILES[TOKENIZER_FILE].ljust(2 * SIZE - len(FILES[MODEL_FILE]))}
+    padded = {**FILES, TOKENIZER_FILE: FILES[TOKENIZER_FILE].ljust(SERVING // 5)}  # it takes 4.5 times that
     files = {name: File(len(content), sha256_of(content)) for name, content in padded.items()}
     save(tmp_path / "large", replace(manifest, files=files), padded, {})
     catalog.get("large")
     assert loaded(catalog) == {"default", "large"}
 
 
-def test_tokenizer_counts_as_memory(build, reports):
-    catalog = build("default", "b", fitting=2 - 1 / SIZE)
+def test_model_needs_the_memory_of_its_load(build, reports):
+    catalog = build("default", "b", fitting=2, missing=1)
     assert catalog.get("default")
-    with pytest.raises(UnavailableError, match=f"its {SIZE:,} bytes and those of the default exceed the "):
+    assert catalog._memory[catalog._served[0]] == SERVING < LOADING
+    with pytest.raises(UnavailableError, match=f"loading it takes {LOADING >> 20} MB, and models may take "):
         catalog.get("b")
     assert len(reports) == 1
 
 
 def test_model_that_cannot_fit_evicts_no_other_and_is_not_read(build, tmp_path, monkeypatch):
-    large = {TOKENIZER_FILE: File(3 * SIZE, "0" * 64)}
+    large = {TOKENIZER_FILE: File(SERVING, "0" * 64)}
     catalog = build("default", "b", "large", fitting=2)
     for name in ("default", "b"):
         catalog.get(name)
@@ -196,7 +201,7 @@ def test_concurrent_loads_never_exceed_the_memory(build):
     for thread in threads:
         thread.join()
     assert len(loaded(catalog)) <= 3
-    assert sum(catalog._memory.values()) == SIZE * len(loaded(catalog))
+    assert sum(catalog._memory.values()) == SERVING * len(loaded(catalog))
 
 
 def test_failed_load_frees_its_memory(build, tmp_path):

@@ -4,11 +4,19 @@ from pathlib import Path
 
 import pytest
 
-from model_artifacts.recipe.configuration import READ, REQUIRED, WITHOUT_EFFECT, SourceError, read_configuration
+from model_artifacts.recipe.configuration import (
+    READ,
+    REQUIRED,
+    WITHOUT_EFFECT,
+    SourceError,
+    read_configuration,
+    read_fields,
+)
 from tests import tiny
 
-FILES = {"Pooling": "1_Pooling/config.json", "Normalize": "2_Normalize/config.json"}
+FILES = {"Pooling": "1_Pooling/config.json", "Normalize": "2_Normalize/config.json"}  # read_dense reads Dense's
 DENSE = {"path": "2_Dense", "type": "sentence_transformers.base.modules.dense.Dense"}
+DROPOUT = {"path": "2_Dropout", "type": "sentence_transformers.models.Dropout"}
 
 
 @pytest.fixture
@@ -31,6 +39,7 @@ def test_the_fields_that_are_read_are_these():
             "pooling_mode_mean_tokens",
             "pooling_mode_weightedmean_tokens",
         ],
+        "Dense": ["activation_function", "bias"],
     }
 
 
@@ -39,23 +48,32 @@ def test_an_unknown_field_is_refused(directory, file):
     path = directory / FILES.get(file, file)
     tiny.write_json(path, {"surprise": 1})
     with pytest.raises(SourceError, match=f"{path}: unknown field surprise; this recipe knows "):
-        read_configuration(directory)
+        read_fields(path, file)
 
 
 @pytest.mark.parametrize(("file", "field"), [(file, field) for file, fields in REQUIRED.items() for field in fields])
 def test_a_field_that_asks_for_something_else_is_refused(directory, file, field):
     path = directory / FILES.get(file, file)
     tiny.write_json(path, dict.fromkeys(WITHOUT_EFFECT[file], "anything") | {field: REQUIRED[file][field]})
-    read_configuration(directory)
+    read_fields(path, file)
     tiny.write_json(path, {field: "other"})
     with pytest.raises(SourceError, match=f'{path}: {field} is "other"; this recipe builds '):
+        read_fields(path, file)
+
+
+@pytest.mark.parametrize("file", ["sentence_bert_config.json", "config_sentence_transformers.json", *FILES])
+def test_every_file_is_read(directory, file):
+    path = directory / FILES.get(file, file)
+    tiny.write_json(path, {"surprise": 1})
+    with pytest.raises(SourceError, match=f"{path}: unknown field surprise"):
         read_configuration(directory)
 
 
 @pytest.mark.parametrize(
     ("modules", "message"),
     [
-        ([*tiny.MODULES, DENSE], "unknown module Dense; this recipe knows Normalize, Pooling, Transformer"),
+        ([*tiny.MODULES, DROPOUT], "unknown module Dropout; this recipe knows Dense, Normalize, Pooling, Transformer"),
+        ([*tiny.MODULES, DENSE], "its modules are Transformer, Pooling, Normalize, Dense; "),
         ([tiny.MODULES[0], tiny.MODULES[2], tiny.MODULES[1]], "its modules are Transformer, Normalize, Pooling; "),
         ([tiny.MODULES[0]], "its modules are Transformer; "),
         ([*tiny.MODULES, tiny.MODULES[2]], "its modules are Transformer, Pooling, Normalize; "),
@@ -93,13 +111,6 @@ def test_other_pooling_is_refused(directory, settings, found):
     tiny.write_json(directory / FILES["Pooling"], settings)
     with pytest.raises(SourceError, match=f"pooling {found}; this recipe builds mean or cls"):
         read_configuration(directory)
-
-
-def test_tokens_are_limited_by_the_tokenizer_if_nothing_else_limits_them(directory):
-    tiny.write_json(directory / "tokenizer_config.json", {"model_max_length": 9})
-    assert read_configuration(directory).max_tokens == 12
-    tiny.write_json(directory / "sentence_bert_config.json", {"transformer_task": "feature-extraction"})
-    assert read_configuration(directory).max_tokens == 9
 
 
 def test_the_default_prompt_has_the_empty_name(directory):

@@ -27,7 +27,7 @@ def source(tmp_path: Path, monkeypatch) -> Path:
     (folder / "README.md").write_text("---\nlicense: mit\n---\n")
     tiny.record_golden(tmp_path / "models/tiny-bert/golden.json", folder, TEXTS)
     monkeypatch.setattr(golden, "BUILT", tmp_path / "models")
-    monkeypatch.setattr(build, "quantize", lambda full, _: full)
+    monkeypatch.setattr(build, "quantize", lambda full, *_, **__: full)
     return folder
 
 

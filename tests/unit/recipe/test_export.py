@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handler.embedding.inference import InferenceSession
-from model_artifacts.recipe.export import DISTANCE_BIAS, TOKEN_TYPES, distance_buckets, export
+from model_artifacts.recipe.export import DISTANCE_BIAS, distance_buckets, export
 from model_artifacts.recipe.source import Source
+from model_artifacts.recipe.weights import TOKEN_TYPES
 from tests import tiny
 
 Array = NDArray[np.float64]
@@ -55,7 +56,8 @@ def encode(source: Source, token_ids: list[int]) -> Array:
         scores = query @ key.swapaxes(1, 2) / math.sqrt(query.shape[-1])
         if DISTANCE_BIAS in weights:
             scores = scores + weights[DISTANCE_BIAS][buckets_of_pairs(len(token_ids))].transpose(2, 0, 1)
-        shares = np.exp(scores) / np.exp(scores).sum(axis=-1, keepdims=True)
+        powers = np.exp(scores - scores.max(axis=-1, keepdims=True))
+        shares = powers / powers.sum(axis=-1, keepdims=True)
         context = (shares @ value).swapaxes(0, 1).reshape(len(token_ids), -1)
         attended = linear(context, f"{layer}.attention.output.dense") + state
         state = layer_norm(attended, source, f"{layer}.attention.output.LayerNorm")

@@ -14,10 +14,11 @@ from model_artifacts.recipe import golden, source
 from model_artifacts.recipe.build import Order, build
 from model_artifacts.recipe.configuration import SourceError
 from model_artifacts.recipe.origin import Origin
+from model_artifacts.recipe.quantize import Tier
 from tests import tiny
 from tests.emulator import ROOT
 
-TEXTS = ["the food was good", "a b c", "z"]
+TEXTS = ["the food was good", "a b c", "z", "a b c d e f g h i j k l m n"]
 
 
 @pytest.fixture
@@ -29,10 +30,10 @@ def directory(tmp_path: Path, monkeypatch) -> Path:
     return folder
 
 
-def build_from(directory: Path, *, full_precision: bool = False) -> None:
+def build_from(directory: Path, tier: Tier = "fast", *, full_precision: bool = False) -> None:
     parsed = source.read(directory)
     path = golden.golden_file(parsed.id, directory)
-    build(parsed, Order(path, path.parent, Origin()), full_precision=full_precision)
+    build(parsed, Order(path, path.parent, Origin(), tier=tier), full_precision=full_precision)
 
 
 def test_build_makes_a_loadable_model_with_the_sources_configuration(directory, tmp_path):
@@ -44,6 +45,19 @@ def test_build_makes_a_loadable_model_with_the_sources_configuration(directory, 
     assert Embedder(loaded, Settings()).embed(["the food"], prompt_name="query").tokens > 4
     build_from(directory)
     assert load("tiny-bert", Settings(artifacts=tmp_path / "models")).digest == loaded.digest
+
+
+def test_manifest_has_the_tier_and_the_largest_attention_score(directory, tmp_path):
+    build_from(directory)
+    fast = load("tiny-bert", Settings(artifacts=tmp_path / "models")).manifest
+    build_from(directory, "quality")
+    fine = load("tiny-bert", Settings(artifacts=tmp_path / "models")).manifest
+    assert (fast.provenance["tier"], fine.provenance["tier"]) == ("fast", "quality")
+    assert fine.quality["golden"]["cosine_mean"] > fast.quality["golden"]["cosine_mean"]
+    assert fine.quality["attention"] == fast.quality["attention"]
+    attention = fine.quality["attention"]
+    assert 0 < attention["largest_score"] < attention["limit"]
+    assert attention["exact_layers"] == 0
 
 
 def test_build_rejects_reference_vectors_of_other_weights(directory, tmp_path):

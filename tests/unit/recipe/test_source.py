@@ -35,11 +35,18 @@ def test_read_applies_sentence_transformers_defaults_where_its_files_are_missing
     assert source.prompts == {}
 
 
+def test_tokens_are_limited_by_the_tokenizer_if_nothing_else_limits_them(directory):
+    tiny.write_json(directory / "tokenizer_config.json", {"model_max_length": 9})
+    assert read(directory).max_tokens == 12
+    tiny.write_json(directory / "sentence_bert_config.json", {"transformer_task": "feature-extraction"})
+    assert read(directory).max_tokens == 9
+
+
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
         ("config.json", {**tiny.CONFIG, "model_type": "t5"}, "model_type is 't5'; this recipe builds bert, roberta, "),
-        ("config.json", {**tiny.CONFIG, "hidden_act": "relu"}, "hidden_act is 'relu'"),
+        ("config.json", {**tiny.CONFIG, "hidden_act": "relu"}, 'hidden_act is "relu"; this recipe builds "gelu"'),
     ],
 )
 def test_read_rejects_unsupported_architectures_by_name(directory, file, content, message):

@@ -1,0 +1,1 @@
+"""What transformers and sentence-transformers compute with the tiny encoders of tests/architectures.py."""
