@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help setup run embed bulk bulk-status bulk-cancel bulk-resume load test test-emulated coverage test-clients test-infra test-image test-deploy test-bulk-aws test-models page test-page screenshot check api-key layers publish models models-shelf sbom audit release-notes report verify-deployment test-bulk test-processors fuzz mutants soak worst model image golden vocabulary bench bench-cold bench-lambda bench-models bench-instructions
+.PHONY: help setup run embed bulk bulk-status bulk-cancel bulk-resume load test test-emulated coverage test-clients test-infra test-image test-deploy test-bulk-aws test-batches test-models page test-page screenshot check api-key layers publish models models-shelf sbom audit release-notes report verify-deployment test-bulk test-processors fuzz mutants soak worst model image golden vocabulary bench bench-cold bench-lambda bench-models bench-instructions
 SHELL := bash
 export UV_PYTHON_DOWNLOADS := never
 # handler/ turns ONNX Runtime's telemetry off itself; this is for the other commands.
@@ -132,11 +132,15 @@ test-deploy: .venv/ready-dev ## deploy to an emulated AWS with the SAM command l
 	tests/image/engine.sh
 	tests/deploy/.venv/bin/python -m pytest tests/deploy/test_deploy.py
 
-test-bulk-aws: .venv/ready-dev ## run bulk jobs on the state machine of a stack in the emulated AWS (needs what test-deploy needs)
+test-bulk-aws: .venv/ready-dev ## run bulk jobs and batches on the state machine of a stack in the emulated AWS (needs what test-deploy needs)
 	@$(call sync,--project tests/infra)
 	@$(call sync,--project tests/deploy)
 	tests/image/engine.sh
-	tests/deploy/.venv/bin/python -m pytest tests/deploy/test_bulk.py
+	tests/deploy/.venv/bin/python -m pytest tests/deploy/test_bulk.py tests/deploy/test_batches.py
+
+test-batches: .venv/ready-dev ## run files and batches with OpenAI's client against the local server, as test-bulk-aws also does on AWS
+	@$(call sync,--project tests/deploy)
+	tests/deploy/.venv/bin/python -m pytest tests/deploy/test_batches.py -k desk
 
 test-models: .venv/ready-dev .venv/ready-recipe ## build models of real weights, publish them to a local S3 server and serve them together (ALL=1: large ones, too, with their figures)
 	$(python) -m model_artifacts.recipe --full-precision

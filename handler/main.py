@@ -54,8 +54,14 @@ if settings_error:
     if not telemetry:
         sys.exit(1)
 
+runner = None
+if catalog and settings.batch_machine:
+    from handler.batches.machine import StateMachine  # not at the top: most stacks have none
+
+    runner = StateMachine(settings.batch_machine)
+
 # On Lambda, a process that exits would be restarted again and again, and callers would see a bare 502.
-app: ASGI = create_app(settings, catalog, telemetry) if catalog else unavailable(telemetry)
+app: ASGI = create_app(settings, catalog, telemetry, runner=runner) if catalog else unavailable(telemetry)
 if catalog:
     catalog.start()
     with suppress(UnavailableError):  # logged where it happened; requests get 503 until the model has loaded

@@ -4,7 +4,7 @@ import math
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -24,6 +24,8 @@ Metrics = Literal["emf", "none"]
 KEY_NAME = r"[A-Za-z0-9_.-]{1,64}"
 # As a browser serializes an origin (html.spec.whatwg.org, "serialization of an origin"): lower case, no default port.
 ORIGIN = r"\*|null|(?!http:.*:80$|https:.*:443$)[a-z][a-z0-9+.-]*://(?:[a-z0-9._-]{1,253}|\[[0-9a-f:]+\])(?::\d{1,5})?"
+WEBHOOK_URL = r"(?:https://[A-Za-z0-9.-]+|http://(?:localhost|127\.0\.0\.1))(?::\d{1,5})?(?:/[!-\"$-~]*)?"
+MIN_WEBHOOK_SECRET = len("whsec_") + 32  # 24 bytes in base64
 EMPTY_SHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
 BUNDLED = Path(__file__).parent.parent / "model_artifacts"
@@ -45,7 +47,11 @@ class Settings:
     base_path     BASE_PATH      path before /v1 on a custom domain or a proxy, without slashes around it
     page          PAGE           GET / serves a page to try the service with (true), or is an unknown path (false)
     metrics       METRICS        log lines on Lambda are also CloudWatch metrics (emf), or only log lines (none)
-    batches       BATCHES        where files and batches are stored, a folder or s3://bucket/prefix; empty for none
+    batches       BATCHES        where files and batches are stored: a folder, or s3://bucket/prefix; empty for neither
+    batch_input   BATCH_INPUT    what an input_file_id that names an S3 object must begin with; empty for none
+    batch_machine BATCH_MACHINE  ARN of the state machine that runs batches; empty for a process on this machine
+    webhook_url   WEBHOOK_URL    where the ends of batches are reported: https, or http to this machine; empty for none
+    webhook_secret WEBHOOK_SECRET signs these reports: whsec_ and at least 24 bytes in base64
     workers                      derived: number of embedding threads, one per vCPU
     model_memory                 derived: bytes that models may take together while one loads, None for no limit
     artifacts                    the folder that holds the bundled models
@@ -63,6 +69,10 @@ class Settings:
     page: bool = False
     metrics: Metrics = "emf"
     batches: str = ""
+    batch_input: str = ""
+    batch_machine: str = ""
+    webhook_url: str = ""
+    webhook_secret: str = field(default="", repr=False)
     workers: int = 1
     model_memory: int | None = None
     artifacts: Path = BUNDLED
@@ -91,6 +101,10 @@ class Settings:
             page=_choice(environ, "PAGE", ("false", "true")) == "true",
             metrics=_choice(environ, "METRICS", get_args(Metrics)),
             batches=_batches(environ.get("BATCHES", default.batches)),
+            batch_input=environ.get("BATCH_INPUT", ""),
+            batch_machine=environ.get("BATCH_MACHINE", ""),
+            webhook_url=(webhook_url := _webhook_url(environ.get("WEBHOOK_URL", ""))),
+            webhook_secret=_webhook_secret(environ.get("WEBHOOK_SECRET", ""), webhook_url),
             workers=_vcpus(environ),
             model_memory=_model_memory(environ),
         )
@@ -144,6 +158,24 @@ def _key(pair: str) -> tuple[str, str]:
             f"API_KEYS gives '{name}' the SHA-256 of an empty key: create a key with make api-key NAME={name}"
         )
     return name, digest
+
+
+def _webhook_url(url: str) -> str:
+    """Check a URL; the secret signs what is sent, but only TLS keeps it from others."""
+    if url and not re.fullmatch(WEBHOOK_URL, url):
+        raise SettingsError("WEBHOOK_URL must be https://host/path; http://localhost:port/path on this machine")
+    return url
+
+
+def _webhook_secret(secret: str, url: str) -> str:
+    """Check a secret; an error does not show it."""
+    valid = re.fullmatch(r"whsec_(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?", secret)
+    if (secret or url) and not (valid and len(secret) >= MIN_WEBHOOK_SECRET):
+        raise SettingsError(
+            "WEBHOOK_SECRET must be whsec_ followed by at least 24 random bytes in base64: "
+            "echo whsec_$(openssl rand -base64 24)"
+        )
+    return secret
 
 
 def _model_memory(environ: Mapping[str, str]) -> int | None:

@@ -68,6 +68,25 @@ class RequestRecord:
     timings: Mapping[str, float] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class BatchStep:
+    """What is logged of a step of a batch: never its texts, or names of files.
+
+    batch    the batch's ID
+    caller   the name of the API key that created it
+    seconds  how long the step took
+    dollars  about what it cost
+    result   counts
+    """
+
+    name: str
+    batch: str
+    caller: str | None
+    seconds: float
+    dollars: float
+    result: Mapping[str, Any]
+
+
 class RequestLog(Protocol):
     """Where finished requests are logged."""
 
@@ -145,6 +164,24 @@ class Telemetry:
         if step == "shard":
             counts = {"Rows": result["rows"], "Rejects": result["rejects"], "Tokens": result["tokens"]}
         self._emit(counts, step=step, out=out, result=result, duration_ms=round(seconds * 1000, 2))
+
+    def log_batch_step(self, step: BatchStep) -> None:
+        """Log a step of a batch, and count what a shard did, and the ends of batches, by key name."""
+        result, counts = step.result, {}
+        if step.name == "shard":
+            requests = result["completed"] + result["failed"]
+            counts = {"BatchRequests": requests, "BatchErrors": result["failed"], "Tokens": result["tokens"]}
+        elif step.name == "end" and result:
+            counts = {"Batches": 1}
+        self._emit(
+            counts,
+            dimensions={"key": step.caller} if step.caller else {},
+            step=step.name,
+            batch=step.batch,
+            result=result,
+            dollars=round(step.dollars, 9),
+            duration_ms=round(step.seconds * 1000, 2),
+        )
 
     def _emit(
         self,

@@ -17,9 +17,10 @@ NEVER_READ = (
     "bin",
     "boto3/data",  # definitions of resources; clients need only botocore's
     "boto3/examples",
-    "botocore/data/[!s]*/",  # definitions of services other than S3
-    "botocore/data/s[!3]*/",
+    "botocore/data/[!s]*/",  # definitions of services other than S3 and Step Functions
+    "botocore/data/s[!3t]*/",
     "botocore/data/s3?*/",
+    "botocore/data/st[!e]*/",
     "numpy/_core/include",
     "numpy/**/*.a",
     "numpy/f2py",

@@ -26,7 +26,7 @@ async def create_batch(request: Request) -> Response:
 
 
 def _create(work: Work, asked: CreateBatch, key: str | None) -> Batch:
-    batch = batches.create(work.storage, work.owner, asked, work.now, key)
+    batch = batches.create(work.storage, work.owner, asked, work.now, key, caller=work.caller)
     if batch.status == "validating":
         try:
             work.runner.start(batches.uri(work.storage, work.owner, batch.record.id))

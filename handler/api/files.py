@@ -20,7 +20,7 @@ from handler.errors import FileTooLargeError, RequestError
 router = APIRouter()
 # Lambda accepts events of 6 MB, in which a form is base64, and responds with as many: four thirds of these bytes.
 LAMBDA_FILE_BYTES = 4 << 20
-URL_SECONDS = 60 * 60
+URL_SECONDS = 5 * 60  # to begin the download
 BLOCK_BYTES = 1 << 20
 HEADERS = {"content-disposition": "attachment", "x-content-type-options": "nosniff"}  # to be saved, never shown
 

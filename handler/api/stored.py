@@ -23,19 +23,23 @@ Body = TypeVar("Body", bound=RequestModel)
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What a request works on: the storage, the owner in it, the time in Unix seconds, and what runs batches."""
+    """What a request works on: the storage, the owner in it, the time in Unix seconds, and what runs batches.
+
+    caller  the name of the API key, for logs and metrics
+    """
 
     storage: Storage
     owner: str
     now: int
     runner: Runner
+    caller: str | None
 
 
 def begin(request: Request) -> Work:
     """Return what an authenticated request works on."""
     stored = request.scope["stored"]
     owner = owner_of(request.scope, request.app.state.settings.auth_mode)
-    return Work(stored.storage, owner, int(time.time()), stored.runner)
+    return Work(stored.storage, owner, int(time.time()), stored.runner, request.scope["record"].caller)
 
 
 async def run_in_thread(request: Request, work: Callable[[], Result]) -> Result:

@@ -1,5 +1,6 @@
 """OpenAI's Files, Uploads and Batches as they are stored, for the API and for what runs the batches.
 
+machine.py  what runs batches on AWS
 expiry.py   deleting what has expired from a folder
 batches.py  creating, finding, listing and cancelling batches, and how far each is
 uploads.py  files that arrive in parts

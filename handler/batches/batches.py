@@ -9,6 +9,7 @@ from typing import Literal, TypeVar
 from handler.batches.ids import check_after, creation_time, is_id, new_id, only_ids
 from handler.batches.page import Page, read_page
 from handler.batches.records import (
+    WINDOW_SECONDS,
     BatchEnd,
     BatchOutcome,
     BatchPlan,
@@ -23,7 +24,6 @@ from handler.errors import ConflictError, NotFoundError, RateLimitError, Request
 from handler.storage.entries import Storage, read_if_exists
 
 Status = Literal["validating", "in_progress", "finalizing", "cancelling"] | Ending
-WINDOW_SECONDS = 24 * 60 * 60
 # OpenAI's: 2,000 batches an hour. All are listed to find one's place in a page, so they are limited as well.
 MAX_BATCHES_PER_HOUR, MAX_BATCHES = 2_000, 10_000
 
@@ -66,7 +66,9 @@ def uri(storage: Storage, owner: str, batch_id: str) -> str:
     return f"{storage.uri}/{folder(owner, batch_id)}"
 
 
-def create(storage: Storage, owner: str, request: CreateBatch, now: int, key: str | None = None) -> Batch:
+def create(  # noqa: PLR0913 - one for each fact of a request
+    storage: Storage, owner: str, request: CreateBatch, now: int, key: str | None = None, *, caller: str | None = None
+) -> Batch:
     """Create a batch, or return the one that the same request has created with the same idempotency key.
 
     Raises:
@@ -90,6 +92,7 @@ def create(storage: Storage, owner: str, request: CreateBatch, now: int, key: st
         input_file_id=request.input_file_id,
         metadata=request.metadata,
         output_expires_after=life_seconds(request.output_expires_after),
+        caller=caller,
     )
     if storage.create(f"{folder(owner, batch_id)}/batch.json", record.to_json()):
         return Batch(record, "validating")

@@ -89,12 +89,15 @@ class BatchFolder:
         return receipts(entry.name for entry in self.storage.list(self.path(SHARDS)))
 
 
+def every_batch(storage: Storage) -> dict[BatchFolder, set[str]]:
+    """Return all batches in the order of their creation, each with the names of its files."""
+    found: dict[BatchFolder, set[str]] = {}
+    for match in filter(None, (BATCH_FILE.fullmatch(entry.name) for entry in storage.list("owners/"))):
+        owner, id_, name = match.groups()
+        found.setdefault(BatchFolder(storage, owner, id_), set()).add(name)
+    return dict(sorted(found.items(), key=lambda each: each[0].id))
+
+
 def waiting(storage: Storage) -> list[BatchFolder]:
     """Return the batches that have not ended, in the order of their creation."""
-    begun: set[tuple[str, str]] = set()
-    ended: set[tuple[str, str]] = set()
-    for entry in storage.list("owners/"):
-        if found := BATCH_FILE.fullmatch(entry.name):
-            owner, id_, name = found.groups()
-            {BATCH: begun, END: ended}.get(name, set()).add((id_, owner))
-    return [BatchFolder(storage, owner, id_) for id_, owner in sorted(begun - ended)]
+    return [folder for folder, names in every_batch(storage).items() if BATCH in names and END not in names]

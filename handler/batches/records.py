@@ -26,6 +26,7 @@ from typing import Literal, Self
 
 import orjson
 
+WINDOW_SECONDS = 24 * 60 * 60  # of a batch, from its creation
 Purpose = Literal["batch", "batch_output"]
 Ending = Literal["completed", "failed", "expired", "cancelled"]
 
@@ -95,6 +96,7 @@ class BatchRecord(_Stored):
 
     input_file_id         a file of the same owner, or s3://bucket/key
     output_expires_after  seconds from the creation of its output files to their end
+    caller                the name of the API key that created it, for logs and metrics
     """
 
     id: str
@@ -106,6 +108,7 @@ class BatchRecord(_Stored):
     input_file_id: str
     metadata: dict[str, str] | None
     output_expires_after: int
+    caller: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ commands.py         what its commands do: the price first, then the run, and its
 desk.py             the executor on this machine's cores
 step_functions.py   the executor on AWS, as seen from here: start, watch, stop
 main.py             composition root of the function on AWS: a step of a job for each invocation
+batch_steps.py      the steps of a batch on AWS
 steps.py            the steps, in the order in which state_machine.asl.yaml takes them
 estimate.py         what a job will take, here and on AWS, and beside it what it took
 sample.py           rows that stand for others, and the pace at which they are embedded
@@ -12,6 +13,8 @@ progress.py         what it prints about its progress
 load.py             an output into a vector store
 s3_vectors.py       an index of S3 Vectors, within the limits of its API
 batch_desk.py       the executor of batches on this machine, beside the server
+reports.py          reports of their ends there, until these are taken
+webhooks.py         how a batch ended, to the operator's URL
 batch_tries.py      how often it has begun without getting anywhere
 batch_validate.py   a batch's input -> its plan, or all errors of its lines
 batch_shard.py      some requests of a batch -> lines and a receipt, as shard.py does for rows

@@ -26,6 +26,7 @@ from handler.bulk.batch_finish import finish
 from handler.bulk.batch_shard import find_model, is_over, missing, run_shards
 from handler.bulk.batch_tries import MAX_TRIES, begin, forget, forgive
 from handler.bulk.batch_validate import validate
+from handler.bulk.reports import Reports, unreported
 from handler.errors import (
     ArtifactError,
     BulkError,
@@ -43,6 +44,7 @@ logger = logging.getLogger("handler")
 LOCK = "_job/lock"
 NICE = 19  # what the server does comes first
 SLICE_SECONDS = 5.0  # of a batch, while others wait
+IDLE_SECONDS = 1.0  # between two looks for batches, while ends are still to be reported
 LOAD_SECONDS = 120.0  # for a model to load: a busy machine may be slow, and another process would begin again
 # A worker that returns from ONNX Runtime waits so long for the GIL, and not Python's 5 ms, while a thread parses.
 SWITCH_SECONDS = 0.0005
@@ -96,14 +98,22 @@ class Desk:
     _now: BatchFolder | None = None  # the batch that is being worked on
     _failed: set[str] = field(default_factory=set)
     _turns: dict[str, float] = field(default_factory=dict)
+    _reports: Reports = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._reports = Reports(self.settings, self.clock)
 
     def run(self) -> bool:
-        """Delete what has expired and run all batches that wait; return whether all have ended."""
+        """Delete what has expired, run all batches that wait, and report their ends; return whether all have ended."""
         try:
             delete_expired(self.storage, self._time())
         except BulkError as error:
             logger.error("what has expired is deleted later: %s", error)  # noqa: TRY400 - it is one line
-        while todo := self._waiting():
+        for folder in unreported(self.storage, self.clock()):
+            self._reports.add(folder)
+        while (todo := self._waiting()) or (self._reports.waiting and not self._failed):
+            if not todo:
+                time.sleep(IDLE_SECONDS)
             for folder in todo:
                 self._attempt(folder, self._look_at)
             if ready := self._waiting():
@@ -196,6 +206,7 @@ class Desk:
             self._report(folder, "finalizing")
         end = finish(folder, self._time())
         forget(folder)
+        self._reports.add(folder)
         facts = f"{end.completed:,} completed, {end.failed:,} failed, {end.tokens:,} tokens"
         self._report(folder, f"{end.ending}: {f'{len(end.errors):,} errors' if end.errors else facts}")
 

@@ -1,10 +1,18 @@
-"""Composition root of the bulk function: `lambda_handler` takes one step of a job, as the state machine tells it.
+"""Composition root of the bulk function: `lambda_handler` takes one step, as the state machine tells it.
+
+A job has these:
 
     {"step": "plan", "out": URI}                                          list the shards that are not done
     {"step": "shard", "out": URI, "source": URI, "item": {"number": 3}}   embed a shard
     {"step": "group", "out": URI, "concurrency": 200}                     list the parts that are not done
     {"step": "part", "out": URI, "item": {"number": 0, ...}}              merge shards to a part
     {"step": "finish", "out": URI}                                        check the parts, write the manifest
+
+A batch has two of these steps, and two of its own:
+
+    {"step": "plan", ...}, {"step": "shard", ...}                         validate it; run a shard
+    {"step": "end", "out": URI}                                           write its files and its end
+    {"step": "report", "out": URI}                                        report the end to WEBHOOK_URL
 
 The state machine goes by the class of an error: a BulkError would occur again, and is not retried.
 """
@@ -20,16 +28,20 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from handler.bulk import steps
+from handler.batches.folder import BatchFolder
+from handler.bulk import batch_steps, steps, webhooks
 from handler.bulk.merge import Group
-from handler.errors import ArtifactError, BulkError, ServiceError, StorageUnavailableError
+from handler.bulk.prices import invocation_dollars
+from handler.errors import ArtifactError, BulkError, ServiceError, StorageUnavailableError, UnavailableError
+from handler.models.catalog import Catalog
 from handler.settings import Settings
 from handler.storage.entries import Storage
 from handler.storage.uri import open_storage
-from handler.telemetry import Telemetry, log_unexpected
+from handler.telemetry import BatchStep, Telemetry, log_unexpected
 
 # A part of 6 seconds reads its shards with 85 requests; S3 takes 5,500 a second for a prefix (docs/bulk.md).
 MAX_CONCURRENT_PARTS = 300
@@ -54,22 +66,29 @@ def lambda_handler(event: dict[str, Any], context: Any) -> dict[str, Any]:  # no
 
     Raises:
         BulkError: the step fails, and would fail again.
-        ArtifactError, StorageUnavailableError, StepError: it fails, and may succeed the next time.
+        ArtifactError, StorageUnavailableError, UnavailableError, WebhookError, StepError: it fails, and may succeed the
+            next time.
     """
     started = time.monotonic()
     step, target = event["step"], open_storage(event["out"])
+    batch = batch_steps.find_batch(target.uri, settings.batches)
     what = f"{step} {event['item']['number']}" if "item" in event else step
     try:
         with _time_limit(context.get_remaining_time_in_millis() / 1000 - RESERVE_SECONDS, f"{target.uri}: {what}"):
-            result = _take(step, target, event)
-    except (ArtifactError, StorageUnavailableError):
+            result = _take_of_batch(step, batch, target, event) if batch else _take(step, target, event)
+    except (ArtifactError, StorageUnavailableError, UnavailableError, webhooks.WebhookError):
         raise
     except ServiceError as error:
         raise BulkError(error.message) from error
     except Exception as error:  # noqa: BLE001 - what it is stays here
         log_unexpected(context.aws_request_id, error)
         raise StepError(f"{type(error).__name__}; the function's log says where") from None
-    telemetry.log_step(step, target.uri, time.monotonic() - started, result)
+    seconds = time.monotonic() - started
+    if batch:
+        dollars = invocation_dollars(seconds, memory_mb)
+        telemetry.log_batch_step(BatchStep(step, batch.id, batch_steps.caller(batch), seconds, dollars, result))
+    else:
+        telemetry.log_step(step, target.uri, seconds, result)
     return result
 
 
@@ -94,6 +113,30 @@ def _take(step: str, target: Storage, event: dict[str, Any]) -> dict[str, Any]:
             manifest = steps.finish_job(target, memory_mb)
             return {name: getattr(manifest, name) for name in ("rows_in", "rows_out", "rejects", "tokens")}
     raise BulkError(f"there is no step '{step}': the state machine and the function are of different versions")
+
+
+def _take_of_batch(step: str, batch: BatchFolder, target: Storage, event: dict[str, Any]) -> dict[str, Any]:
+    now = int(time.time())
+    match step:
+        case "plan":
+            shards = batch_steps.plan_batch(batch, _catalog(), settings, steps.SHARD_LIST, now)
+            # No failure of a shard stops the others: its requests become errors.
+            return {"shards": shards, "source": target.uri, "tolerated": 100, **_places(target, steps.SHARD_LIST)}
+        case "shard":
+            return asdict(batch_steps.shard_batch(batch, _catalog(), event["item"]["number"], now))
+        case "end":
+            end = batch_steps.end_batch(batch, now)
+            return {name: getattr(end, name) for name in ("ending", "completed", "failed", "tokens")} if end else {}
+        case "report":
+            webhooks.report(batch, settings, now)
+            return {}
+    raise BulkError(f"a batch has no step '{step}': the state machine and the function are of different versions")
+
+
+@cache
+def _catalog() -> Catalog:
+    """Return the served models, which an environment loads once."""
+    return Catalog(settings, telemetry.log_load_failure)
 
 
 def _places(target: Storage, name: str) -> dict[str, str]:

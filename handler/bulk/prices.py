@@ -31,7 +31,7 @@ PARTS_AT_ONCE = 300  # more would exceed the rate of GET requests
 RECEIPTS_PER_SECOND = 1000.0  # read by 32 threads, 30 ms each
 
 CHILD_TRANSITIONS = 2  # of a child with one task: into the task, and to the end
-PARENT_TRANSITIONS = 8  # plan, shards, group, parts, finish, two choices, and the end
+PARENT_TRANSITIONS = 9  # plan, shards, group, parts, finish, three choices, and the end
 # Seconds of a shard besides embedding: a cold start with pyarrow, the first read and the last write.
 SHARD_SECONDS = 2.0
 # Seconds of a part of 128 MB: read and written at 90 MB/s, and packed again in between.
@@ -42,6 +42,11 @@ SHARD_GETS, SHARD_PUTS = 7, 4  # job, plan and the input in a few reads; a LIST,
 MERGE_GETS = 20  # of each shard when its part is written: receipt, texts, and 29 MB of Parquet in reads of 2 MiB
 RECEIPT_READS, RECEIPT_GETS = 3, 2  # of each shard: to group the shards, and twice to finish
 PART_GETS, PART_PUTS = 3, 4  # plan and receipt; a LIST, texts, Parquet and receipt
+
+
+def invocation_dollars(seconds: float, memory_mb: int) -> float:
+    """Return about what an invocation costs: its time, at x86_64's price."""
+    return seconds * memory_mb / 1024 * GB_SECOND["x86_64"] + REQUEST
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from typing import BinaryIO, cast
 
 from handler.errors import BulkError
 from handler.storage.entries import Entry
-from handler.storage.s3_client import READ_AHEAD, S3File, client, errors, upload
+from handler.storage.s3_client import READ_AHEAD, S3File, client, errors, presigned_url, upload
 
 # Another request has created the object, or does so now
 # (docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html).
@@ -119,9 +119,7 @@ class S3Prefix:
     def download_url(self, name: str, seconds: int) -> str:
         """Return a presigned URL, at which anyone can download an object for some time."""
         with errors(f"{self.uri}/{name}"):
-            request = {"Bucket": self.bucket, "Key": self._prefix + name}
-            url: str = self._client().generate_presigned_url("get_object", Params=request, ExpiresIn=seconds)
-        return url
+            return presigned_url(self.bucket, self._prefix + name, seconds)
 
     def delete(self, names: Iterable[str]) -> None:
         """Delete objects, 1,000 a request; those that do not exist are no error."""

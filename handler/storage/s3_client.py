@@ -2,6 +2,7 @@
 
 import io
 import random
+import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -27,7 +28,7 @@ _lock = threading.Lock()  # boto3's default session is not safe to share while i
 
 
 @cache
-def make_client(connect: float, read: float, tries: int) -> Any:  # noqa: ANN401 - boto3 makes its clients at run time
+def make_client(connect: float, read: float, tries: int, style: str | None = None) -> Any:  # noqa: ANN401 - boto3 makes its clients at run time
     import boto3.session  # not at the top: a job on folders needs no S3
     from botocore.config import Config
 
@@ -36,6 +37,8 @@ def make_client(connect: float, read: float, tries: int) -> Any:  # noqa: ANN401
         read_timeout=read,
         retries={"mode": "standard", "total_max_attempts": tries},
         max_pool_connections=MAX_CONNECTIONS,
+        signature_version="s3v4",
+        s3={"addressing_style": style} if style else None,
     )
     return boto3.session.Session().client("s3", config=config)
 
@@ -47,6 +50,20 @@ def client(*, online: bool = False) -> Any:  # noqa: ANN401 - as above
     """
     with _lock:
         return make_client(*ONLINE) if online else make_client(CONNECT_SECONDS, READ_SECONDS, REQUEST_TRIES)
+
+
+def presigned_url(bucket: str, key: str, seconds: int) -> str:
+    """Return a URL at which anyone can download an object for some time.
+
+    It names the bucket's region, which needs this style: it is signed for its host, so S3 could not redirect it.
+    """
+    saved_as = re.sub(r"[^\w.-]", "_", key.rpartition("/")[2], flags=re.ASCII)  # it becomes a header
+    disposition = f'attachment; filename="{saved_as}"'
+    request = {"Bucket": bucket, "Key": key, "ResponseContentDisposition": disposition}
+    with _lock:
+        signer = make_client(*ONLINE, style="virtual")
+    url: str = signer.generate_presigned_url("get_object", request, seconds)
+    return url
 
 
 class S3File(io.RawIOBase):

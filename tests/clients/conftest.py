@@ -73,6 +73,7 @@ def loopback_only() -> Iterator[None]:
 def serve(**settings: str) -> Iterator[str]:
     """Start the service in the project's environment with these settings; yield the base URL that it prints."""
     command = [ROOT / ".venv/bin/python", "-m", "handler.local", "--port", "0", "--quiet"]
+    command += ["--data", tempfile.mkdtemp(dir=HOME.name)]
     with subprocess.Popen(command, cwd=ROOT, env=os.environ | settings, stdout=subprocess.PIPE, text=True) as process:
         try:
             found = re.search(r"http://[\d.:]+/v1", process.stdout.readline())

@@ -23,6 +23,7 @@ DOMAIN = f"{REGION}.amazonaws.com"
 REGISTRY = f"{ACCOUNT}.dkr.ecr.{DOMAIN}"
 HOSTS = Path("/etc/hosts")
 HOSTS_MARK = "# serverless-embeddings: make test-deploy"
+CONTAINERS_HOST = "host.docker.internal"  # leads from a container to the emulated AWS
 OWNER = "serverless-embeddings"  # in a label of every container that the emulator starts
 
 
@@ -135,7 +136,14 @@ def client_environment(authority: Path) -> dict[str, str]:
 def issue_certificate(folder: Path) -> Path:
     """Write a certificate for AWS's names to a folder; return the path of its authority's certificate."""
     authority = trustme.CA()
-    names = [f"*.execute-api.{DOMAIN}", f"*.lambda-url.{REGION}.on.aws", "host.docker.internal", ADDRESS, REGISTRY]
+    names = [
+        f"*.{CONTAINERS_HOST}",
+        f"*.execute-api.{DOMAIN}",
+        f"*.lambda-url.{REGION}.on.aws",
+        CONTAINERS_HOST,
+        ADDRESS,
+        REGISTRY,
+    ]
     certificate = authority.issue_cert(*names)
     certificate.private_key_pem.write_to_path(str(folder / "server.key"))
     for pem in (*certificate.cert_chain_pems, authority.cert_pem):

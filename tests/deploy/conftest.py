@@ -5,15 +5,18 @@ import ssl
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import httpx2
 import pytest
 
+from tests import webhooks
 from tests.deploy import aws as emulated_aws
-from tests.deploy.aws import Aws, docker
+from tests.deploy.aws import CONTAINERS_HOST, Aws, docker
 from tests.deploy.sam import Sam, copy_project
 from tests.deploy.stack import Key, Stack
-from tests.emulator import ROOT
+from tests.emulator import ROOT, bridge_address
+from tests.webhooks import Receiver
 
 
 @pytest.fixture(scope="session")
@@ -36,11 +39,48 @@ def sam(aws, tmp_path_factory) -> Iterator[Sam]:
         yield command
 
 
-@pytest.fixture(scope="session")
-def key() -> Key:
-    printed = subprocess.check_output(["make", "--silent", "api-key", "NAME=alice"], cwd=ROOT, text=True)
+def make_key(name: str) -> Key:
+    printed = subprocess.check_output(["make", "--silent", "api-key", f"NAME={name}"], cwd=ROOT, text=True)
     secret, pair = re.findall(r"(?:shown this once|in ApiKeys): +(\S+)", printed)
     return Key(secret, pair)
+
+
+@pytest.fixture(scope="session")
+def key() -> Key:
+    return make_key("alice")
+
+
+@pytest.fixture(scope="session")
+def other_key() -> Key:
+    return make_key("bob")
+
+
+@dataclass(frozen=True)
+class BulkStack:
+    """A stack with bulk jobs and batches, and what receives its webhooks."""
+
+    stack: Stack
+    receiver: Receiver
+
+
+@pytest.fixture(scope="session")
+def bulk_stack(aws, http, key, other_key, tmp_path_factory) -> Iterator[BulkStack]:
+    """Deploy the default environment with bulk jobs, and two API keys."""
+    sam = Sam(copy_project(tmp_path_factory.mktemp("project")), aws)
+    overrides = {"Environment": "default", "Bulk": "true"}
+    with (
+        restored_tag("function:latest"),
+        restored_tag("bulkfunction:latest"),
+        webhooks.receive(bridge_address(), aws.folder) as receiver,
+    ):
+        sam.build("--parameter-overrides", *(f"{name}={value}" for name, value in overrides.items()))
+        url = f"https://{CONTAINERS_HOST}:{receiver.port}/hook"
+        sam.deploy(**overrides, WebhookUrl=url, ApiKeys=f"{key.pair},{other_key.pair}", BulkMaxConcurrency="2")
+        deployed = Stack("embeddings", aws, http, key)
+        secret = aws.client("secretsmanager").get_secret_value(SecretId=deployed.outputs()["WebhookSecretArn"])
+        receiver.secret = f"whsec_{secret['SecretString']}"
+        aws.name_host(deployed.url)
+        yield BulkStack(deployed, receiver)
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ section says what it stands in for; README.md says what remains unproven. The pa
 import asyncio
 import contextvars
 import os
+import string
 import sys
 from typing import Any
 
@@ -19,6 +20,7 @@ from ministack.services import apigateway, lambda_svc, s3
 from ministack.services.cloudformation import changesets, custom_resource, engine, handlers, provisioners
 
 from tests.deploy import emulated_codedeploy, emulated_states, faults
+from tests.deploy.aws import CONTAINERS_HOST
 
 Properties = dict[str, Any]
 Created = tuple[str, dict[str, Any]]  # a resource's physical ID and its attributes
@@ -231,7 +233,36 @@ lambda_svc._warm_pool_key = lambda function, config: f"{pool_key(function, confi
 
 # A custom resource's function responds to CloudFormation under a name that leads from its container to the emulator.
 
-custom_resource._HOST = "host.docker.internal"
+custom_resource._HOST = CONTAINERS_HOST
+
+
+# S3 has a host name for each bucket. In a container it is below the name that leads to the emulator, where ministack
+# does not recognize it.
+
+bucket_of_host = app._extract_s3_vhost_bucket
+
+
+def bucket_of(host: str) -> Any:
+    bucket, _, rest = host.partition(":")[0].partition(".")
+    return bucket if rest == CONTAINERS_HOST else bucket_of_host(host)
+
+
+app._extract_s3_vhost_bucket = bucket_of
+
+
+# Secrets Manager can generate secrets without punctuation; ministack excludes only listed characters.
+
+secret_string = provisioners._sm_secret_string
+
+
+def generate_secret(properties: Properties) -> Any:
+    generated = properties.get("GenerateSecretString", {})
+    if generated.get("ExcludePunctuation"):
+        properties = properties | {"GenerateSecretString": generated | {"ExcludeCharacters": string.punctuation}}
+    return secret_string(properties)
+
+
+provisioners._sm_secret_string = generate_secret
 
 
 # An API's /health is its own, not ministack's.

@@ -3,7 +3,6 @@
 import json
 import subprocess
 from array import array
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,7 @@ import pytest
 
 from tests.deploy import faults
 from tests.deploy.aws import Aws
-from tests.deploy.conftest import restored_tag
 from tests.deploy.faults import Fault
-from tests.deploy.sam import Sam, copy_project
 from tests.deploy.stack import MODEL, Stack
 from tests.emulator import ROOT
 
@@ -93,23 +90,16 @@ def result(files: dict[str, bytes]) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def bulk(aws, http, key, tmp_path_factory) -> Iterator[Bulk]:
-    folder = tmp_path_factory.mktemp("project")
-    sam = Sam(copy_project(folder), aws)
+def bulk(bulk_stack, tmp_path_factory) -> Bulk:
+    stack = bulk_stack.stack
     corpus, desk = tmp_path_factory.mktemp("corpus"), tmp_path_factory.mktemp("desk") / "out"
     write_corpus(corpus)
-    done = make(aws.environment, "bulk", f"IN={corpus}", f"OUT={desk}", "YES=1")
+    done = make(stack.aws.environment, "bulk", f"IN={corpus}", f"OUT={desk}", "YES=1")
     assert done.returncode == 0, done.stdout + done.stderr
-    overrides = {"Environment": "default", "Bulk": "true"}
-    with restored_tag("function:latest"), restored_tag("bulkfunction:latest"):
-        sam.build("--parameter-overrides", *(f"{name}={value}" for name, value in overrides.items()))
-        sam.deploy(**overrides, AuthMode="none", BulkMaxConcurrency="2")
-        stack = Stack(STACK, aws, http, key)
-        aws.name_host(stack.url)
-        bucket = stack.outputs()["ArtifactBucketName"]
-        for path in corpus.iterdir():
-            aws.client("s3").upload_file(str(path), bucket, f"bulk/in/corpus/{path.name}")
-        yield Bulk(stack, bucket, desk)
+    bucket = stack.outputs()["ArtifactBucketName"]
+    for path in corpus.iterdir():
+        stack.aws.client("s3").upload_file(str(path), bucket, f"bulk/in/corpus/{path.name}")
+    return Bulk(stack, bucket, desk)
 
 
 def write_corpus(folder: Path) -> None:
@@ -140,7 +130,8 @@ def test_vectors_are_those_of_the_api(bulk):
     name = next(name for name in bulk.files("whole") if name.startswith("part-"))
     rows = pq.read_table(bulk.desk / name).select(["text", "embedding"]).slice(0, 50).to_pydict()
     body = {"model": MODEL, "input": rows["text"]}
-    data = bulk.stack.http.post(f"{bulk.stack.url}/embeddings", json=body).json()["data"]
+    headers = {"authorization": f"Bearer {bulk.stack.key.secret}"}
+    data = bulk.stack.http.post(f"{bulk.stack.url}/embeddings", json=body, headers=headers).json()["data"]
     assert [array("f", each["embedding"]) for each in data] == [array("f", each) for each in rows["embedding"]]
 
 

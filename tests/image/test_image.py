@@ -14,6 +14,10 @@ from tests.events import event
 
 LIMIT_MB = 220
 MODEL = "all-MiniLM-L6-v2"
+FORM = (
+    b'--b\r\ncontent-disposition: form-data; name="purpose"\r\n\r\nbatch\r\n'
+    b'--b\r\ncontent-disposition: form-data; name="file"; filename="in.jsonl"\r\n\r\n{}\r\n--b--\r\n'
+)
 # Every kind of request, so that every lazy import of the function happens.
 REQUESTS = [
     event("http-api-2.0", json.dumps({"model": MODEL, "input": "text", "encoding_format": "base64"})),
@@ -29,6 +33,7 @@ REQUESTS = [
     event("http-api-2.0", path="/v1/embeddings", method="OPTIONS"),
     event("http-api-2.0", path="/nothing", method="GET"),
     event("http-api-2.0", path="/", method="GET"),
+    event("http-api-2.0", FORM, path="/v1/files", **{"content-type": "multipart/form-data; boundary=b"}),
 ]
 SERVE = f"""
 import json, os, sys, types
@@ -36,7 +41,7 @@ sys.path[:0] = ["/var/task", "/opt/python"]
 os.chdir("/var/task")
 os.environ |= {{"AWS_LAMBDA_FUNCTION_NAME": "f", "CORS_ORIGINS": "https://example.org", "MODELS": "{MODEL}%s"}}
 os.environ |= {{"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_DEFAULT_REGION": "eu-central-1"}}
-os.environ["PAGE"] = "true"
+os.environ |= {{"PAGE": "true", "BATCHES": "/tmp/batches"}}
 from handler.main import lambda_handler
 requests = json.loads({json.dumps(json.dumps(REQUESTS))})
 context = types.SimpleNamespace(aws_request_id="id", get_remaining_time_in_millis=lambda: 29_000)
@@ -55,7 +60,7 @@ def test_image_stays_within_its_size_limit(image):
 
 def test_image_serves_without_network_privileges_or_writable_disk(python):
     statuses = json.loads(python(f"{SERVE % ''}\nprint(json.dumps(statuses))").splitlines()[-1])
-    assert statuses == [200, 200, 200, 200, 400, 404, 400, 200, 200, 200, 405, 404, 200]
+    assert statuses == [200, 200, 200, 200, 400, 404, 400, 200, 200, 200, 405, 404, 200, 200]
 
 
 def test_every_installed_package_is_imported(python):
@@ -110,7 +115,8 @@ for path in files:
 
 
 @pytest.mark.parametrize(
-    "unwanted", ["recipe", "golden.json", "local.py", "huggingface_hub", "requirements.txt", "tests"]
+    "unwanted",
+    ["recipe", "golden.json", "local.py", "worker.py", "bulk", "huggingface_hub", "requirements.txt", "tests"],
 )
 def test_image_contains_no_unneeded_files(python, unwanted):
     script = "import pathlib; print([str(p) for f in ('/opt', '/var/task') for p in pathlib.Path(f).rglob('{}')])"

@@ -73,14 +73,16 @@ def test_function_reads_inputs_and_models_and_writes_outputs():
         *("logs:CreateLogStream", "logs:PutLogEvents"),
         *("s3:GetObject", "s3:ListBucket", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"),
     }
-    models, inputs, outputs = granted["s3:GetObject"]
+    models, inputs, outputs, batches = granted["s3:GetObject"]
     assert "${ArtifactBucket.Arn}/models/*" in models
     assert "${BulkInputPrefix}*" in inputs
     assert '"corpora"' in inputs
     for action in ("s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"):
-        assert granted[action] == [outputs]
+        assert granted[action] == [outputs, batches]
     assert "${BulkOutputPrefix}*" in outputs
     assert '"vectors"' in outputs
+    assert "${ArtifactBucket.Arn}/batches/owners/*" in batches
+    assert '{"StringLike": {"s3:prefix": "batches/owners/*"}}' in granted["s3:ListBucket"].pop()
     for listed, prefix in zip(granted["s3:ListBucket"], ("BulkInputPrefix", "BulkOutputPrefix"), strict=True):
         assert f'{{"StringLike": {{"s3:prefix": {{"Fn::Sub": "${{{prefix}}}*"}}}}}}' in listed
 
@@ -93,6 +95,8 @@ def test_state_machine_reads_lists_and_writes_results_and_invokes_the_function()
     }
     assert "${BulkOutputPrefix}*_job/*" in granted["s3:GetObject"][0]
     assert "${BulkOutputPrefix}*_job/results/*" in granted["s3:PutObject"][0]
+    assert "${ArtifactBucket.Arn}/batches/owners/*_job/*" in granted["s3:GetObject"][1]
+    assert "${ArtifactBucket.Arn}/batches/owners/*_job/results/*" in granted["s3:PutObject"][1]
     assert "*" not in json.dumps(translate(Bulk="true")["BulkStateMachineRole"]["AssumeRolePolicyDocument"])
 
 
@@ -105,17 +109,89 @@ def test_buckets_default_to_the_stacks_own():
 
 @pytest.mark.parametrize("name", ["BulkInputPrefix", "BulkOutputPrefix"])
 @pytest.mark.parametrize(
-    ("prefix", "accepted"), [("bulk/in/", True), ("a/", True), ("", False), ("/", False), ("a", False), ("a*/", False)]
+    ("prefix", "accepted"),
+    [
+        ("bulk/in/", True),
+        ("a/", True),
+        ("", False),
+        ("/", False),
+        ("a", False),
+        ("a*/", False),
+        ("batches/", False),
+        ("batches/owners/", False),
+    ],
 )
 def test_prefix_is_a_folder_and_no_pattern(name, prefix, accepted):
     pattern = translate().translated["Parameters"][name]["AllowedPattern"]
     assert bool(re.search(pattern, prefix)) == accepted
 
 
-def test_deleted_shards_do_not_stay_as_versions():
-    (_, rule) = translate().only("AWS::S3::Bucket")["LifecycleConfiguration"]["Rules"]
-    assert rule["Prefix"] == "bulk/out/"
-    assert rule["NoncurrentVersionExpiration"] == {"NoncurrentDays": 1}
+def rules():
+    """Return the bucket's lifecycle rules by the prefix of their keys."""
+    return {rule.get("Prefix"): rule for rule in translate().only("AWS::S3::Bucket")["LifecycleConfiguration"]["Rules"]}
+
+
+@pytest.mark.parametrize("prefix", ["bulk/out/", "batches/", "batches/uploads/"])
+def test_what_was_deleted_does_not_stay_as_versions(prefix):
+    assert rules()[prefix]["NoncurrentVersionExpiration"] == {"NoncurrentDays": 1}
+
+
+def test_what_callers_store_is_deleted():
+    assert rules()["batches/"]["ExpirationInDays"] == 32  # 30 after the end of a batch, which comes within a day
+    assert rules()["batches/uploads/"]["ExpirationInDays"] == 1
+    assert rules()[None]["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 1}  # of any key
+
+
+def test_api_stores_files_and_starts_batches_on_one_machine():
+    without, granted = (grants(translate(Bulk=bulk), "FunctionRole") for bulk in ("false", "true"))
+    assert set(granted) - set(without) == {
+        *("s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload", "s3:ListBucket", "states:StartExecution")
+    }
+    batches = granted["s3:GetObject"][-1]
+    assert "${ArtifactBucket.Arn}/batches/*" in batches
+    for action in ("s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"):
+        assert granted[action] == [batches]
+    assert granted["states:StartExecution"] == [json.dumps([{"Ref": "BulkStateMachine"}, None])]
+    assert '{"StringLike": {"s3:prefix": "batches/*"}}' in granted["s3:ListBucket"][0]
+
+
+def test_both_functions_and_the_machine_agree_on_where_batches_are():
+    stack, place = translate(Bulk="true", **OWN), {"Fn::Sub": "s3://${ArtifactBucket}/batches"}
+    function, bulk = (stack[name]["Environment"]["Variables"] for name in ("Function", "BulkFunction"))
+    assert function["BATCHES"] == bulk["BATCHES"] == place
+    assert stack["BulkStateMachine"]["DefinitionSubstitutions"]["Batches"] == place
+    assert function["BATCH_MACHINE"] == {"Ref": "BulkStateMachine"}
+    without = translate()["Function"]["Environment"]["Variables"]
+    assert (without["BATCHES"], without["BATCH_MACHINE"]) == ("", "")
+
+
+def test_requests_of_batches_are_read_as_those_of_the_api():
+    changed = {"ModelAliases": "a", "TokenInput": "native", "LongInput": "error"}
+    stack = translate(Bulk="true", **changed)
+    function, bulk = (stack[name]["Environment"]["Variables"] for name in ("Function", "BulkFunction"))
+    for name in ("MODELS", "MODEL_ALIASES", "TOKEN_INPUT", "LONG_INPUT"):
+        assert function[name] == bulk[name]
+    text, variables = bulk["BATCH_INPUT"]["Fn::Sub"]
+    assert (text, variables) == ("s3://${Bucket}/${BulkInputPrefix}", {"Bucket": {"Ref": "ArtifactBucket"}})
+
+
+def test_webhooks_are_signed_with_a_secret_that_no_parameter_and_no_output_shows():
+    stack = translate(Bulk="true", WebhookUrl="https://a.example/hook")
+    assert stack["WebhookSecret"]["GenerateSecretString"] == {"PasswordLength": 32, "ExcludePunctuation": True}
+    signed = {"Fn::Sub": "whsec_{{resolve:secretsmanager:${WebhookSecret}}}"}
+    assert stack["BulkFunction"]["Environment"]["Variables"]["WEBHOOK_SECRET"] == signed
+    assert stack.outputs["WebhookSecretArn"]["Value"] == {"Ref": "WebhookSecret"}  # its ARN
+    for without in (translate(Bulk="true"), translate(WebhookUrl="https://a.example/hook")):
+        assert not {"WebhookSecret", "WebhookSecretArn"} & {*without.resources, *without.outputs}
+    # `sam deploy --guided` insists on a value of a hidden parameter: a first deployment could not accept its default.
+    assert not any("NoEcho" in parameter for parameter in translate().translated["Parameters"].values())
+
+
+def test_webhooks_are_sent_with_tls():
+    pattern = translate().translated["Parameters"]["WebhookUrl"]["AllowedPattern"]
+    assert re.search(pattern, "https://a.example:8443/hook?x=1")
+    for url in ("http://a.example/", "https://me:secret@a.example/", "https://a.example/ x"):
+        assert not re.search(pattern, url)
 
 
 def test_parameters_configure_the_function():
@@ -140,6 +216,6 @@ def test_failed_jobs_are_reported():
 
 def test_dashboard_shows_what_the_function_emits():
     added = json.dumps(widgets(translate(Bulk="true"))[len(widgets(translate())) :])
-    for metric in ("Rows", "Rejects", "Tokens"):
+    for metric in ("Rows", "Rejects", "Tokens", "BatchRequests", "BatchErrors", "Batches"):
         assert f'"{metric}"' in added
         assert f'"{metric}"' in (ROOT / "handler/telemetry.py").read_text()

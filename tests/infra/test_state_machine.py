@@ -15,6 +15,7 @@ SUBSTITUTED = {
     "Partition": "aws",
     "Function": "arn:aws:lambda:eu-central-1:123456789012:function:f",
     "MaxConcurrency": "7",
+    "Batches": "s3://bucket/batches",
 }
 INSTALLED = FOLDER / "node_modules/.package-lock.json"
 
@@ -101,3 +102,24 @@ def test_maps_pass_on_items_of_files_and_write_results_to_files():
     assert shards["ItemProcessor"]["ProcessorConfig"]["ExecutionType"] == "STANDARD"
     assert parts["ItemProcessor"]["ProcessorConfig"]["ExecutionType"] == "EXPRESS"
     assert shards["ToleratedFailurePercentagePath"] == "$.plan.tolerated"
+
+
+def test_a_failed_job_of_a_data_set_fails_with_the_same_error_and_a_batch_ends():
+    states = MACHINE["States"]
+    (failed,) = states["Failed"]["Choices"]
+    assert (failed["Variable"], failed["StringMatches"]) == ("$.out", "s3://bucket/batches/*")
+    assert (failed["Next"], states["Failed"]["Default"]) == ("End", "Fail")
+    assert states["Fail"] == {"Type": "Fail", "ErrorPath": "$.failure.Error", "CausePath": "$.failure.Cause"}
+    assert states["Done"]["Choices"] == [failed]
+    assert states["Done"]["Default"] == "Group"
+    for name in ("Plan", "Shards"):  # what a batch can fail in
+        assert states[name]["Catch"] == [{"ErrorEquals": ["States.ALL"], "ResultPath": "$.failure", "Next": "Failed"}]
+    assert not any("Catch" in states[name] for name in ("Group", "Parts", "Finish", "End"))
+
+
+def test_a_batch_has_ended_before_it_is_reported_and_a_report_that_fails_fails_nothing():
+    states = MACHINE["States"]
+    assert (states["End"]["Next"], states["Report"]["Catch"][0]["Next"]) == ("Report", "Unreported")
+    assert states["Unreported"] == {"Type": "Succeed"}
+    repeated = states["Report"]["Retry"][-1]
+    assert repeated["MaxAttempts"] * repeated["MaxDelaySeconds"] <= 2 * 3600  # half of it on average: FULL jitter

@@ -18,7 +18,7 @@ SHARED = {"errors", "settings", "telemetry"}  # every package may import these
 # Each package, and each module directly in handler/, with the others that it may import.
 ALLOWED_IMPORTS = {
     "local": {"main", "api", "contract", "models", "server", "worker", "console", "signals"},
-    "main": {"api", "models", "lambda_events"},
+    "main": {"api", "batches", "models", "lambda_events"},
     "bulk": {"batches", "contract", "storage", "models", "embedding", "artifacts", "signals"},
     "api": {"batches", "storage", "lambda_events", "contract", "models", "embedding", "artifacts"},
     "server": {"connections", "signals"},

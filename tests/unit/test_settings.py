@@ -142,3 +142,30 @@ def test_malformed_api_keys_are_rejected_without_being_logged(pair):
     with pytest.raises(SettingsError, match="API_KEYS must be comma-separated name:sha256 pairs") as raised:
         Settings.from_env({"API_KEYS": f"alice:{'0' * 64},{pair}"})
     assert pair not in str(raised.value)
+
+
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+
+
+@pytest.mark.parametrize(
+    "url", ["https://a.example/hook?x=1", "https://a.example:8443", "http://localhost:8000/hook", ""]
+)
+def test_webhooks_are_sent_with_tls_or_to_this_machine(url):
+    settings = Settings.from_env({"WEBHOOK_URL": url, "WEBHOOK_SECRET": SECRET})
+    assert (settings.webhook_url, settings.webhook_secret) == (url, SECRET)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://a.example/hook", "https://me:secret@a.example/", "https://", "a.example", "https://a.example/\nx"]
+)
+def test_other_webhook_urls_are_rejected(url):
+    with pytest.raises(SettingsError, match="WEBHOOK_URL must be https://host/path"):
+        Settings.from_env({"WEBHOOK_URL": url, "WEBHOOK_SECRET": SECRET})
+
+
+@pytest.mark.parametrize("secret", ["", "whsec_", "whsec_c2hvcnQ=", SECRET.removeprefix("whsec_"), f"{SECRET}!"])
+def test_webhooks_need_a_secret_which_is_not_shown(secret):
+    with pytest.raises(SettingsError, match="whsec_ followed by at least 24 random bytes") as raised:
+        Settings.from_env({"WEBHOOK_URL": "https://a.example/", "WEBHOOK_SECRET": secret})
+    assert not secret.strip("whsec_") or secret not in str(raised.value)
+    assert SECRET not in repr(Settings(webhook_secret=SECRET))

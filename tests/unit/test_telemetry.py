@@ -18,7 +18,7 @@ from handler.api.keys import digest_of
 from handler.errors import SettingsError
 from handler.models.catalog import Catalog
 from handler.settings import Settings
-from handler.telemetry import NAMESPACE, RequestRecord, Telemetry, process_age
+from handler.telemetry import NAMESPACE, BatchStep, RequestRecord, Telemetry, process_age
 from tests import tiny
 from tests.events import content, context, event
 
@@ -125,6 +125,20 @@ def test_only_the_shards_of_a_bulk_job_are_counted(capsys):
     assert (shard["step"], shard["out"], shard["result"]["number"]) == ("shard", "s3://bucket/out", 7)
     assert "_aws" not in group
     assert (group["step"], group["result"], group["duration_ms"]) == ("group", {"parts": 2}, 250)
+
+
+def test_batches_are_counted_by_key_with_what_they_cost(capsys):
+    done = {"number": 7, "completed": 3, "failed": 1, "tokens": 9}
+    TELEMETRY.log_batch_step(BatchStep("shard", "batch_1", "alice", 1.5, 0.00012, done))
+    TELEMETRY.log_batch_step(BatchStep("end", "batch_1", None, 0.25, 0.00001, {"ending": "completed"}))
+    TELEMETRY.log_batch_step(BatchStep("end", "batch_2", None, 0.25, 0.00001, {}))  # it was withdrawn
+    shard, end, withdrawn = log_lines(capsys)
+    assert metrics(shard) == {"BatchRequests": 4, "BatchErrors": 1, "Tokens": 9}
+    assert dimensions(shard) == [["service"], ["service", "key"]]
+    assert (shard["key"], shard["batch"], shard["dollars"], shard["duration_ms"]) == ("alice", "batch_1", 0.00012, 1500)
+    assert metrics(end) == {"Batches": 1}
+    assert dimensions(end) == [["service"]]
+    assert "_aws" not in withdrawn
 
 
 @pytest.mark.usefixtures("logging_restored")

@@ -3,6 +3,6 @@
 import pytest
 
 
-@pytest.mark.parametrize("name", ["ai-sdk", "langchain", "openai"])
+@pytest.mark.parametrize("name", ["ai-sdk", "batches", "langchain", "openai"])
 def test_javascript_client_passes_its_tests(run_node, name):
     run_node(f"core/{name}.test.mjs")

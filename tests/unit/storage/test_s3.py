@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
+import httpx2
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -262,3 +264,22 @@ def test_an_object_whose_blocks_fail_is_not_written(prefix, s3):
         prefix.write_stream("streamed", blocks())
     assert not prefix.exists("streamed")
     assert not s3.client.list_multipart_uploads(Bucket=BUCKET).get("Uploads")
+
+
+def test_a_link_needs_no_credentials_and_names_its_end_and_the_files_name(prefix):
+    link = prefix.download_url("a b/é.bin", 60)
+    assert httpx2.get(link).content == CONTENT
+    query = parse_qs(urlsplit(link).query)
+    assert query["X-Amz-Expires"] == ["60"]
+    assert query["response-content-disposition"] == ['attachment; filename="_.bin"']
+
+
+def test_a_link_names_the_region_of_the_bucket(monkeypatch):
+    """A signature is for one host: S3's redirect to the right region would make it invalid."""
+    for name, value in {**s3_server.CREDENTIALS, "AWS_DEFAULT_REGION": "eu-central-1"}.items():
+        monkeypatch.setenv(name, value)
+    s3_client.make_client.cache_clear()
+    link = urlsplit(S3Prefix(BUCKET, "job").download_url("file-1", 60))
+    s3_client.make_client.cache_clear()
+    assert (link.netloc, link.path) == (f"{BUCKET}.s3.eu-central-1.amazonaws.com", "/job/file-1")
+    assert parse_qs(link.query)["X-Amz-Algorithm"] == ["AWS4-HMAC-SHA256"]
