@@ -126,7 +126,7 @@ def test_batch_survives_kills(tmp_path, expected, victims):
             batch = batch or create(client)
             with suppress(AssertionError):  # the batch may have ended
                 wait_until(lambda: child_of(service) is not None, 2)
-            time.sleep(moments.uniform(0, 0.9))
+            time.sleep(moments.uniform(0, 0.6))
             for victim in victims:
                 pid = service.process.pid if victim == "server" else child_of(service)
                 if pid:
@@ -135,7 +135,7 @@ def test_batch_survives_kills(tmp_path, expected, victims):
     with serve(tmp_path) as (_, client):
         batch = wait(client, batch)
         assert (batch.status, contents(client, batch)) == ("completed", expected)
-    assert kills >= 5
+    assert kills >= 2 * len(victims)  # a fast machine ends the batch before the last of them
 
 
 def test_the_process_ends_with_the_server_and_when_no_batch_waits(tmp_path):

@@ -2,6 +2,7 @@
 
 import os
 import re
+import select
 import signal
 import subprocess
 import threading
@@ -101,6 +102,7 @@ class Terminal:
         """Read the screen until it matches a pattern; to the end, if it never does."""
         with suppress(OSError):  # EIO: no process has the terminal open any more
             while not re.search(pattern, self.screen):
+                assert select.select([self.keyboard], [], [], 60)[0], self.screen
                 self.screen += os.read(self.keyboard, 1024).decode()
 
 
@@ -125,7 +127,7 @@ def test_make_prints_the_line_of_the_service_and_none_of_its_own(sent, state):
         if state == "start":
             wait_until(lambda: any(is_loading(int(pid)) for pid in descendants(make.pid)))
         else:
-            terminal.read_until(r"browser\.\r?\n\r?\n")
+            terminal.read_until(r"another place\.\r?\n\r?\n")
         if state == "request":
             found = re.search(r"http://[\d.]+:\d+", terminal.screen)
             assert found
