@@ -19,6 +19,7 @@ from moto.server import ThreadedMotoServer
 
 from handler.artifacts.manifest import MODEL_FILE, TOKENIZER_FILE, Reference
 from handler.artifacts.resolver import Artifacts
+from handler.storage import s3_client
 from model_artifacts.recipe.publish import publish
 from model_artifacts.recipe.save import describe, save
 
@@ -227,3 +228,14 @@ with_transient_faults = pytest.mark.parametrize(
     ],
     ids=["reset", "truncated", "shortened", "stalled", "500", "503"],
 )
+
+
+@contextmanager
+def storage_relay(s3: S3, monkeypatch: pytest.MonkeyPatch) -> Iterator[Relay]:
+    """Run a relay in front of S3, and lead the client of handler.storage through it."""
+    s3_client.make_client.cache_clear()
+    with relay(s3) as running:
+        for name, value in s3.environment(running.url).items():
+            monkeypatch.setenv(name, value)
+        yield running
+    s3_client.make_client.cache_clear()

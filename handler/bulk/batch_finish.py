@@ -13,7 +13,7 @@ NOT_VALIDATED = LineError("internal_error", "The input could not be validated; c
 
 
 def finish(folder: BatchFolder, now: int) -> BatchEnd:
-    """End a batch, whatever is done of it: shards that are not done become errors. Return the end.
+    """End a batch: the requests of shards that are not done become errors. Return the end.
 
     It has been cancelled, or all its shards are done, or its window is over, or else what runs it has given it up.
 

@@ -71,12 +71,8 @@ def s3() -> Iterator[S3]:
 def relay(s3: S3, monkeypatch: pytest.MonkeyPatch) -> Iterator[Relay]:
     monkeypatch.setattr(batch_validate, "SHARD_INPUTS", 2)
     monkeypatch.setattr(s3_client, "REQUEST_TRIES", 1)
-    s3_client.make_client.cache_clear()
-    with s3_server.relay(s3) as running:
-        for name, value in s3.environment(running.url).items():
-            monkeypatch.setenv(name, value)
+    with s3_server.storage_relay(s3, monkeypatch) as running:
         yield running
-    s3_client.make_client.cache_clear()
 
 
 MODELS = catalog()

@@ -11,7 +11,6 @@ from handler.bulk import desk
 from handler.bulk.jobs import Job, create, load_embedder, open_plan
 from handler.bulk.shard import Work
 from handler.settings import Settings
-from handler.storage import s3_client
 from handler.storage.uri import Storage, open_input, open_storage
 from tests import s3 as s3_server
 from tests import tiny
@@ -33,12 +32,8 @@ def s3() -> Iterator[S3]:
 
 @pytest.fixture
 def relay(s3, monkeypatch) -> Iterator[Relay]:
-    s3_client.make_client.cache_clear()
-    with s3_server.relay(s3) as running:
-        for name, value in s3.environment(running.url).items():
-            monkeypatch.setenv(name, value)
+    with s3_server.storage_relay(s3, monkeypatch) as running:
         yield running
-    s3_client.make_client.cache_clear()
 
 
 @pytest.fixture(scope="module")

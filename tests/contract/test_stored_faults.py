@@ -42,13 +42,9 @@ def bucket() -> Iterator[S3]:
 def relay(bucket: S3, monkeypatch: pytest.MonkeyPatch) -> Iterator[Relay]:
     """Route the service's client through the relay, with short timeouts."""
     monkeypatch.setattr(s3_client, "ONLINE", (1, 1, 2))
-    s3_client.make_client.cache_clear()
     bucket.reset()
-    with s3.relay(bucket) as running:
-        for name, value in bucket.environment(running.url).items():
-            monkeypatch.setenv(name, value)
+    with s3.storage_relay(bucket, monkeypatch) as running:
         yield running
-    s3_client.make_client.cache_clear()
 
 
 @contextmanager

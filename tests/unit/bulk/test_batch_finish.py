@@ -1,4 +1,4 @@
-"""The end of a batch: every request in exactly one of both files, whenever it ends, and whoever ends it."""
+"""The end of a batch: every request in exactly one of both files, at any moment, also by two processes."""
 
 from typing import Any
 

@@ -41,13 +41,9 @@ def relay(s3, monkeypatch) -> Iterator[Relay]:
     for name, value in {"READ_SECONDS": 1, "REQUEST_TRIES": 3, "BODY_TRIES": 3, "READ_AHEAD": 20_000}.items():
         monkeypatch.setattr(s3_client, name, value)
     monkeypatch.setattr("handler.storage.s3.READ_AHEAD", 20_000)
-    s3_client.make_client.cache_clear()
-    with s3_server.relay(s3) as running:
-        for name, value in s3.environment(running.url).items():
-            monkeypatch.setenv(name, value)
+    with s3_server.storage_relay(s3, monkeypatch) as running:
         running.where = "job/"
         yield running
-    s3_client.make_client.cache_clear()
 
 
 @pytest.fixture
