@@ -78,14 +78,14 @@ def test_largest_response_fits(function):
 
 def test_floats_of_more_digits_than_estimated_are_rejected_with_how_many_vectors_fit(function):
     plain = {"accept-encoding": "identity"}
-    rejected = function.invoke(event("http-api-2.0", body(["we"] * 1313, encoding_format="float"), **plain))
+    rejected = function.invoke(event("http-api-2.0", body(["suppress"] * 1313, encoding_format="float"), **plain))
     assert (rejected["statusCode"], content(rejected)["error"]["code"]) == (400, "response_too_large")
     floats, base64s = map(int, re.findall(r"(\d+)(?: fit| with)", content(rejected)["error"]["message"]))
     assert 1250 < floats < 1313
     assert base64s == 2048
     for encoding_format, inputs in (("float", floats), ("base64", base64s)):
         response = function.invoke(
-            event("http-api-2.0", body(["we"] * inputs, encoding_format=encoding_format), **plain)
+            event("http-api-2.0", body(["suppress"] * inputs, encoding_format=encoding_format), **plain)
         )
         assert (response["statusCode"], len(content(response)["data"])) == (200, inputs)
 
