@@ -35,7 +35,7 @@ $(foreach name,TEXT ID IN OUT PREVIOUS FROM DATA,$(call as_it_is,$(name)))
 # Show the progress of a download, but not the list of packages.
 sync = set -o pipefail; $(uv) sync --frozen $1 2>&1 | awk '!/^ [-+~] / {print; fflush()}' >&2
 
-all_tests := the unit, contract, golden and fuzz tests: about two minutes on two cores
+all_tests := the unit, contract, golden and fuzz tests: about three minutes on two cores
 # A test process per core; each takes tests from the other when it has none left.
 parallel := --numprocesses auto --maxprocesses 8 --dist worksteal
 
@@ -88,7 +88,7 @@ load: .venv/ready-bulk ## put the vectors of a bulk job into a vector store (FRO
 	$(call need,FROM,vectors TO=s3vectors://bucket/index)$(call need,TO,s3vectors://bucket/index)
 	@$(python) -m handler.bulk load "$$FROM" "$$TO"
 
-test: .venv/ready-dev ## run the unit, contract, golden and fuzz tests on all cores, about two minutes (TESTS=tests/unit: only those)
+test: .venv/ready-dev ## run the unit, contract, golden and fuzz tests on all cores, about three minutes (TESTS=tests/unit: only those)
 	@echo "Running $(or $(TESTS),$(all_tests))"
 	@$(python) -m pytest $(parallel) $(or $(TESTS),-m "not emulated")
 
