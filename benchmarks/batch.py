@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -31,7 +32,8 @@ from handler.batches.folder import BatchFolder
 from handler.batches.ids import new_id
 from handler.batches.records import BatchRecord, FileRecord
 from handler.bulk import desk as bulk
-from handler.bulk.batch_desk import SWITCH_SECONDS, Desk
+from handler.bulk.background import SWITCH_SECONDS
+from handler.bulk.batch_desk import Desk
 from handler.embedding.embedder import Embedder
 from handler.models.catalog import Catalog
 from handler.settings import Settings
@@ -95,7 +97,7 @@ def throughput(folder: Path, texts: list[str], rounds: int) -> None:
         for start in range(0, len(texts), BATCH):
             work.embedder.embed(texts[start : start + BATCH])
 
-    def batch(name: str, subject: Subject) -> float:
+    def batch(name: str, subject: Subject, _: int) -> float:
         data = folder / "data"
         shutil.rmtree(data, ignore_errors=True)
         created = create(data, texts, subject)
@@ -110,7 +112,7 @@ def throughput(folder: Path, texts: list[str], rounds: int) -> None:
         "bulk job": lambda _: timed("bulk job", lambda: bulk.run(work, "")),
     }
     for each, kind in SUBJECTS.items():
-        subjects[each] = lambda _, name=each, subject=kind: batch(name, subject)  # type: ignore[misc]
+        subjects[each] = partial(batch, each, kind)
     sys.setswitchinterval(SWITCH_SECONDS)
     measured = interleave("throughput", subjects, rounds, 3600)
     used = {name: values[-len(measured[name]) :] for name, values in cpu.items()}  # without the warm-up round

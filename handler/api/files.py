@@ -16,12 +16,12 @@ from handler.batches.records import FileRecord
 from handler.contract.batch_objects import DeletedFile, File, FileList
 from handler.contract.batches import MAX_FILE_BYTES, CreateFile, ListFiles, check_beginning, life_seconds
 from handler.errors import FileTooLargeError, RequestError
+from handler.storage.entries import blocks
 
 router = APIRouter()
 # Lambda accepts events of 6 MB, in which a form is base64, and responds with as many: four thirds of these bytes.
 LAMBDA_FILE_BYTES = 4 << 20
 URL_SECONDS = 5 * 60  # to begin the download
-BLOCK_BYTES = 1 << 20
 HEADERS = {"content-disposition": "attachment", "x-content-type-options": "nosniff"}  # to be saved, never shown
 
 
@@ -97,8 +97,7 @@ async def get_content(request: Request) -> Response:
 
 def _blocks(content: BinaryIO) -> Iterator[bytes]:
     with content:
-        while block := content.read(BLOCK_BYTES):
-            yield block
+        yield from blocks(content)
 
 
 @router.delete("/v1/files/{file_id}")  # noqa: FAST003 - as above

@@ -15,8 +15,8 @@ def owner_of(scope: Scope, auth_mode: AuthMode) -> str:
 
     A key's name identifies its caller, since a key is replaced by another of the same name. An IAM principal is
     identified by its unique ID, which is never used again (docs.aws.amazon.com/IAM/latest/UserGuide,
-    "reference_identifiers"); all sessions of a role are one caller, because the SDKs name each session anew. A user of
-    a Cognito identity pool, whose users share a role, is identified by the identity.
+    "reference_identifiers"); all sessions of a role are one caller, because the SDKs give each session a new name. A
+    user of a Cognito identity pool, whose users share a role, is identified by the identity.
 
     Raises:
         AuthenticationError: the caller cannot be told from others.

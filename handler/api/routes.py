@@ -13,10 +13,9 @@ from starlette.types import Receive
 
 from handler.api.compression import MIN_BYTES, accepts_gzip, compress, decode_body
 from handler.api.limits import MAX_BODY_BYTES, Output, check_encoded_size, check_response_size, request_deadline
-from handler.artifacts.manifest import DIGEST_MARK
 from handler.artifacts.resolver import VerifiedManifest
 from handler.contract.models import Canary, Loss, Model, ModelList
-from handler.contract.responses import encode_base64, encode_response
+from handler.contract.responses import encode_base64, encode_response, response_model
 from handler.contract.schemas import EXAMPLE_TEXT, DeploymentRequest, EmbeddingRequest
 from handler.embedding.deadline import Deadline
 from handler.embedding.embedder import Embedder, Embeddings
@@ -82,19 +81,20 @@ def _check_decodable(request: Request, body: EmbeddingRequest) -> None:
 def _embed(request: Request, body: EmbeddingRequest, deadline: Deadline) -> tuple[Embedder, str, Output, Embeddings]:
     """Load the model if necessary, check that the response will fit, and embed the inputs.
 
-    The second result is the response's `model`: the ID, with the prompt and the digest that the request's has.
+    The second result is the response's `model`.
     """
     catalog = _catalog(request)
     embedder = catalog.get(body.model, deadline)
-    manifest, model = embedder.manifest, embedder.manifest.id
+    manifest = embedder.manifest
     suffix = catalog.prompt(body.model) if MARK in body.model else ""
-    prompt_name = choose_prompt(model, manifest.prompts, body.input_type, suffix) if body.input_type or suffix else ""
+    prompt_name = (
+        choose_prompt(manifest.id, manifest.prompts, body.input_type, suffix) if body.input_type or suffix else ""
+    )
     output_dtype = body.output_dtype or "float"
     dimensions = embedder.check_output(body.dimensions, output_dtype)
     output = Output(len(body.input), dimensions, body.encoding_format or "float", output_dtype)
     check_response_size(request.scope, output)
-    model += f"{MARK}{suffix}" if suffix else ""
-    model += f"{DIGEST_MARK}{embedder.digest}" if DIGEST_MARK in body.model else ""
+    model = response_model(body.model, manifest.id, suffix, embedder.digest)
     return embedder, model, output, embedder.embed(body.input, dimensions, prompt_name, deadline, output_dtype)
 
 

@@ -1,11 +1,11 @@
 """Batches of an owner: creating, finding, listing and cancelling them, and how far each is."""
 
 import hashlib
-import re
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, TypeVar
+from typing import Literal
 
+from handler.batches.folder import BATCH, CANCEL, END, OUTCOME, PLAN, Fact, batch_path, receipts
 from handler.batches.ids import check_after, creation_time, is_id, new_id, only_ids
 from handler.batches.page import Page, read_page
 from handler.batches.records import (
@@ -26,10 +26,6 @@ from handler.storage.entries import Storage, read_if_exists
 Status = Literal["validating", "in_progress", "finalizing", "cancelling"] | Ending
 # OpenAI's: 2,000 batches an hour. All are listed to find one's place in a page, so they are limited as well.
 MAX_BATCHES_PER_HOUR, MAX_BATCHES = 2_000, 10_000
-
-
-RECEIPT = re.compile(r"shards/(?P<number>\d+)\.(?P<completed>\d+)\.(?P<failed>\d+)\.(?P<tokens>\d+)")
-Stored = TypeVar("Stored", BatchRecord, BatchPlan, Moment, BatchOutcome, BatchEnd)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +52,9 @@ class Batch:
     errors: tuple[LineError, ...] = ()
 
 
-def folder(owner: str, batch_id: str) -> str:
-    """Return the name of a batch's folder, without a slash at its end."""
-    return f"owners/{owner}/batches/{batch_id}"
-
-
 def uri(storage: Storage, owner: str, batch_id: str) -> str:
     """Return the path or URI of a batch's folder."""
-    return f"{storage.uri}/{folder(owner, batch_id)}"
+    return f"{storage.uri}/{batch_path(owner, batch_id)}"
 
 
 def create(  # noqa: PLR0913 - one for each fact of a request
@@ -94,14 +85,14 @@ def create(  # noqa: PLR0913 - one for each fact of a request
         output_expires_after=life_seconds(request.output_expires_after),
         caller=caller,
     )
-    if storage.create(f"{folder(owner, batch_id)}/batch.json", record.to_json()):
+    if storage.create(f"{batch_path(owner, batch_id)}/{BATCH}", record.to_json()):
         return Batch(record, "validating")
     return get(storage, owner, batch_id)
 
 
 def withdraw(storage: Storage, owner: str, batch_id: str) -> None:
     """Undo the creation of a batch that does not run."""
-    storage.delete([f"{folder(owner, batch_id)}/batch.json"])
+    storage.delete([f"{batch_path(owner, batch_id)}/{BATCH}"])
 
 
 def _claim(storage: Storage, owner: str, key: str, request: CreateBatch, batch_id: str) -> str:
@@ -120,7 +111,7 @@ def _claim(storage: Storage, owner: str, key: str, request: CreateBatch, batch_i
 
 
 def _check_rate(storage: Storage, owner: str, now: int) -> None:
-    ids = only_ids("batch_", storage.folders(folder(owner, "")))
+    ids = only_ids("batch_", storage.folders(batch_path(owner, "")))
     if len(ids) >= MAX_BATCHES:
         raise RequestError(
             f"You have {MAX_BATCHES:,} batches, and no more are stored: each goes 32 days after its creation.",
@@ -145,7 +136,7 @@ def get(storage: Storage, owner: str, batch_id: str) -> Batch:
 def page(storage: Storage, owner: str, request: ListBatches) -> Page[Batch]:
     """Return batches of an owner, the newest first, from the one after a given one on."""
     check_after("batch_", request.after)
-    ids = only_ids("batch_", reversed(storage.folders(folder(owner, ""))))
+    ids = only_ids("batch_", reversed(storage.folders(batch_path(owner, ""))))
     ids = [each for each in ids if each < (request.after or "batch_~")]
     return read_page(ids, partial(_find, storage, owner), request.limit)
 
@@ -159,7 +150,7 @@ def cancel(storage: Storage, owner: str, batch_id: str, now: int) -> Batch:
     """
     batch = get(storage, owner, batch_id)
     if batch.status in {"validating", "in_progress"}:
-        storage.create(f"{folder(owner, batch_id)}/cancel.json", Moment(now).to_json())
+        storage.create(f"{batch_path(owner, batch_id)}/{CANCEL}", Moment(now).to_json())
         batch = get(storage, owner, batch_id)  # it may have ended meanwhile
     if batch.status not in {"cancelling", "cancelled"}:
         raise ConflictError(f"Cannot cancel a batch with status '{batch.status}'.")
@@ -168,27 +159,25 @@ def cancel(storage: Storage, owner: str, batch_id: str, now: int) -> Batch:
 
 def _find(storage: Storage, owner: str, batch_id: str) -> Batch | None:
     """Read a batch from what is in its folder; None if there is none."""
-    top = f"{folder(owner, batch_id)}/"
+    top = f"{batch_path(owner, batch_id)}/"
     names = {entry.name.removeprefix(top) for entry in storage.list(top)}
 
-    def read(name: str, kind: type[Stored]) -> Stored | None:
+    def read(name: str, kind: type[Fact]) -> Fact | None:
         content = read_if_exists(storage, top + name) if name in names else None
         return kind.from_json(content) if content else None
 
-    record, plan, cancelled = read("batch.json", BatchRecord), read("plan.json", BatchPlan), read("cancel.json", Moment)
-    outcome, end = read("outcome.json", BatchOutcome), read("end.json", BatchEnd)
+    record, plan, cancelled = read(BATCH, BatchRecord), read(PLAN, BatchPlan), read(CANCEL, Moment)
+    outcome, end = read(OUTCOME, BatchOutcome), read(END, BatchEnd)
     if not record:
         return None
-    receipts = [found for name in names if (found := RECEIPT.fullmatch(name))]
-    if outcome:
-        receipts = [each for each in receipts if int(each["number"]) in outcome.shards]
+    done = [each for each in receipts(names).values() if not outcome or each.number in outcome.shards]
     return Batch(
         record,
         _status(plan, cancelled, outcome, end),
         model=plan.model if plan else None,
         requests=plan.requests if plan else 0,
-        completed=end.completed if end else sum(int(each["completed"]) for each in receipts),
-        failed=end.failed if end else sum(int(each["failed"]) for each in receipts),
+        completed=end.completed if end else sum(each.completed for each in done),
+        failed=end.failed if end else sum(each.failed for each in done),
         tokens=end.tokens if end else 0,
         in_progress_at=plan.at if plan else None,
         finalizing_at=outcome.at if outcome else None,

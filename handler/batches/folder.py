@@ -37,6 +37,11 @@ class ShardReceipt:
         return f"{SHARDS}{self.number}.{self.completed}.{self.failed}.{self.tokens}"
 
 
+def batch_path(owner: str, batch_id: str) -> str:
+    """Return the name of a batch's folder in the storage, without a slash at its end."""
+    return f"owners/{owner}/batches/{batch_id}"
+
+
 def receipts(names: Iterable[str]) -> dict[int, ShardReceipt]:
     """Return the receipts among the names of files, by the shard's number."""
     found = (RECEIPT.fullmatch(name) for name in names)
@@ -53,7 +58,7 @@ class BatchFolder:
 
     def path(self, name: str) -> str:
         """Return a file's name in the storage."""
-        return f"owners/{self.owner}/batches/{self.id}/{name}"
+        return f"{batch_path(self.owner, self.id)}/{name}"
 
     def find(self, kind: type[Fact], name: str) -> Fact | None:
         """Return a fact, or None if it is not known yet."""

@@ -18,11 +18,10 @@ from handler.contract.batches import (
     life_seconds,
 )
 from handler.errors import NotFoundError, RateLimitError, RequestError
-from handler.storage.entries import Entry, Storage, read_if_exists
+from handler.storage.entries import Entry, Storage, blocks, read_if_exists
 
 LIFE_SECONDS = 60 * 60
 MAX_UPLOADS = 1_000  # of an owner in a day: parts that were never completed are stored that long
-BLOCK_BYTES = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +173,7 @@ def _checked(storage: Storage, parts: Sequence[Entry], md5: str | None) -> Itera
     digest, beginning = hashlib.md5(usedforsecurity=False), b""
     for part in parts:
         with storage.stream(part) as stream:
-            while block := stream.read(BLOCK_BYTES):
+            for block in blocks(stream):
                 digest.update(block)
                 beginning += block[: BEGINNING_BYTES - len(beginning)]
                 yield block

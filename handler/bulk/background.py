@@ -11,6 +11,8 @@ from typing import Self, TypeVar
 Item = TypeVar("Item")
 
 POLL_SECONDS = 0.1  # the time in which a thread notices that all are to stop
+# A worker that returns from ONNX Runtime waits so long for the GIL, and not Python's 5 ms, while a thread reads.
+SWITCH_SECONDS = 0.0005
 JOIN_SECONDS = 0.5  # the time that a thread has to end; one that waits for the network is left behind
 
 

@@ -21,9 +21,10 @@ from typing import TextIO
 from handler.batches.expiry import delete_expired
 from handler.batches.folder import BatchFolder, waiting
 from handler.batches.records import BatchPlan, BatchShard
+from handler.bulk.background import SWITCH_SECONDS
 from handler.bulk.batch_embed import BatchModel
 from handler.bulk.batch_finish import finish
-from handler.bulk.batch_shard import find_model, is_over, missing, run_shards
+from handler.bulk.batch_shard import find_model, is_over, missing, once_loaded, run_shards
 from handler.bulk.batch_tries import MAX_TRIES, begin, forget, forgive
 from handler.bulk.batch_validate import validate
 from handler.bulk.reports import Reports, unreported
@@ -45,9 +46,6 @@ LOCK = "_job/lock"
 NICE = 19  # what the server does comes first
 SLICE_SECONDS = 5.0  # of a batch, while others wait
 IDLE_SECONDS = 1.0  # between two looks for batches, while ends are still to be reported
-LOAD_SECONDS = 120.0  # for a model to load: a busy machine may be slow, and another process would begin again
-# A worker that returns from ONNX Runtime waits so long for the GIL, and not Python's 5 ms, while a thread parses.
-SWITCH_SECONDS = 0.0005
 
 
 def main() -> None:
@@ -217,14 +215,7 @@ class Desk:
 
     def _model(self, plan: BatchPlan) -> BatchModel:
         """Return a batch's model, once it has loaded."""
-        ends = time.monotonic() + LOAD_SECONDS
-        while True:
-            try:
-                return find_model(self._models(), plan)
-            except UnavailableError as error:
-                if time.monotonic() + error.retry_after > ends:
-                    raise
-                time.sleep(error.retry_after)
+        return once_loaded(lambda: find_model(self._models(), plan))
 
     def _report(self, folder: BatchFolder, state: str) -> None:
         if self.log:

@@ -6,8 +6,9 @@ from handler.batches import files
 from handler.batches.folder import END, INPUT, OUTCOME, SHARDS, BatchFolder, ShardReceipt
 from handler.batches.records import BatchEnd, BatchOutcome, BatchPlan, BatchRecord, FileRecord, LineError
 from handler.bulk.batch_lines import not_run
-from handler.bulk.batch_requests import BLOCK_BYTES, read_requests
+from handler.bulk.batch_requests import read_requests
 from handler.errors import BulkError
+from handler.storage.entries import blocks
 
 NOT_VALIDATED = LineError("internal_error", "The input could not be validated; create the batch again.")
 
@@ -113,5 +114,4 @@ def _errors(
 def _content(folder: BatchFolder, name: str) -> Iterator[bytes]:
     storage = folder.storage
     with storage.stream(storage.entry(folder.path(name))) as file:
-        while block := file.read(BLOCK_BYTES):
-            yield block
+        yield from blocks(file)

@@ -11,11 +11,10 @@ from handler.batches.records import BatchShard
 from handler.contract.body import check_containers
 from handler.contract.schemas import EmbeddingRequest
 from handler.errors import BulkError, RequestError
-from handler.storage.entries import changed
+from handler.storage.entries import BLOCK_BYTES, changed
 
 BODY_BYTES, ENVELOPE_BYTES = 4 << 20, 64 << 10  # the body is as large as one of POST /v1/embeddings may be
 MAX_LINE_BYTES = BODY_BYTES + ENVELOPE_BYTES
-BLOCK_BYTES = 1 << 20
 BOM = b"\xef\xbb\xbf"
 
 

@@ -4,23 +4,28 @@ Three stages overlap, across the borders of shards, too: one thread reads and pa
 workers, and the caller's encodes and writes. What is written depends on the input, the plan and the model alone.
 """
 
-from collections.abc import Generator, Iterable, Iterator
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from threading import Event
+from typing import TypeVar
 
-from handler.artifacts.manifest import DIGEST_MARK
 from handler.batches.folder import CANCEL, END, OUTCOME, SHARDS, BatchFolder, ShardReceipt
 from handler.batches.records import BatchPlan, BatchShard
 from handler.bulk.background import Background
 from handler.bulk.batch_embed import Answer, BatchModel, Embedded, embed_requests
 from handler.bulk.batch_lines import answered
 from handler.bulk.batch_requests import Request, read_requests
-from handler.embedding.prompts import MARK
-from handler.errors import ModelMismatchError
+from handler.contract.responses import response_model
+from handler.errors import ModelMismatchError, UnavailableError
 from handler.models.catalog import Catalog
 
 AHEAD = 1  # shards that wait between two stages
+# For a model to load: a busy machine may be slow, on Lambda it loads only while a step runs, and a new process would
+# begin again.
+LOAD_SECONDS = 120.0
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +64,23 @@ def find_model(catalog: Catalog, plan: BatchPlan) -> BatchModel:
     if embedder.digest != plan.digest:
         raise ModelMismatchError(plan.model, embedder.digest)
     prompt = catalog.prompt(plan.model)
-    name = embedder.manifest.id + (f"{MARK}{prompt}" if prompt else "")
-    name += f"{DIGEST_MARK}{embedder.digest}" if DIGEST_MARK in plan.model else ""
-    return BatchModel(embedder, prompt, name)
+    return BatchModel(embedder, prompt, response_model(plan.model, embedder.manifest.id, prompt, embedder.digest))
+
+
+def once_loaded(work: Callable[[], Result]) -> Result:
+    """Return what `work` returns; while its model loads, do it again, for LOAD_SECONDS at most.
+
+    Raises:
+        UnavailableError: the model is unavailable, or still loads.
+    """
+    ends = time.monotonic() + LOAD_SECONDS
+    while True:
+        try:
+            return work()
+        except UnavailableError as error:
+            if time.monotonic() + error.retry_after > ends:
+                raise
+            time.sleep(error.retry_after)
 
 
 def run_shard(folder: BatchFolder, catalog: Catalog, number: int, now: int) -> ShardReceipt | None:

@@ -2,20 +2,17 @@
 
 import json
 import re
-import time
 from dataclasses import asdict
 
 from handler.batches.folder import BATCH, BatchFolder, ShardReceipt
 from handler.batches.records import BatchEnd
 from handler.bulk.batch_finish import finish
-from handler.bulk.batch_shard import is_over, missing, run_shard
+from handler.bulk.batch_shard import is_over, missing, once_loaded, run_shard
 from handler.bulk.batch_validate import validate
-from handler.errors import UnavailableError
 from handler.models.catalog import Catalog
 from handler.settings import Settings
 from handler.storage.uri import open_storage
 
-LOAD_SECONDS = 120.0  # for a model to load from S3: it does so only while a step runs
 FOLDER = re.compile(r"owners/([^/]+)/batches/([^/]+)")
 
 
@@ -45,14 +42,8 @@ def shard_batch(folder: BatchFolder, catalog: Catalog, number: int, now: int) ->
     Raises:
         BulkError, ModelNotFoundError, ModelMismatchError, UnavailableError: as `run_shard`.
     """
-    ends = time.monotonic() + LOAD_SECONDS
-    while True:
-        try:
-            return run_shard(folder, catalog, number, now) or ShardReceipt(number, 0, 0, 0)
-        except UnavailableError as error:
-            if time.monotonic() + error.retry_after > ends:
-                raise
-            time.sleep(error.retry_after)
+    receipt = once_loaded(lambda: run_shard(folder, catalog, number, now))
+    return receipt or ShardReceipt(number, 0, 0, 0)
 
 
 def end_batch(folder: BatchFolder, now: int) -> BatchEnd | None:

@@ -1,6 +1,5 @@
 """The input of a batch: copied, then checked, all or nothing, before anything runs."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any, BinaryIO
@@ -9,14 +8,15 @@ from handler.batches import files
 from handler.batches.folder import END, INPUT, PLAN, BatchFolder
 from handler.batches.ids import new_id
 from handler.batches.records import BatchEnd, BatchPlan, BatchRecord, BatchShard, LineError
-from handler.bulk.batch_requests import BLOCK_BYTES, Line, parse_object, read_lines
+from handler.bulk.batch_requests import Line, parse_object, read_lines
+from handler.contract.batches import MAX_FILE_BYTES
 from handler.errors import ModelMismatchError, ModelNotFoundError, NotFoundError
 from handler.models.catalog import Catalog
+from handler.storage.entries import blocks
 from handler.storage.uri import open_storage
 
-# OpenAI's limits (platform.openai.com/docs/guides/batch): of requests, of inputs over all requests, and of a file.
+# OpenAI's limits (platform.openai.com/docs/guides/batch): of requests, and of inputs over all requests.
 MAX_REQUESTS = MAX_INPUTS = 50_000
-MAX_FILE_BYTES = 200 << 20
 MAX_ERRORS = 1_000  # that are listed: a file may have millions of lines that are wrong
 MAX_QUOTED = 100  # characters of a name in a message
 # A shard is embedded at once: about 3 seconds of a processor for short texts, and 30 for long ones. A single request of
@@ -63,7 +63,7 @@ def _copy_input(folder: BatchFolder, record: BatchRecord, now: int, objects: str
     if isinstance(source, LineError):
         return source
     with source as file:
-        folder.storage.write_stream(folder.path(INPUT), _blocks(file))
+        folder.storage.write_stream(folder.path(INPUT), blocks(file))
     return None
 
 
@@ -103,11 +103,6 @@ def _too_large(size: int) -> LineError | None:
         f"File is too large: it has {size:,} bytes, and at most {MAX_FILE_BYTES:,} are read.",
         "file_id",
     )
-
-
-def _blocks(file: BinaryIO) -> Iterator[bytes]:
-    while block := file.read(BLOCK_BYTES):
-        yield block
 
 
 @dataclass(slots=True)

@@ -14,6 +14,7 @@ from contextlib import closing, contextmanager
 from itertools import count, takewhile
 from typing import TextIO
 
+from handler.bulk.background import SWITCH_SECONDS
 from handler.bulk.merge import Manifest, check_rejects, finish, group, write_part
 from handler.bulk.plan import Plan
 from handler.bulk.progress import Display, Progress
@@ -24,8 +25,6 @@ from handler.storage.entries import Storage
 from handler.storage.folder import TEMPORARY, Folder, from_os_error
 
 LOCK = "_job/lock"
-# A worker that returns from ONNX Runtime waits so long for the GIL, and not Python's 5 ms, while a thread reads rows.
-SWITCH_SECONDS = 0.0005
 
 
 def run(work: Work, max_rejects: str) -> Manifest:

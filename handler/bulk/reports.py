@@ -1,4 +1,4 @@
-"""Reports of the ends of batches on a desk: in a thread, each again and again until it is taken or too old."""
+"""Reports the ends of batches locally: in a thread that repeats each report until it is accepted or too old."""
 
 import logging
 import time

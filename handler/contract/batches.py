@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 import orjson
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from handler.contract.body import check_containers, foreign_encoding
+from handler.contract.body import foreign_encoding, parse_json
 from handler.contract.validation import invalid_request
 from handler.errors import RequestError
 
@@ -70,11 +70,7 @@ class RequestModel(BaseModel):
         Raises:
             RequestError: it is not JSON or not a valid request; the message names the field and what is expected.
         """
-        check_containers(body)
-        try:
-            return cls.model_validate_json(body.removeprefix(codecs.BOM_UTF8))
-        except ValidationError as error:
-            raise foreign_encoding(body) or invalid_request(error) from None
+        return parse_json(cls, body, invalid_request)
 
     @classmethod
     def parse_strings(cls, values: dict[str, str] | dict[str, str | dict[str, str]]) -> Self:

@@ -2,10 +2,15 @@
 
 import codecs
 import re
+from collections.abc import Callable
 from itertools import islice
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
 
 from handler.errors import RequestError
 
+Schema = TypeVar("Schema", bound=BaseModel)
 # Lists and objects in a body; 2048 token arrays make 2050. Two bytes of JSON are one of them, and up to 280 bytes of
 # memory: a body of 4 MB that was nothing but brackets took 640 MB.
 MAX_CONTAINERS = 1 << 14
@@ -34,6 +39,19 @@ def check_containers(body: bytes) -> None:
             f"The request's body has more than {MAX_CONTAINERS:,} lists and objects; send several requests.",
             code="request_too_large",
         )
+
+
+def parse_json(schema: type[Schema], body: bytes, translate: Callable[[ValidationError], RequestError]) -> Schema:
+    """Parse a request's JSON, which may begin with a byte order mark; `translate` words what the schema refuses.
+
+    Raises:
+        RequestError: it is not JSON or not a valid request; the message names the field and what is expected.
+    """
+    check_containers(body)
+    try:
+        return schema.model_validate_json(body.removeprefix(codecs.BOM_UTF8))
+    except ValidationError as error:
+        raise foreign_encoding(body) or translate(error) from None
 
 
 def foreign_encoding(body: bytes) -> RequestError | None:

@@ -6,7 +6,16 @@ from typing import Any, Literal
 import orjson
 from numpy.typing import NDArray
 
+from handler.artifacts.manifest import DIGEST_MARK
+from handler.embedding.prompts import MARK
+
 EncodingFormat = Literal["float", "base64"]
+
+
+def response_model(requested: str, model_id: str, prompt: str, digest: str) -> str:
+    """Return a response's `model`: the ID, with the prompt and the digest that the request's has."""
+    name = f"{model_id}{MARK}{prompt}" if prompt else model_id
+    return f"{name}{DIGEST_MARK}{digest}" if DIGEST_MARK in requested else name
 
 
 def encode_response(vectors: NDArray[Any], *, model: str, tokens: int, encoding_format: EncodingFormat) -> bytes:

@@ -1,13 +1,12 @@
 """The OpenAI embeddings contract and its limits."""
 
-import codecs
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator
 from pydantic.config import JsonDict
 
 from handler.artifacts.manifest import DIGEST_MARK, MAX_NAME, OutputDtype
-from handler.contract.body import check_containers, foreign_encoding
+from handler.contract.body import parse_json
 from handler.contract.responses import EncodingFormat
 from handler.contract.validation import from_validation
 from handler.embedding.cl100k import MAX_CHARACTERS
@@ -144,11 +143,7 @@ class EmbeddingRequest(BaseModel):
         Raises:
             RequestError: it is not JSON or not a valid request; the message names the field and what is expected.
         """
-        check_containers(body)
-        try:
-            return cls.model_validate_json(body.removeprefix(codecs.BOM_UTF8))
-        except ValidationError as error:
-            raise foreign_encoding(body) or from_validation(error) from None
+        return parse_json(cls, body, from_validation)
 
 
 class DeploymentRequest(EmbeddingRequest):

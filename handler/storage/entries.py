@@ -14,6 +14,7 @@ from typing import BinaryIO, Protocol, TypeVar
 from handler.errors import BulkError, StorageUnavailableError
 
 FILES_AT_ONCE = 16
+BLOCK_BYTES = 1 << 20
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -85,6 +86,12 @@ def read_if_exists(storage: Storage, name: str) -> bytes | None:
         if storage.exists(name):
             raise
         return None
+
+
+def blocks(file: BinaryIO) -> Iterator[bytes]:
+    """Yield the rest of a file, a MiB at a time."""
+    while block := file.read(BLOCK_BYTES):
+        yield block
 
 
 def in_threads(read: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:

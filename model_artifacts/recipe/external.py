@@ -1,7 +1,7 @@
 """A graph as its publisher exported it: checked, compared with reference vectors, and served unchanged.
 
 Texts run one at a time (handler.embedding.inference.ExternalSession), so a text's bits do not depend on the others of
-its batch, whatever the graph computes from a whole tensor.
+its batch, even if the graph computes scales from whole tensors.
 """
 
 from collections.abc import Iterator, Mapping

@@ -24,7 +24,7 @@ def locate(source: str, revision: str | None = None) -> Path:
     `revision` is a branch, a tag or a commit there; the directory's path contains the commit (origin.py).
 
     Raises:
-        SourceError: there is no such source, or it cannot be had.
+        SourceError: there is no such source, or it cannot be downloaded.
     """
     directory = Path(source)
     if directory.is_dir():
@@ -61,4 +61,4 @@ def _download(repository: str, revision: str | None) -> Path:
         raise SourceError(f"{repository}: {reason}") from error
     except (httpx2.HTTPError, OSError, ValueError) as error:
         reason = str(error).strip().partition("\n")[0]
-        raise SourceError(f"{repository}: no such directory, and it cannot be had from the Hub: {reason}") from error
+        raise SourceError(f"{repository}: no such directory, and the download from the Hub failed: {reason}") from error

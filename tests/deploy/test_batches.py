@@ -1,4 +1,4 @@
-"""Files, uploads and batches with OpenAI's client, from the upload to the webhook: on a desk, and on a deployed stack.
+"""Files, uploads and batches with OpenAI's client, from the upload to the webhook: locally, and on a deployed stack.
 
 `-k desk` runs the tests of the former alone, which need neither Docker nor root.
 """

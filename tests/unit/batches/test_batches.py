@@ -7,6 +7,7 @@ import pytest
 
 from handler.batches import batches
 from handler.batches.batches import Batch
+from handler.batches.folder import batch_path
 from handler.batches.records import BatchEnd, BatchOutcome, BatchPlan, BatchShard, LineError, Moment
 from handler.contract.batches import CreateBatch, ExpiresAfter, ListBatches
 from handler.errors import ConflictError, NotFoundError, RateLimitError, RequestError
@@ -28,7 +29,7 @@ def create(storage: Folder, at: int = NOW, key: str | None = None, **changes: An
 def write(storage: Folder, batch: Batch, **records: Any) -> Batch:
     """Write what a run writes; return the batch as it is then."""
     for name, record in records.items():
-        storage.write(f"{batches.folder(ME, batch.record.id)}/{name}.json", record.to_json())
+        storage.write(f"{batch_path(ME, batch.record.id)}/{name}.json", record.to_json())
     return batches.get(storage, ME, batch.record.id)
 
 
@@ -47,7 +48,7 @@ def test_status_follows_from_what_exists(storage):
     batch = create(storage)
     batch = write(storage, batch, plan=PLAN)
     assert (batch.status, batch.model, batch.requests, batch.in_progress_at) == ("in_progress", "tiny", 30, NOW + 1)
-    folder = batches.folder(ME, batch.record.id)
+    folder = batch_path(ME, batch.record.id)
     storage.write(f"{folder}/shards/0.9.1.500", b"")
     storage.write(f"{folder}/shards/1.output", b"not a receipt")
     batch = batches.get(storage, ME, batch.record.id)
@@ -132,7 +133,7 @@ def test_pages_have_the_newest_first(storage):
     assert page(storage, after=ids[4]) == ([], False)
     assert page(storage, OTHER) == ([], False)
     batches.withdraw(storage, ME, ids[0])
-    storage.write(f"{batches.folder(ME, ids[0])}/input", b"")
+    storage.write(f"{batch_path(ME, ids[0])}/input", b"")
     assert page(storage, limit=2) == (ids[1:3], True)
     with pytest.raises(RequestError, match="Invalid 'after'"):
         page(storage, after="../x")

@@ -6,6 +6,7 @@ import pytest
 
 from handler.batches import batches, files, uploads
 from handler.batches.expiry import BATCH_SECONDS, DAY, delete_expired
+from handler.batches.folder import batch_path
 from handler.batches.ids import new_id
 from handler.batches.records import FileRecord
 from handler.contract.batches import CreateBatch, CreateUpload
@@ -25,7 +26,7 @@ def stored(storage):
     files.add(storage, ME, record, [b"x"])
     storage.write(f"owners/{ME}/files/{new_id('file-', NOW)}", b"without a record: its process was killed")
     batch = batches.create(storage, ME, BATCH, NOW, "key")
-    storage.write(f"{batches.folder(ME, batch.record.id)}/shards/0.1.0.5", b"")
+    storage.write(f"{batch_path(ME, batch.record.id)}/shards/0.1.0.5", b"")
     uploads.create(storage, ME, UPLOAD, NOW)
     storage.write(f"{TEMPORARY}/left", b"")
     for entry in storage.list():

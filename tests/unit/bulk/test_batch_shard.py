@@ -1,4 +1,4 @@
-"""Shards of a batch: the responses of POST /v1/embeddings, whatever else is in the file."""
+"""Shards of a batch: the responses of POST /v1/embeddings, independent of the other requests."""
 
 import json
 from collections.abc import Iterator

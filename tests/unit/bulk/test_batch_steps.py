@@ -12,7 +12,7 @@ import pytest
 
 from handler.batches.folder import BATCH, PLAN, SHARDS, BatchFolder
 from handler.batches.records import BatchEnd
-from handler.bulk import batch_steps, batch_validate, steps
+from handler.bulk import batch_shard, batch_steps, batch_validate, steps
 from handler.bulk.batch_shard import run_shard
 from handler.bulk.webhooks import WebhookError
 from handler.errors import BulkError, UnavailableError
@@ -113,7 +113,7 @@ def test_a_shard_waits_for_the_model_and_not_for_ever(main, tmp_path, monkeypatc
     call(main, folder, "plan")
     monkeypatch.setattr(batch_steps, "run_shard", slow)
     assert call(main, folder, "shard", item={"number": 0})["completed"] == 2
-    monkeypatch.setattr(batch_steps, "LOAD_SECONDS", 0)
+    monkeypatch.setattr(batch_shard, "LOAD_SECONDS", 0)
     loading.append(1)
     with pytest.raises(UnavailableError):  # no BulkError, so the state machine tries again
         call(main, folder, "shard", item={"number": 1})

@@ -10,6 +10,7 @@ from itertools import count
 import pytest
 
 from handler.bulk import desk, merge
+from handler.bulk.background import SWITCH_SECONDS
 from handler.bulk.chunk import Chunk
 from handler.bulk.previous import MANIFEST
 from handler.bulk.progress import Progress
@@ -59,8 +60,8 @@ def test_threads_switch_often_during_a_run_only(tmp_path, source, monkeypatch):
     monkeypatch.setattr(Progress, "update", lambda *_: during.append(sys.getswitchinterval()))
     desk.run(work(tmp_path, source), "")
     assert during
-    assert during == pytest.approx([desk.SWITCH_SECONDS] * len(during))
-    assert desk.SWITCH_SECONDS < before == sys.getswitchinterval()
+    assert during == pytest.approx([SWITCH_SECONDS] * len(during))
+    assert SWITCH_SECONDS < before == sys.getswitchinterval()
 
 
 def test_too_many_rejects_end_a_run_before_its_end(tmp_path):

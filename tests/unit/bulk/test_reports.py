@@ -1,4 +1,4 @@
-"""Reports on a desk: beside the batches, until the receiver takes them, and not for ever."""
+"""Reports of the local server: beside the batches, until the receiver accepts them, and for a limited time."""
 
 import time
 from collections.abc import Callable

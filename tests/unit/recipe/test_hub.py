@@ -73,7 +73,7 @@ def test_a_model_of_the_hub_is_built_from_its_commit(served, tmp_path, revision)
             "it has no model.safetensors on the Hub, and the recipe reads no other weights; it has no files",
         ),
         (["someone/tiny", "--revision", "v9"], "it has no revision v9 on the Hub"),
-        (["someone/broken"], "no such directory, and it cannot be had from the Hub: Server error '500 "),
+        (["someone/broken"], "no such directory, and the download from the Hub failed: Server error '500 "),
     ],
 )
 def test_what_the_hub_refuses_is_one_line(served, tmp_path, arguments, words):
@@ -86,7 +86,9 @@ def test_what_the_hub_refuses_is_one_line(served, tmp_path, arguments, words):
 def test_no_network_is_one_line(served, tmp_path, environment):
     failed = make_model(served, tmp_path, "--source", "someone/tiny", **environment)
     assert (failed.returncode, len(failed.stderr.splitlines())) == (1, 1), failed.stderr
-    assert failed.stderr.startswith("make model: someone/tiny: no such directory, and it cannot be had from the Hub: ")
+    assert failed.stderr.startswith(
+        "make model: someone/tiny: no such directory, and the download from the Hub failed: "
+    )
 
 
 def test_a_source_that_is_neither_a_directory_nor_a_repository_is_refused(tmp_path):
