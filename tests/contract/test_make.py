@@ -98,7 +98,7 @@ def test_tests_begin_with_a_line_that_says_what_runs_and_how_long(project):
         for arguments in (["test"], ["test", "TESTS=tests/unit"])
     )
     assert everything.startswith(
-        "Running the unit, contract, golden and fuzz tests: about two minutes on two cores\n-m pytest "
+        "Running the unit, contract, golden and fuzz tests: about three minutes on two cores\n-m pytest "
     )
     assert some.startswith("Running tests/unit\n-m pytest ")
 
