@@ -11,6 +11,7 @@ cold.py          make bench-cold: cold starts, compared with a typical implement
 deployment.py    make bench-lambda: a deployment over HTTP, and its function's cold starts and price
 models.py        make bench-models: memory, cold start, speed and price of the shelf's models that are built
 function_log.py  the log of a deployed function, from CloudWatch
+cache.py         the cache of vectors, on queries whose frequencies follow Zipf's law
 instructions.py  make bench-instructions: instruction counts, by callgrind
 bulk_desk.py     a bulk job on this machine beside its embedder alone, and its memory
 s3.py            loading models from S3

@@ -23,7 +23,7 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from benchmarks.bulk_desk import BATCH, distinct, open_work
+from benchmarks.bulk_desk import BATCH, open_work
 from benchmarks.rounds import interleave, medians, ratio
 from benchmarks.texts import Texts
 from handler.batches import files
@@ -69,7 +69,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--memory", action="store_true", help="measure memory instead")
     arguments = parser.parse_args()
-    texts = list(islice(distinct(Texts(None)), arguments.texts))
+    texts = list(islice(Texts(None).distinct(), arguments.texts))
     with tempfile.TemporaryDirectory() as folder:
         if arguments.memory:
             memory(Path(folder), texts)

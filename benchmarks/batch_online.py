@@ -14,7 +14,6 @@ from itertools import islice
 import httpx2
 import openai
 
-from benchmarks.bulk_desk import distinct
 from benchmarks.texts import Texts
 from tests import process
 
@@ -27,8 +26,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--requests", type=int, default=500, help="of each kind in a round")
     arguments = parser.parse_args()
-    texts = list(islice(distinct(Texts(None)), REQUESTS))
-    with tempfile.TemporaryDirectory() as folder, process.serve("", "--quiet", "--data", folder) as service:
+    texts = list(islice(Texts(None).distinct(), REQUESTS))
+    options = {"VECTOR_CACHE_MB": "0"}  # each round sends the same texts
+    with tempfile.TemporaryDirectory() as folder, process.serve("", "--quiet", "--data", folder, **options) as service:
         measured: dict[str, list[list[float]]] = {"idle": [], "batch": []}
         with openai.OpenAI(base_url=f"{service.url}/v1", api_key="none") as client, httpx2.Client() as http:
             file = client.files.create(file=("in.jsonl", lines(texts)), purpose="batch")

@@ -16,9 +16,9 @@ import random
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import cycle, islice
+from itertools import islice
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
@@ -59,15 +59,8 @@ def main() -> None:
         if arguments.memory:
             memory(Path(folder), int(arguments.memory * 1e9))
         else:
-            texts = distinct(Texts(arguments.sts))
+            texts = Texts(arguments.sts).distinct()
             throughput(Path(folder), list(islice(texts, arguments.rows)), arguments.rounds)
-
-
-def distinct(texts: Texts) -> Iterator[str]:
-    """Yield texts without end and without duplicates, which the embedder would compute once."""
-    for number, text in enumerate(cycle(texts.sentences)):
-        repeated = number // len(texts.sentences)
-        yield f"{text} {repeated}" if repeated else text
 
 
 def throughput(folder: Path, texts: list[str], rounds: int) -> None:
@@ -141,7 +134,7 @@ def peaks(job: SpawnProcess, output: Path) -> list[float]:
 
 def write_jsonl(path: Path, size: int) -> None:
     """Write JSON Lines of about `size` bytes."""
-    rows, texts = 0, distinct(Texts(None))
+    rows, texts = 0, Texts(None).distinct()
     with path.open("w") as file:
         while file.tell() < size:
             row = {"id": str(rows), "text": next(texts), "other": random.randbytes(FILLER_BYTES // 2).hex()}
@@ -155,7 +148,7 @@ def write_parquet(path: Path, size: int) -> None:
     rows = size // FILLER_BYTES
     ids = [str(number) for number in range(rows)]
     fillers = pa.array((random.randbytes(FILLER_BYTES) for _ in range(rows)), pa.binary())
-    table = pa.table({"id": ids, "text": list(islice(distinct(Texts(None)), rows)), "other": fillers})
+    table = pa.table({"id": ids, "text": list(islice(Texts(None).distinct(), rows)), "other": fillers})
     pq.write_table(table, path, row_group_size=rows)
     print(f"Parquet: {path.stat().st_size / 1e9:.1f} GB, {rows:,} rows in one row group", flush=True)
 
@@ -163,16 +156,18 @@ def write_parquet(path: Path, size: int) -> None:
 class FewTexts(Embedder):
     """The bundled model, which embeds some texts of a chunk and repeats their vectors: large files take minutes."""
 
-    def embed(
+    def embed(  # noqa: PLR0913 - as the model's
         self,
         inputs: Sequence[str | TokenIds],
         dimensions: int | None = None,
         prompt_name: str | None = None,
         deadline: Deadline = NO_DEADLINE,
         output_dtype: OutputDtype = "float",
+        *,
+        cache: bool = False,
     ) -> Embeddings:
         """Return as many vectors as there are inputs."""
-        few = super().embed(inputs[:FEW], dimensions, prompt_name, deadline, output_dtype)
+        few = super().embed(inputs[:FEW], dimensions, prompt_name, deadline, output_dtype, cache=cache)
         return replace(few, vectors=np.resize(few.vectors, (len(inputs), few.vectors.shape[1])))
 
 

@@ -13,6 +13,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
+from threading import Lock
 
 import boto3
 import httpx2
@@ -71,12 +73,13 @@ class Subject:
 
     def __init__(self, deployment: Deployment) -> None:
         self._deployment = deployment
-        self._texts = Texts(None)
+        self._texts, self._lock = Texts(None).distinct(), Lock()
         self.model = next(iter(deployment.models))
 
-    def send(self, index: int, texts: int = 1) -> Sample:
-        """Request the embeddings of sample number `index`, which has this many texts."""
-        inputs = self._texts.sample(index, texts)
+    def send(self, texts: int = 1) -> Sample:
+        """Request the embeddings of this many texts, none of which was sent before: it would be cached."""
+        with self._lock:
+            inputs = list(islice(self._texts, texts))
         started = time.perf_counter()
         response = self._deployment.embed(self.model, inputs)
         seconds = time.perf_counter() - started
@@ -87,16 +90,16 @@ class Subject:
     def burst(self) -> list[Sample]:
         """Send BURST concurrent requests."""
         with ThreadPoolExecutor(BURST) as executor:
-            return list(executor.map(self.send, range(BURST)))
+            return list(executor.map(self.send, [1] * BURST))
 
     def load(self, concurrency: int) -> list[Sample]:
         """Keep this many requests with BATCH texts in flight for CONCURRENCY_SECONDS."""
         ends = time.monotonic() + CONCURRENCY_SECONDS
 
-        def work(worker: int) -> list[Sample]:
-            samples = [self.send(worker, BATCH)]
+        def work(_: int) -> list[Sample]:
+            samples = [self.send(BATCH)]
             while time.monotonic() < ends:
-                samples.append(self.send(worker + concurrency * len(samples), BATCH))
+                samples.append(self.send(BATCH))
             return samples
 
         with ThreadPoolExecutor(concurrency) as executor:
@@ -155,7 +158,7 @@ def _send_all(subject: Subject) -> Samples:
     _progress(f"{BURST} concurrent requests")
     burst = subject.burst()
     _progress(f"{WARM_REQUESTS} requests one after the other")
-    samples = Samples(burst, [subject.send(index) for index in range(WARM_REQUESTS)], [], [])
+    samples = Samples(burst, [subject.send() for _ in range(WARM_REQUESTS)], [], [])
     for concurrency in CONCURRENCIES:
         _progress(f"{CONCURRENCY_SECONDS:g} seconds of {concurrency} concurrent requests with {BATCH} texts")
         started = time.perf_counter()

@@ -68,17 +68,17 @@ def measure() -> list[Overhead]:
     return [_measure(handle, texts, calls) for texts, calls in CALLS.items()]
 
 
-def handler_without_model() -> LambdaHandler:
+def handler_without_model(vector_cache: int = 0) -> LambdaHandler:
     """Return the Lambda handler with its model replaced by constant hidden states."""
-    settings = Settings(auth_mode="none")
+    settings = Settings(auth_mode="none", vector_cache=vector_cache)
     embedder = Embedder(load(settings.models[0], settings), settings)
     embedder._session = ConstantSession()
     return LambdaHandler(create_app(settings, Catalog.of([embedder], settings)))
 
 
-def body(texts: int) -> bytes:
+def body(texts: int, first: int = 0) -> bytes:
     """Return the body of a request with this number of texts, about 100 characters each, for base64 vectors."""
-    inputs = [f"{TEXT} {index}" for index in range(texts)]  # equal texts would be embedded only once
+    inputs = [f"{TEXT} {index}" for index in range(first, first + texts)]  # equal texts would be embedded only once
     return orjson.dumps({"model": "all-MiniLM-L6-v2", "input": inputs, "encoding_format": "base64"})
 
 

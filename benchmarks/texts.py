@@ -1,5 +1,7 @@
 """The texts that are embedded: the sentences of STS-B if its file is given, otherwise texts of the same lengths."""
 
+from collections.abc import Iterator
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +54,12 @@ class Texts:
         """Return the sentences of sample number `index`, starting over after the last sentence."""
         start = index * size
         return [self.sentences[place % len(self.sentences)] for place in range(start, start + size)]
+
+    def distinct(self) -> Iterator[str]:
+        """Yield sentences without end and without duplicates, which would be computed once."""
+        for number, text in enumerate(cycle(self.sentences)):
+            repeated = number // len(self.sentences)
+            yield f"{text} {repeated}" if repeated else text
 
     def mean_tokens(self) -> float:
         """Return the mean number of tokens per sentence, special tokens included."""

@@ -21,6 +21,7 @@ TokenInput = Literal["decode", "native", "reject"]
 LongInput = Literal["window", "truncate", "error"]
 AuthMode = Literal["api-key", "iam", "jwt", "none"]
 Metrics = Literal["emf", "none"]
+DEFAULT_VECTOR_CACHE_MB = 8  # about 3,900 vectors of the bundled model
 KEY_NAME = r"[A-Za-z0-9_.-]{1,64}"
 # As a browser serializes an origin (html.spec.whatwg.org, "serialization of an origin"): lower case, no default port.
 ORIGIN = r"\*|null|(?!http:.*:80$|https:.*:443$)[a-z][a-z0-9+.-]*://(?:[a-z0-9._-]{1,253}|\[[0-9a-f:]+\])(?::\d{1,5})?"
@@ -47,6 +48,7 @@ class Settings:
     base_path     BASE_PATH      path before /v1 on a custom domain or a proxy, without slashes around it
     page          PAGE           GET / serves a page to try the service with (true), or is an unknown path (false)
     metrics       METRICS        log lines on Lambda are also CloudWatch metrics (emf), or only log lines (none)
+    vector_cache  VECTOR_CACHE_MB  bytes that the vectors each model keeps for texts that come again take; 0 for none
     batches       BATCHES        where files and batches are stored: a folder, or s3://bucket/prefix; empty for neither
     batch_input   BATCH_INPUT    what an input_file_id that names an S3 object must begin with; empty for none
     batch_machine BATCH_MACHINE  ARN of the state machine that runs batches; empty for a process on this machine
@@ -68,6 +70,7 @@ class Settings:
     base_path: str = ""
     page: bool = False
     metrics: Metrics = "emf"
+    vector_cache: int = 0
     batches: str = ""
     batch_input: str = ""
     batch_machine: str = ""
@@ -100,6 +103,7 @@ class Settings:
             base_path=_base_path(environ.get("BASE_PATH", "")),
             page=_choice(environ, "PAGE", ("false", "true")) == "true",
             metrics=_choice(environ, "METRICS", get_args(Metrics)),
+            vector_cache=_megabytes(environ, "VECTOR_CACHE_MB", DEFAULT_VECTOR_CACHE_MB),
             batches=_batches(environ.get("BATCHES", default.batches)),
             batch_input=environ.get("BATCH_INPUT", ""),
             batch_machine=environ.get("BATCH_MACHINE", ""),
@@ -122,6 +126,16 @@ def _choice(environ: Mapping[str, str], variable: str, choices: tuple[Any, ...])
     if value not in choices:
         raise SettingsError(f"{variable} is '{value}': choose one of {', '.join(choices)}")
     return value
+
+
+def _megabytes(environ: Mapping[str, str], variable: str, default: int) -> int:
+    """Return a number of megabytes in bytes."""
+    value = environ.get(variable, str(default))
+    if not re.fullmatch("[0-9]{1,4}", value):
+        raise SettingsError(
+            f"{variable} is '{value}': write a whole number of megabytes up to 9999, such as {default}, or 0 for none"
+        )
+    return int(value) << 20
 
 
 def _origin(origin: str) -> str:

@@ -52,6 +52,7 @@ class RequestRecord:
     inputs       number of inputs embedded
     tokens       number of tokens the model read
     long_inputs  number of inputs that were truncated or read in windows
+    cached       number of tokens whose vectors came from the cache
     timings      seconds by stage
     """
 
@@ -65,6 +66,7 @@ class RequestRecord:
     inputs: int = 0
     tokens: int = 0
     long_inputs: int = 0
+    cached: int = 0
     timings: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -140,6 +142,8 @@ class Telemetry:
         dimensions: dict[str, str] = {}
         if record.long_inputs:
             counts["LongInputs"] = record.long_inputs
+        if record.cached:
+            counts["CachedTokens"] = record.cached
         if record.caller:
             dimensions["key"] = record.caller
         if record.error:

@@ -70,7 +70,7 @@ def ours() -> Iterator[Server]:
     """Serve as `make run` does."""
     port = free_port()
     command = [sys.executable, "-m", "handler.local", "--port", str(port)]
-    with _running(command, port, "/v1/embeddings", "all-MiniLM-L6-v2", {}) as server:
+    with _running(command, port, "/v1/embeddings", "all-MiniLM-L6-v2", {"VECTOR_CACHE_MB": "0"}) as server:
         yield server
 
 

@@ -41,7 +41,7 @@ RESPONSE_HEADERS = {"x-request-id": "The request's ID, to quote in a report."}
 MODEL = {"name": "model", "in": "path", "required": True, "schema": {"type": "string", "title": "Model"}}
 EMBEDDING_HEADERS = {
     "x-model-digest": "The SHA-256 of the model's manifest: do not mix vectors of two digests.",
-    "server-timing": "Milliseconds by stage: tokenize, infer, encode.",
+    "server-timing": "Milliseconds by stage: tokenize, infer, encode; and how many tokens' vectors were cached.",
     "x-long-inputs": "How many inputs were too long, and how they were read (LONG_INPUT).",
 }
 

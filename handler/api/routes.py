@@ -49,12 +49,12 @@ async def create_embeddings(request: Request) -> Response:
     timings = {**embedder.load_timings, **embeddings.timings, "encode": time.perf_counter() - started}
     embedder.load_timings = {}
     headers["x-model-digest"] = f"sha256:{embedder.digest}"
-    headers["server-timing"] = server_timing(timings)
+    headers["server-timing"] = server_timing(timings, embeddings.cached)
     if embeddings.long_inputs:
         headers["x-long-inputs"] = f"{request.app.state.settings.long_input}; count={embeddings.long_inputs}"
     record = request.scope["record"]
     record.model, record.inputs, record.tokens = embedder.manifest.id, output.inputs, embeddings.tokens
-    record.long_inputs, record.timings = embeddings.long_inputs, timings
+    record.long_inputs, record.cached, record.timings = embeddings.long_inputs, embeddings.cached, timings
     return Response(content, media_type="application/json", headers=headers)
 
 
@@ -95,7 +95,8 @@ def _embed(request: Request, body: EmbeddingRequest, deadline: Deadline) -> tupl
     output = Output(len(body.input), dimensions, body.encoding_format or "float", output_dtype)
     check_response_size(request.scope, output)
     model = response_model(body.model, manifest.id, suffix, embedder.digest)
-    return embedder, model, output, embedder.embed(body.input, dimensions, prompt_name, deadline, output_dtype)
+    embeddings = embedder.embed(body.input, dimensions, prompt_name, deadline, output_dtype, cache=True)
+    return embedder, model, output, embeddings
 
 
 async def _compress_if_accepted(request: Request, content: bytes) -> tuple[bytes, dict[str, str]]:
@@ -130,9 +131,13 @@ async def health() -> Response:
     return Response(b'{"status":"ok"}', media_type="application/json")
 
 
-def server_timing(seconds: Mapping[str, float]) -> str:
-    """Format stage timings as a Server-Timing header (www.w3.org/TR/server-timing), in milliseconds."""
-    return ", ".join(f"{stage};dur={duration * 1000:.2f}" for stage, duration in seconds.items())
+def server_timing(seconds: Mapping[str, float], cached: int) -> str:
+    """Format stage timings, in milliseconds, and the number of cached tokens as a Server-Timing header.
+
+    Source: www.w3.org/TR/server-timing
+    """
+    stages = ", ".join([f"{stage};dur={duration * 1000:.2f}" for stage, duration in seconds.items()])
+    return f'{stages}, cache;desc="{cached} tokens"' if cached else stages
 
 
 async def _run_in_thread(request: Request, work: Callable[[], Result]) -> Result:

@@ -1,6 +1,7 @@
 """From text to unit vector, without HTTP and without Lambda.
 
 embedder.py      the pipeline: tokenize -> infer -> pool -> truncate dimensions -> normalize -> convert
+cache.py         token sequences -> pooled vectors that were computed before
 tokenization.py  texts or token IDs -> token sequences; what to do with inputs that are too long
 unigram.py       text -> token IDs of Unigram tokenizers, such as XLM-RoBERTa's, word by word, from a cache
 wordpiece.py     the same for BERT's tokenizers

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from typing import Any
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from handler.artifacts.manifest import CALIBRATED, PACKED, OutputDtype
 from handler.artifacts.resolver import Artifacts
+from handler.embedding.cache import NO_CACHE, VectorCache
 from handler.embedding.deadline import NO_DEADLINE, Deadline, Progress
 from handler.embedding.inference import SESSIONS
 from handler.embedding.pooling import POOLING, Vectors, average_windows, l2_normalize, truncate_dimensions
@@ -29,6 +31,7 @@ class Embeddings:
     vectors      float32 (inputs, dimensions), or of the output type that was asked for
     tokens       number of tokens the model read, special tokens included
     long_inputs  number of inputs that were too long and were truncated or read in windows
+    cached       number of tokens whose vectors came from the cache
     timings      seconds by stage, in the order in which they ran
     encodings    what the model read of each input
     """
@@ -36,6 +39,7 @@ class Embeddings:
     vectors: NDArray[Any]
     tokens: int
     long_inputs: int
+    cached: int
     timings: dict[str, float]
     encodings: Sequence[Encoding]
 
@@ -71,6 +75,7 @@ class Embedder:
         self.load_timings: Mapping[str, float] = {}
         self._pool = POOLING[manifest.pooling]
         self._batch_tokens = self._session.batch_tokens
+        self._cache = VectorCache(settings.vector_cache)
         self._workers = settings.workers
         self._executor = ThreadPoolExecutor(settings.workers, thread_name_prefix="embed")
 
@@ -83,15 +88,17 @@ class Embedder:
         with _translate_errors(f"model '{self.manifest.id}' cannot be run"):
             self.embed(["warm"])
 
-    def embed(
+    def embed(  # noqa: PLR0913 - one for each field of a request
         self,
         inputs: Sequence[str | TokenIds],
         dimensions: int | None = None,
         prompt_name: str | None = None,
         deadline: Deadline = NO_DEADLINE,
         output_dtype: OutputDtype = "float",
+        *,
+        cache: bool = False,
     ) -> Embeddings:
-        """Embed texts or token IDs; `prompt_name` is the name of a prompt in the manifest, such as `query`.
+        """Embed texts or token IDs, with or without the cache; `prompt_name` names a prompt in the manifest.
 
         Raises:
             RequestError: an input, the number of dimensions or the output type is invalid for this model, or the
@@ -104,7 +111,8 @@ class Embedder:
         encodings = self._tokenizer.encode(inputs, self.manifest.prompts.get(prompt_name or "", ""), deadline)
         tokenized = time.perf_counter()
         windows = [window for encoding in encodings for window in encoding.windows]
-        pooled = self._pool_all(windows, len(inputs), deadline)
+        known = self._cache if cache else NO_CACHE
+        pooled, cached = known.complete(windows, partial(self._run, inputs=len(inputs), deadline=deadline))
         if len(windows) > len(encodings):
             pooled = average_windows(pooled, [list(map(len, encoding.windows)) for encoding in encodings])
         vectors = self._finish(truncate_dimensions(pooled, dimensions), output_dtype)
@@ -113,6 +121,7 @@ class Embedder:
             vectors=vectors,
             tokens=sum(map(len, windows)),
             long_inputs=sum(encoding.long for encoding in encodings),
+            cached=cached,
             timings={"tokenize": tokenized - started, "infer": embedded - tokenized},
             encodings=encodings,
         )
@@ -125,14 +134,11 @@ class Embedder:
             return error
         return None
 
-    def _pool_all(self, windows: list[TokenIds], inputs: int, deadline: Deadline) -> Vectors:
-        """Infer and pool token sequences with all workers, equal sequences once; return float32 (windows, hidden).
+    def _run(self, sequences: list[TokenIds], inputs: int, deadline: Deadline) -> Vectors:
+        """Infer and pool token sequences, the longest first, with all workers; return float32 (sequences, hidden).
 
-        The longest come first, so that no worker is left with a long one at the end. The calling thread is one of the
-        workers: waking another for a single text would cost more than its vector.
+        The calling thread is one of the workers: waking another for a single text would cost more than its vector.
         """
-        keys = list(map(tuple, windows))
-        sequences = sorted(dict.fromkeys(keys), key=len, reverse=True)
         pooled = np.empty((len(sequences), self.manifest.dimensions), np.float32)
         lengths = list(map(len, sequences))
         batches = _micro_batches(lengths, self._workers, self._batch_tokens)
@@ -155,12 +161,11 @@ class Embedder:
             work()
         finally:
             running = [other for other in others if not other.cancel()]  # the rest would find an empty queue
-            wait(running)
+            if running:
+                wait(running)
         for other in running:
             other.result()  # raises the error of a worker that failed: its rows of `pooled` are uninitialized
-        rows = {sequence: row for row, sequence in enumerate(sequences)}
-        per_input: Vectors = pooled[[rows[key] for key in keys]]
-        return per_input
+        return pooled
 
     def _infer(self, token_ids: NDArray[np.int64]) -> Vectors:
         """Return the pooled hidden states, float32 (texts, hidden), of token IDs, int64 (texts, tokens).

@@ -202,7 +202,7 @@ class Catalog:
         """
         with self._memory_lock:
             self._evict(verified)
-            self._memory[served] = memory.loading(verified.manifest)
+            self._memory[served] = memory.loading(verified.manifest) + self._settings.vector_cache
         try:
             yield
         except BaseException:
@@ -210,7 +210,7 @@ class Catalog:
                 del self._memory[served]
             raise
         with self._memory_lock:
-            self._memory[served] = memory.serving(verified.manifest)
+            self._memory[served] = memory.serving(verified.manifest) + self._settings.vector_cache
 
     def _evict(self, verified: VerifiedManifest) -> None:
         """Evict the least recently used models until another fits, never the default, and none if that is not enough.
@@ -220,7 +220,7 @@ class Catalog:
         Raises:
             ArtifactError, UnavailableError: as `_reserve_memory`.
         """
-        limit, size = self._settings.model_memory, memory.loading(verified.manifest)
+        limit, size = self._settings.model_memory, memory.loading(verified.manifest) + self._settings.vector_cache
         if limit is None:
             return
         free = limit - sum(self._memory.values())

@@ -3,6 +3,7 @@
 import gzip
 import json
 from collections.abc import Iterator
+from itertools import islice, product
 
 import httpx2
 import numpy as np
@@ -19,7 +20,7 @@ from tests import raw_http, tiny
 from tests.conftest import SETTINGS, serve
 
 BODY = b'{"model": "tiny", "input": "a"}'
-TEXTS = ["a"] * MAX_INPUTS
+TEXTS = list(map(" ".join, islice(product("abcdefghijklmnopqrstuvwxyz", repeat=3), MAX_INPUTS)))
 POOLED = np.random.default_rng(0).normal(size=(MAX_INPUTS, 384)).astype(np.float32)
 
 
@@ -32,7 +33,7 @@ def expected() -> Vectors:
 def wide_url() -> Iterator[str]:
     """Serve vectors with as many components as the bundled model's, and as many digits."""
     embedder = tiny.embedder(SETTINGS, dimensions=POOLED.shape[1])
-    embedder._pool_all = lambda windows, *_: POOLED[: len(windows)]  # type: ignore[method-assign]
+    embedder._run = lambda sequences, **_: POOLED[: len(sequences)]  # type: ignore[method-assign]
     with serve(create_app(SETTINGS, Catalog.of([embedder], SETTINGS))) as url:
         yield url
 

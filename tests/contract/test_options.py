@@ -1,7 +1,9 @@
 """Effects of the settings that a client sees."""
 
 import base64
+import json
 from dataclasses import replace
+from unittest.mock import Mock
 
 import httpx2
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 from handler.api.app import create_app
 from handler.models.catalog import Catalog
 from handler.settings import Settings
+from handler.telemetry import Telemetry
 from tests import tiny
 from tests.conftest import serve
 
@@ -39,6 +42,34 @@ def test_header_reports_the_policy_and_the_number_of_long_inputs(policy):
     settings = Settings(long_input=policy)
     assert post({"model": "tiny", "input": [LONG, "a"]}, settings).headers["x-long-inputs"] == f"{policy}; count=1"
     assert "x-long-inputs" not in post({"model": "tiny", "input": "a"}, settings).headers
+
+
+def test_a_text_that_comes_again_is_cached_and_server_timing_and_metrics_say_so(capsys):
+    settings = Settings(auth_mode="none", vector_cache=1 << 20)
+    with serve(create_app(settings, Catalog.of([tiny.embedder(settings)], settings), Telemetry("test", "1"))) as url:
+        first, again = (httpx2.post(f"{url}/v1/embeddings", json={"model": "tiny", "input": ["a", LONG]}) for _ in "12")
+    assert first.content == again.content
+    assert "cache" not in first.headers["server-timing"]
+    tokens = again.json()["usage"]["prompt_tokens"]
+    assert again.headers["server-timing"].endswith(f', cache;desc="{tokens} tokens"')
+    logged = [json.loads(line) for line in capsys.readouterr().out.splitlines() if "stage_ms" in line]
+    assert [line.get("CachedTokens") for line in logged] == [None, [tokens]]
+
+
+def test_a_canary_and_a_model_that_starts_are_computed(monkeypatch):
+    settings = Settings(auth_mode="none", vector_cache=1 << 20)
+    embedder = tiny.embedder(settings)
+    embedder.warm_up()
+    with serve(create_app(settings, Catalog.of([embedder], settings))) as url:
+        run = Mock(wraps=embedder._session.run)
+        monkeypatch.setattr(embedder._session, "run", run)
+        for _ in range(2):
+            canary = httpx2.get(f"{url}/v1/models/tiny").json()["canary"]
+        assert run.call_count == 2
+        body = {"model": "tiny", "input": [canary["input"], "warm"], "encoding_format": "base64"}
+        response = httpx2.post(f"{url}/v1/embeddings", json=body)
+    assert "cache" not in response.headers["server-timing"]
+    assert response.json()["data"][0]["embedding"] == canary["embedding"]
 
 
 def test_long_text_is_read_in_windows_by_default():

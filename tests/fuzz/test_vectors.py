@@ -2,6 +2,7 @@
 
 import base64
 import json
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from handler.artifacts.resolver import load
 from handler.contract.responses import encode_response
 from handler.embedding import cl100k
+from handler.embedding.cache import ENTRY_BYTES
 from handler.embedding.embedder import Embedder
 from handler.embedding.tokenization import Tokenizer
 from handler.errors import RequestError
@@ -64,6 +66,31 @@ def test_vectors_are_unit_and_independent_of_the_batch(texts: list[str]) -> None
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
     for vector, text in zip(vectors, texts, strict=True):
         np.testing.assert_array_equal(embedder().embed([text]).vectors[0], vector)
+
+
+@fuzz(
+    capacity=st.integers(1, 10 * (ENTRY_BYTES + 4 * tiny.HIDDEN + 50)),
+    requests=st.lists(st.lists(st.sampled_from([*"abcdefgh", "the food", "was " * 40]), min_size=1), min_size=2),
+)
+def test_threads_that_share_a_cache_get_the_bits_of_a_fresh_embedder(capacity: int, requests: list[list[str]]) -> None:
+    cached = tiny.embedder(Settings(workers=2, vector_cache=capacity))
+    most = 0
+
+    def run(texts: list[str]) -> NDArray[np.float32]:
+        nonlocal most
+        vectors: NDArray[np.float32] = cached.embed(texts, cache=True).vectors
+        with cached._cache._lock:
+            entries = cached._cache._vectors.items()
+            used = sum(len(key) + len(vector) + ENTRY_BYTES for key, vector in entries)
+            assert cached._cache._free == capacity - used
+            most = max(most, used)
+        return vectors
+
+    with ThreadPoolExecutor(4) as threads:
+        together = list(threads.map(run, requests * 2))
+    assert most <= capacity
+    for texts, vectors in zip(requests * 2, together, strict=True):
+        np.testing.assert_array_equal(vectors.view(np.uint32), embedder().embed(texts).vectors.view(np.uint32))
 
 
 @fuzz(vectors=VECTORS)

@@ -585,3 +585,4 @@ def test_defaults_are_those_of_the_service():
     for name in ("Models", "ModelAliases", "TokenInput", "LongInput", "AuthMode"):
         for default in translate().translated["Parameters"][name]["Default"].split(","):
             assert f'"{default}"' in source
+    assert f"VECTOR_CACHE_MB = {translate().translated['Parameters']['VectorCacheMb']['Default']} " in source

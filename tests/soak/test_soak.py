@@ -32,10 +32,13 @@ def requests(request) -> int:
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory) -> Iterator[process.Service]:
-    """Serve the tiny model in its own process: a real model's inference time would dominate the service's."""
+    """Serve the tiny model in its own process: a real model's inference time would dominate the service's.
+
+    No vector is cached: there are few texts, and each is to be computed again.
+    """
     with s3_server.serve() as s3:
         pinned = str(s3.publish(tmp_path_factory.mktemp("models"), tiny.artifacts()))
-        with process.serve(MODELS=pinned, TOKEN_INPUT="native", **s3.environment()) as started:
+        with process.serve(MODELS=pinned, TOKEN_INPUT="native", VECTOR_CACHE_MB="0", **s3.environment()) as started:
             yield started
 
 
@@ -134,7 +137,7 @@ def test_memory_stays_flat_under_lambdas_emulator(request, requests, tmp_path, r
     milliseconds: list[float] = []
     counted: set[tuple[int, int]] = set()
     image = request.config.getoption("--image")
-    with emulator.run(image, tmp_path / "log", AUTH_MODE="none") as function:
+    with emulator.run(image, tmp_path / "log", AUTH_MODE="none", VECTOR_CACHE_MB="0") as function:
         for number, (name, _, content, expected) in enumerate(plan):
             sent_at = time.perf_counter()
             assert function.invoke(embedding_event(content))["statusCode"] == expected, name

@@ -67,6 +67,13 @@ def test_choices_default_to_the_first_and_an_invalid_value_error_lists_them(vari
         Settings.from_env({variable: "x"})
 
 
+def test_vector_cache_is_in_megabytes():
+    assert [Settings.from_env(given).vector_cache >> 20 for given in ({}, {"VECTOR_CACHE_MB": "0"})] == [8, 0]
+    for invalid in ("-1", "8 MB", "", "1e3", "10000", "٣"):
+        with pytest.raises(SettingsError, match=r"VECTOR_CACHE_MB is '.*': write a whole number of megabytes"):
+            Settings.from_env({"VECTOR_CACHE_MB": invalid})
+
+
 def test_page_is_off_by_default():
     assert [Settings.from_env(given).page for given in ({}, {"PAGE": "false"}, {"PAGE": "true"})] == [
         False,

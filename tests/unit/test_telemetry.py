@@ -78,11 +78,11 @@ def test_cold_start_line_has_a_metric_for_each_phase(capsys):
 
 def test_request_line_has_metrics_by_the_name_of_the_key(capsys):
     record = RequestRecord(
-        "id", caller="alice", model="tiny", inputs=2, tokens=9, long_inputs=1, timings={"infer": 0.012346}
+        "id", caller="alice", model="tiny", inputs=2, tokens=9, long_inputs=1, cached=2, timings={"infer": 0.012346}
     )
     TELEMETRY.log_request(record, 200, 0.020126)
     (line,) = log_lines(capsys)
-    assert metrics(line) == {"Requests": 1, "Inputs": 2, "Tokens": 9, "LongInputs": 1}
+    assert metrics(line) == {"Requests": 1, "Inputs": 2, "Tokens": 9, "LongInputs": 1, "CachedTokens": 2}
     assert dimensions(line) == [["service"], ["service", "key"]]
     assert (line["key"], line["request_id"], line["status"], line["model"]) == ("alice", "id", 200, "tiny")
     assert (line["stage_ms"], line["duration_ms"]) == ({"infer": 12.35}, 20.13)
@@ -197,7 +197,7 @@ def test_logs_metrics_and_responses_contain_no_texts_and_no_keys(monkeypatch, ca
         case 405:
             method = "DELETE"
         case 500:
-            monkeypatch.setattr(embedder, "_pool_all", raise_with_text)
+            monkeypatch.setattr(embedder, "_run", raise_with_text)
         case 503:
             catalog = Catalog(replace(settings, models=("tiny",)), TELEMETRY.log_load_failure)
     app = create_app(settings, catalog, TELEMETRY)

@@ -324,3 +324,47 @@ def test_prompt_name_selects_the_models_prompt():
     unprompted = embedder.embed(["food"]).vectors
     for name in (None, "passage"):
         np.testing.assert_array_equal(embedder.embed(["food"], prompt_name=name).vectors, unprompted)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_cached_vector_is_the_same_and_does_not_run_again(workers, monkeypatch):
+    embedder, fresh = tiny.embedder(Settings(workers=workers, vector_cache=1 << 20)), tiny.embedder(1)
+    expected = fresh.embed(TEXTS)
+    assert embedder.embed(TEXTS[:3], cache=True).cached == 0
+    mixed = embedder.embed([*TEXTS, TEXTS[1]], cache=True)
+    assert mixed.cached == fresh.embed([*TEXTS[:3], TEXTS[1]]).tokens  # a text that comes twice was read twice
+    np.testing.assert_array_equal(mixed.vectors, expected.vectors[[0, 1, 2, 3, 4, 1]])
+    monkeypatch.setattr(embedder._session, "run", None)
+    again = embedder.embed(TEXTS[::-1], dimensions=2, cache=True)
+    assert again.cached == again.tokens == expected.tokens
+    np.testing.assert_array_equal(again.vectors, fresh.embed(TEXTS[::-1], dimensions=2).vectors)
+
+
+def test_windows_of_a_long_text_are_cached():
+    embedder = tiny.embedder(Settings(vector_cache=1 << 20))
+    first, again = (embedder.embed(["a b " * tiny.MAX_TOKENS], cache=True) for _ in range(2))
+    assert (first.cached, again.cached) == (0, first.tokens)
+    np.testing.assert_array_equal(again.vectors, first.vectors)
+
+
+def test_a_prompt_is_part_of_what_is_cached():
+    embedder = tiny.embedder(Settings(vector_cache=1 << 20), prompts={"query": "the "})
+    plain, prompted = (embedder.embed(["food"], prompt_name=name, cache=True) for name in (None, "query"))
+    assert prompted.cached == 0
+    assert (plain.vectors != prompted.vectors).any()
+
+
+@pytest.mark.parametrize(("limit", "cache"), [(0, True), (1 << 20, False)])
+def test_without_a_cache_each_text_runs_again(limit, cache):
+    embedder = tiny.embedder(Settings(vector_cache=limit))
+    embedder.embed(TEXTS, cache=True)
+    assert embedder.embed(TEXTS, cache=cache).cached == 0
+
+
+def test_what_failed_is_not_cached(monkeypatch):
+    embedder = tiny.embedder(Settings(vector_cache=1 << 20))
+    with monkeypatch.context() as patch:
+        patch.setattr(embedder._session, "run", None)
+        with pytest.raises(TypeError):
+            embedder.embed(TEXTS, cache=True)
+    assert embedder.embed(TEXTS, cache=True).cached == 0

@@ -1,6 +1,7 @@
 import threading
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,16 +35,20 @@ def reports() -> list[ServiceError]:
 def build(tmp_path: Path, reports: list[ServiceError]) -> Build:
     """Return a function that builds a catalog of tiny models in a folder, by their names.
 
-    `fitting` of them fit into memory while the last of these loads, but for `missing` bytes.
+    `fitting` of them fit into memory while the last of these loads, but for `missing` bytes. Each may have
+    `cache` bytes of vectors.
     """
 
-    def build(*names: str, fitting: int | None = None, missing: int = 0, **changes: dict[str, Any]) -> Catalog:
+    def build(
+        *names: str, fitting: int | None = None, missing: int = 0, cache: int = 0, **changes: dict[str, Any]
+    ) -> Catalog:
         for name in names:
             (tmp_path / name).mkdir()
             manifest = replace(tiny.artifacts().manifest, **{"id": name, "aliases": (), **changes.get(name, {})})
             save(tmp_path / name, manifest, FILES, {})
         limit = None if fitting is None else (fitting - 1) * SERVING + LOADING - missing
-        return Catalog(Settings(models=names, artifacts=tmp_path, model_memory=limit), reports.append)
+        settings = Settings(models=names, artifacts=tmp_path, model_memory=limit, vector_cache=cache)
+        return Catalog(settings, reports.append)
 
     return build
 
@@ -151,6 +156,14 @@ def test_model_needs_the_memory_of_its_load(build, reports):
     with pytest.raises(UnavailableError, match=f"loading it takes {LOADING >> 20} MB, and models may take "):
         catalog.get("b")
     assert len(reports) == 1
+
+
+@pytest.mark.parametrize(("missing", "fits"), [(-20, True), (-19, False)])
+def test_memory_of_a_model_includes_its_cache_of_vectors(build, missing, fits):
+    catalog = build("default", "b", fitting=2, missing=missing, cache=10)
+    catalog.get("default")
+    with nullcontext() if fits else pytest.raises(UnavailableError, match="loading it takes "):
+        catalog.get("b")
 
 
 def test_model_that_cannot_fit_evicts_no_other_and_is_not_read(build, tmp_path, monkeypatch):
