@@ -71,7 +71,7 @@ def measure(texts: Texts, plain: Path) -> GraphTimes:
     embedder, session = Embedder(artifacts, settings), InferenceSession(artifacts.model)
     batch = [texts.of_length(TOKENS) for _ in range(TEXTS)]
     ids = np.random.default_rng(0).integers(1000, 30000, TOKENS).tolist()
-    products = onnx.load_from_string(artifacts.model)
+    products = onnx.load_from_string(artifacts.model[:])
     values = _values(session, products, ids)
     subjects = {
         "embed": _timed(lambda: embedder.embed(batch)),

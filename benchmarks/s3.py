@@ -57,7 +57,7 @@ def main() -> None:
 def variant() -> Artifacts:
     """Return the bundled model with changed files, so that the image has none of their digests."""
     bundled = load(MODEL, Settings())
-    model = onnx.load_from_string(bundled.model)
+    model = onnx.load_from_string(bundled.model[:])
     model.doc_string = "a variant"
     return replace(bundled, model=model.SerializeToString(deterministic=True), tokenizer=bundled.tokenizer + b"\n")
 

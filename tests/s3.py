@@ -47,7 +47,7 @@ class S3:
     def publish(self, folder: Path, artifacts: Artifacts, **changes: Any) -> Reference:
         """Save a model in `folder`, with changes to its manifest, and publish it; return its pinned reference."""
         manifest = replace(artifacts.manifest, **changes)
-        files = {MODEL_FILE: artifacts.model, TOKENIZER_FILE: artifacts.tokenizer}
+        files = {MODEL_FILE: artifacts.model[:], TOKENIZER_FILE: artifacts.tokenizer}
         described = {name: describe(content) for name, content in files.items()}
         (folder / manifest.id).mkdir(exist_ok=True)
         save(folder / manifest.id, replace(manifest, files=described), files, {})

@@ -152,7 +152,7 @@ def save_artifacts(models: Path, built: Artifacts) -> Path:
     """Save a model among the models of a folder; return its own folder."""
     folder = models / built.manifest.id
     folder.mkdir(parents=True)
-    save(folder, built.manifest, {MODEL_FILE: built.model, TOKENIZER_FILE: built.tokenizer}, {})
+    save(folder, built.manifest, {MODEL_FILE: built.model[:], TOKENIZER_FILE: built.tokenizer}, {})
     return folder
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import mmap
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ SCHEMA_VERSION = 1
 MANIFEST_FILE = "manifest.json"
 MODEL_FILE = "model.onnx"
 TOKENIZER_FILE = "tokenizer.json"
+Content = bytes | mmap.mmap  # of a file
 FIELD_TYPES: dict[str, type] = {
     "id": str,
     "aliases": list,
@@ -49,7 +51,7 @@ MAX_SCALE = 127  # of int8: at most one component of a vector is as large as the
 MIN_TOKENS, MAX_TOKENS = 3, 8192  # a token between two special ones; the positions of the longest BERT encoders
 
 
-def sha256_of(content: bytes) -> str:
+def sha256_of(content: Content) -> str:
     """Return the SHA-256 of `content` in hex."""
     return hashlib.sha256(content).hexdigest()
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from handler.artifacts.manifest import Graph
+from handler.artifacts.manifest import Content, Graph
 from handler.embedding.pooling import HiddenStates
 from handler.embedding.weights import split
 
@@ -39,7 +39,7 @@ class InferenceSession:
     # nothing, because intermediate results then leave the caches.
     batch_tokens = 256
 
-    def __init__(self, model: bytes) -> None:
+    def __init__(self, model: Content) -> None:
         """Load a serialized ONNX model.
 
         Raises:
@@ -68,7 +68,7 @@ class ExternalSession:
 
     batch_tokens = 1
 
-    def __init__(self, model: bytes) -> None:
+    def __init__(self, model: Content) -> None:
         """Load a serialized ONNX model.
 
         Raises:
@@ -115,7 +115,7 @@ def find_output(inputs: list[str], outputs: list[str]) -> str:
     return known[0]
 
 
-def _load(model: bytes, level: ort.GraphOptimizationLevel) -> ort.InferenceSession:
+def _load(model: Content, level: ort.GraphOptimizationLevel) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from handler.artifacts.manifest import Content
+
 MODEL_GRAPH, GRAPH_INITIALIZER = 7, 5
 TENSOR_DIMS, TENSOR_TYPE, TENSOR_NAME, TENSOR_RAW_DATA, TENSOR_EXTERNAL_DATA, TENSOR_LOCATION = 1, 2, 8, 9, 13, 14
 ENTRY_KEY, ENTRY_VALUE = 1, 2
@@ -29,7 +31,7 @@ class Field(NamedTuple):
     value: int
 
 
-def split(model: bytes) -> tuple[bytes, dict[str, NDArray[Any]]]:
+def split(model: Content) -> tuple[bytes, dict[str, NDArray[Any]]]:
     """Return the model without the content of its large tensors, and these by name: arrays that share its memory.
 
     What is left says of each that it is external; tensors of other types than TYPES stay in it.

@@ -160,7 +160,7 @@ def finish(artifacts: Artifacts, order: Order, quality: Mapping[str, Figures]) -
         print("  the licence is unknown: set LICENSE, such as LICENSE=apache-2.0, to record it")
     step("save")
     golden = order.golden.read_bytes()
-    files = {MODEL_FILE: artifacts.model, TOKENIZER_FILE: artifacts.tokenizer, GOLDEN_FILE: golden}
+    files = {MODEL_FILE: artifacts.model[:], TOKENIZER_FILE: artifacts.tokenizer, GOLDEN_FILE: golden}
     draft = replace(artifacts.manifest, files={name: describe(content) for name, content in files.items()})
     try:
         order.folder.mkdir(parents=True, exist_ok=True)

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from handler.artifacts.manifest import DIGEST_MARK, MANIFEST_FILE, MODEL_FILE, TOKENIZER_FILE, Manifest, sha256_of
-from handler.artifacts.resolver import read_checked
+from handler.artifacts.resolver import map_checked
 from handler.errors import ArtifactError
 from model_artifacts.recipe.configuration import SourceError
 from model_artifacts.recipe.golden import BUILT, BUNDLED
@@ -57,7 +57,7 @@ def stage(folder: Path) -> str:
     """
     content = (folder / MANIFEST_FILE).read_bytes()
     manifest = Manifest.parse(content)
-    files = {name: read_checked(folder / name, manifest.files[name]) for name in (MODEL_FILE, TOKENIZER_FILE)}
+    files = {name: map_checked(folder / name, manifest.files[name])[:] for name in (MODEL_FILE, TOKENIZER_FILE)}
     shutil.rmtree(IMAGE, ignore_errors=True)
     (IMAGE / manifest.id).mkdir(parents=True)
     for name, file in {**files, MANIFEST_FILE: content}.items():

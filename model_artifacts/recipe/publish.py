@@ -14,7 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from tqdm import tqdm
 
 from handler.artifacts.manifest import MANIFEST_FILE, Manifest, Reference, sha256_of
-from handler.artifacts.resolver import read_checked
+from handler.artifacts.resolver import map_checked
 from handler.artifacts.s3 import blob_key, manifest_key
 from handler.errors import ArtifactError
 from model_artifacts.recipe.configuration import SourceError
@@ -83,7 +83,9 @@ def publish(s3: Any, folder: Path, bucket: str, *, dry_run: bool = False) -> Ref
     content = (folder / MANIFEST_FILE).read_bytes()
     manifest = Manifest.parse(content)
     pinned = Reference(manifest.id, sha256_of(content), bucket, PREFIX)
-    blobs = {blob_key(pinned, file.sha256): read_checked(folder / name, file) for name, file in manifest.files.items()}
+    blobs = {
+        blob_key(pinned, file.sha256): map_checked(folder / name, file)[:] for name, file in manifest.files.items()
+    }
     contents = {**blobs, manifest_key(pinned): content}
     missing = {key: blob for key, blob in contents.items() if not _exists(s3, bucket, key, blob)}
     with tqdm(total=sum(map(len, missing.values())), unit="B", unit_scale=True, disable=dry_run or None) as bar:

@@ -175,7 +175,7 @@ def test_service_recovers_after_s3_rejects_its_clock(process_relay, published, t
 
 def embedder_with_nan() -> Embedder:
     """Return the tiny model with NaN as the embedding of the token `z`."""
-    model = onnx.load_from_string(tiny.artifacts().model)
+    model = onnx.load_from_string(tiny.artifacts().model[:])
     (scale,) = (each for each in model.graph.initializer if each.name == "words.scale")
     values = numpy_helper.to_array(scale).copy()
     values[tiny.WORDS.index("z")] = np.nan

@@ -254,14 +254,14 @@ def test_invalid_model_files_raise_an_artifact_error():
 
 
 def test_graph_with_another_input_layout_is_rejected():
-    texts_first = tiny.artifacts().model.replace(b"\n\x08\x12\x06tokens", b"\n\x08\x12\x06tokenz")
+    texts_first = tiny.artifacts().model[:].replace(b"\n\x08\x12\x06tokens", b"\n\x08\x12\x06tokenz")
     with pytest.raises(ArtifactError, match=r"'tiny' cannot be loaded: its input has the layout .*make model"):
         Embedder(replace(tiny.artifacts(), model=texts_first), Settings())
 
 
 def ending_in(operator: str, *axes: int, **attributes: Any) -> Embedder:
     """Return the tiny model, with a last operator that changes its hidden states."""
-    model = onnx.load_from_string(tiny.artifacts().model)
+    model = onnx.load_from_string(tiny.artifacts().model[:])
     for node in model.graph.node:
         node.output[:] = ["states" if name == "last_hidden_state" else name for name in node.output]
     inputs = ["states", "axes"] if axes else ["states"]

@@ -20,7 +20,7 @@ from model_artifacts.recipe.save import save
 from tests import tiny
 from tests.process import wait_until
 
-FILES = {MODEL_FILE: tiny.artifacts().model, TOKENIZER_FILE: tiny.artifacts().tokenizer}
+FILES = {MODEL_FILE: tiny.artifacts().model[:], TOKENIZER_FILE: tiny.artifacts().tokenizer}
 SERVING, LOADING = memory.serving(tiny.artifacts().manifest), memory.loading(tiny.artifacts().manifest)
 
 Build = Callable[..., Catalog]

@@ -10,7 +10,7 @@ from model_artifacts.recipe.save import describe, save
 from model_artifacts.recipe.verify import Figures
 from tests import tiny
 
-FILES = {MODEL_FILE: tiny.artifacts().model, TOKENIZER_FILE: tiny.artifacts().tokenizer}
+FILES = {MODEL_FILE: tiny.artifacts().model[:], TOKENIZER_FILE: tiny.artifacts().tokenizer}
 GOLDEN: dict[str, Figures] = {"golden": {"texts": 4}}
 STS: dict[str, Figures] = {"sts-b-dev": {"texts": 8}}
 

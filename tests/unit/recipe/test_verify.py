@@ -56,7 +56,7 @@ def test_verify_measures_quality_with_the_production_embedder(golden, full_preci
 
 def test_verify_rejects_a_full_precision_graph_that_differs_from_the_source(golden):
     with pytest.raises(VerificationError, match="differs from the source model"):
-        verify(tiny.artifacts(), tiny.artifacts().model, golden, None, workers=1)
+        verify(tiny.artifacts(), tiny.artifacts().model[:], golden, None, workers=1)
 
 
 def test_verify_rejects_reference_texts_shorter_than_the_model_reads(golden, full_precision):
@@ -83,7 +83,7 @@ def transposed(weights: dict[str, np.ndarray]) -> None:
 
 @pytest.mark.parametrize("damage", [coarse_layer, wrong_scale, transposed])
 def test_verify_rejects_a_damaged_model(damage, golden, full_precision):
-    model = onnx.load_from_string(tiny.artifacts().model)
+    model = onnx.load_from_string(tiny.artifacts().model[:])
     weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     damage(weights)
     for tensor in model.graph.initializer:
