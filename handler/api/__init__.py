@@ -4,6 +4,7 @@
     openapi.py          the OpenAPI document, built from the routes and schemas when first requested
     openapi_stored.py   what it says of files, uploads and batches
     routes.py           POST /v1/embeddings (and Azure OpenAI's), GET /v1/models, GET /v1/models/{id}, GET /health
+    descriptions.py     what GET /v1/models and /v1/models/{id} say of models, imported by the first of them
     deferred.py         DeferredRoutes: the next three, imported by the first request to one of them
     batches.py          /v1/batches: create, retrieve, list, cancel
     uploads.py          /v1/uploads: create, add a part, complete, cancel
@@ -22,6 +23,6 @@
     middleware.py       RequestLogMiddleware, HeadMiddleware and ServerErrorMiddleware, the outermost
     error_responses.py  errors -> HTTP responses
 
-To add an endpoint, add a route to routes.py, its response schema to contract/schemas.py, and both to the table SUCCESS
+To add an endpoint, add a route to routes.py, its response schema to contract/objects.py, and both to the table SUCCESS
 in openapi.py.
 """

@@ -7,7 +7,6 @@ from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
-from handler.api import openapi
 from handler.api.auth import AuthenticationMiddleware
 from handler.api.deferred import PATHS as STORED_PATHS
 from handler.api.deferred import DeferredRoutes
@@ -42,6 +41,8 @@ class EmbeddingsApi(FastAPI):
 
     def openapi(self) -> dict[str, Any]:
         """Return the OpenAPI document."""
+        from handler.api import openapi  # not at the top: a cold start needs no schemas of responses
+
         self.openapi_schema = self.openapi_schema or openapi.build(self)
         return self.openapi_schema
 

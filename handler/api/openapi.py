@@ -11,8 +11,8 @@ from pydantic.json_schema import models_json_schema
 
 from handler.api.auth import PUBLIC_PATHS, UNKNOWN_KEY
 from handler.api.limits import MAX_BODY_BYTES, MAX_HEADERS_BYTES
-from handler.contract.models import Model, ModelList
-from handler.contract.schemas import EmbeddingRequest, EmbeddingResponse, ErrorResponse, Health
+from handler.contract.objects import EmbeddingResponse, ErrorResponse, Health, Model, ModelList
+from handler.contract.schemas import EmbeddingRequest
 from handler.errors import (
     STATUS,
     UNAVAILABLE,

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from threading import Event
@@ -13,13 +13,11 @@ from starlette.types import Receive
 
 from handler.api.compression import MIN_BYTES, accepts_gzip, compress, decode_body
 from handler.api.limits import MAX_BODY_BYTES, Output, check_encoded_size, check_response_size, request_deadline
-from handler.artifacts.resolver import VerifiedManifest
-from handler.contract.models import Canary, Loss, Model, ModelList
-from handler.contract.responses import encode_base64, encode_response, response_model
-from handler.contract.schemas import EXAMPLE_TEXT, DeploymentRequest, EmbeddingRequest
+from handler.contract.responses import encode_response, response_model
+from handler.contract.schemas import DeploymentRequest, EmbeddingRequest
 from handler.embedding.deadline import Deadline
 from handler.embedding.embedder import Embedder, Embeddings
-from handler.embedding.prompts import MARK, choose_prompt, find_prompt
+from handler.embedding.prompts import MARK, choose_prompt
 from handler.errors import RequestError
 from handler.models.catalog import Catalog
 
@@ -110,19 +108,20 @@ async def _compress_if_accepted(request: Request, content: bytes) -> tuple[bytes
 @router.get("/v1/models")
 async def list_models(request: Request) -> Response:
     """List every name that a request's `model` may have, for the models whose manifest could be read."""
-    deadline = request_deadline(request.scope)
-    manifests = await _run_in_thread(request, partial(_catalog(request).manifests, deadline))
-    names = {**_prompted(manifests.values()), **manifests}
-    return _json(ModelList(data=[_describe(name, verified) for name, verified in names.items()]))
+    from handler.api.descriptions import describe_all  # not at the top: a cold start is for embeddings
+
+    work = partial(describe_all, _catalog(request), request_deadline(request.scope))
+    return Response(await _run_in_thread(request, work), media_type="application/json")
 
 
 # `:path` because aliases may contain a slash, as in sentence-transformers/all-MiniLM-L6-v2
 @router.get("/v1/models/{model:path}")  # noqa: FAST003 - for a path parameter, FastAPI would import pydantic.v1
 async def get_model(request: Request) -> Response:
     """Describe one model, by ID or alias, with a canary that it embeds now, and what the output types lose."""
-    model: str = request.path_params["model"]
-    work = partial(_describe_in_full, _catalog(request), model, request_deadline(request.scope))
-    return _json(await _run_in_thread(request, work))
+    from handler.api.descriptions import describe_one
+
+    work = partial(describe_one, _catalog(request), request.path_params["model"], request_deadline(request.scope))
+    return Response(await _run_in_thread(request, work), media_type="application/json")
 
 
 @router.get("/health")
@@ -168,40 +167,3 @@ async def _set_on_disconnect(event: Event, receive: Receive) -> None:
 def _catalog(request: Request) -> Catalog:
     catalog: Catalog = request.app.state.catalog
     return catalog
-
-
-def _prompted(manifests: Iterable[VerifiedManifest]) -> dict[str, VerifiedManifest]:
-    """Return the names that select a prompt: every ID with each prompt of its model."""
-    return {
-        f"{verified.manifest.id}{MARK}{prompt}": verified
-        for verified in manifests
-        for prompt in verified.manifest.prompts
-        if prompt
-    }
-
-
-def _describe(name: str, verified: VerifiedManifest) -> Model:
-    manifest = verified.manifest
-    return Model(
-        id=name,
-        root=manifest.id,
-        created=verified.created,
-        digest=f"sha256:{verified.digest}",
-        dimensions=manifest.dimensions,
-        max_tokens=manifest.max_tokens,
-    )
-
-
-def _describe_in_full(catalog: Catalog, model: str, deadline: Deadline) -> Model:
-    verified, embedder = catalog.manifest(model, deadline), catalog.get(model, deadline)
-    prompt_name = find_prompt(catalog.prompt(model), embedder.manifest.prompts)
-    (vector,) = embedder.embed([EXAMPLE_TEXT], prompt_name=prompt_name, deadline=deadline).vectors
-    canary = Canary(input=EXAMPLE_TEXT, embedding=encode_base64(vector))
-    manifest = verified.manifest
-    loss = Loss.model_validate(manifest.quality["loss"]) if "loss" in manifest.quality else None
-    full = {"canary": canary, "calibration": manifest.calibration or None, "loss": loss}
-    return _describe(model, verified).model_copy(update=full)
-
-
-def _json(body: Model | ModelList) -> Response:
-    return Response(body.model_dump_json(exclude_none=True), media_type="application/json")

@@ -1,6 +1,6 @@
-"""The OpenAI embeddings contract and its limits."""
+"""Requests of the OpenAI embeddings contract, and the limits on their fields."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator
 from pydantic.config import JsonDict
@@ -100,13 +100,6 @@ EXAMPLE_REQUEST: JsonDict = {
     "encoding_format": "float",
 }
 
-EXAMPLE_RESPONSE: JsonDict = {
-    "object": "list",
-    "data": [{"object": "embedding", "embedding": [0.0023064255, -0.009327292, -0.0028842222], "index": 0}],
-    "model": "text-embedding-ada-002",
-    "usage": {"prompt_tokens": 8, "total_tokens": 8},
-}
-
 
 class EmbeddingRequest(BaseModel):
     """Body of POST /v1/embeddings. Fields of other servers, such as `truncate`, are ignored."""
@@ -150,50 +143,3 @@ class DeploymentRequest(EmbeddingRequest):
     """Body of a request whose path names the model, as Azure OpenAI's clients send it: `model` does not matter."""
 
     model: str = ""
-
-
-class ErrorDetail(BaseModel):
-    """OpenAI's error object."""
-
-    message: str
-    type: str
-    param: str | None
-    code: str | None
-
-
-class ErrorResponse(BaseModel):
-    """Body of every error response."""
-
-    error: ErrorDetail
-
-
-class Embedding(BaseModel):
-    """One input's vector: a list of numbers, or base64 of their little-endian bytes, both of the `output_dtype`."""
-
-    object: Literal["embedding"]
-    index: int = Field(ge=0, json_schema_extra=INT32)
-    embedding: list[Annotated[float, Field(json_schema_extra={"format": "float"})]] | str
-
-
-class Usage(BaseModel):
-    """Tokens that the model read, special tokens included."""
-
-    prompt_tokens: int = Field(ge=0, json_schema_extra=INT32)
-    total_tokens: int = Field(ge=0, json_schema_extra=INT32)
-
-
-class EmbeddingResponse(BaseModel):
-    """Body of a successful POST /v1/embeddings."""
-
-    model_config = ConfigDict(json_schema_extra={"example": EXAMPLE_RESPONSE})
-
-    object: Literal["list"]
-    data: list[Embedding]
-    model: str
-    usage: Usage
-
-
-class Health(BaseModel):
-    """Body of GET /health."""
-
-    status: Literal["ok"]
