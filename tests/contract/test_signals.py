@@ -114,10 +114,16 @@ def make_run() -> Iterator[tuple[Terminal, "subprocess.Popen[bytes]"]]:
         command, cwd=ROOT, env=clean_environment(), stdin=screen, stdout=screen, stderr=screen
     ) as make:
         os.close(screen)
+        terminal = Terminal(make.pid, keyboard)
         try:
-            yield Terminal(make.pid, keyboard), make
+            yield terminal, make
         finally:
             os.close(keyboard)  # which hangs up
+            try:
+                make.wait(20)
+            except subprocess.TimeoutExpired:
+                os.killpg(make.pid, signal.SIGKILL)  # setsid made it a group; `with` would wait for it without limit
+                pytest.fail(f"make did not end when its terminal hung up; on the screen: {terminal.screen}")
 
 
 @pytest.mark.parametrize("state", ["start", "idle", "request"])
