@@ -104,7 +104,7 @@ def measure() -> ColdStarts:
 
     def start(name: str, _: int) -> float:
         started = time.monotonic()
-        done = run(PROLOGUE + IMPLEMENTATIONS[name] + EPILOGUE)
+        done = run(script(name))
         previous = started
         for phase, ended in json.loads(re.findall(r"^timestamps (.*)$", done.stderr, re.MULTILINE)[-1]):
             phases[name][phase].append((ended - previous) * 1000)
@@ -140,12 +140,21 @@ def imports() -> dict[str, float]:
     return {package: each for package, each in sorted(own.items(), key=lambda item: -item[1]) if each > 5}
 
 
-def run(script: str, *options: str, **variables: str) -> "subprocess.CompletedProcess[str]":
-    """Run a script in a new process that may read and write bytecode caches."""
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    environment |= ENVIRONMENT | variables
-    command = [sys.executable, *options, "-c", script]
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+def script(name: str) -> str:
+    """Return the script of an implementation, which prints its timestamps."""
+    return PROLOGUE + IMPLEMENTATIONS[name] + EPILOGUE
+
+
+def environment(**variables: str) -> dict[str, str]:
+    """Return the environment of a cold start, which may read and write bytecode caches."""
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return inherited | ENVIRONMENT | variables
+
+
+def run(code: str, *options: str, **variables: str) -> "subprocess.CompletedProcess[str]":
+    """Run a script in a new process."""
+    command = [sys.executable, *options, "-c", code]
+    return subprocess.run(command, cwd=ROOT, env=environment(**variables), capture_output=True, text=True, check=True)
 
 
 if __name__ == "__main__":

@@ -2,9 +2,10 @@
 
 make bench-instructions (RECORD=1 writes benchmarks/instructions.json)
 
-Only the work after a warm-up is counted: this process runs under callgrind and tells it when to count, so the start
-does not have to be subtracted or instrumented. Valgrind's virtual processor has AVX2 and no AVX-512 on every machine.
-The counts also depend on the interpreter, the locked packages and the C library, so a record is valid for one Python.
+Of a cold start the whole process is counted. Of the other parts only the work after a warm-up is counted: the process
+under callgrind tells it when to count, so its start does not have to be subtracted or instrumented. Valgrind's virtual
+processor has AVX2 and no AVX-512 on every machine. The counts also depend on the interpreter, the locked packages and
+the C library, so a record is valid for one Python.
 """
 
 import argparse
@@ -18,15 +19,18 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks import overhead
+from benchmarks import cold, overhead
+from handler.api.app import create_app
 from handler.artifacts.resolver import load
 from handler.embedding.embedder import Embedder
+from handler.lambda_events import LambdaHandler
+from handler.models.catalog import Catalog
 from handler.settings import Settings
 from tests.emulator import ROOT
 from tests.events import context as lambda_context
@@ -36,6 +40,7 @@ RECORD = Path(__file__).with_name("instructions.json")
 TOLERANCE = 0.02  # repetitions differ by up to half a percent, mostly by a thousandth
 LENGTHS = (8, 14, 32, 64, 110)
 TEXTS = 256
+MIXED = [" ".join(overhead.TEXT.split()[:words]) for words in range(3, 19)]  # 16 texts, of 6 to 21 tokens
 REPEATS = 20  # of the request with one text
 # The cache holds the last vector only: each text is looked up in vain, is added, and evicts another.
 VECTOR_CACHE = 3000
@@ -74,17 +79,27 @@ def main() -> None:
 
 
 def count() -> dict[str, int]:
-    """Run the work under callgrind; return the instruction count of each part."""
+    """Run a cold start and the work under callgrind; return the instruction count of each part."""
     if shutil.which("valgrind") is None:
         sys.exit("valgrind is not on the PATH: apt-get install valgrind")
-    environment = os.environ | {"PYTHONHASHSEED": "0", "TOKENIZERS_PARALLELISM": "false"}
+    start = cold.script("ours")
+    cold.run(start)  # writes the bytecode caches
+    _, (started,) = _count(["-c", start], cold.environment())
+    names, counts = _count(["-m", "benchmarks.instructions", "--work"], os.environ, "--instr-atstart=no")
+    return {"cold start": started, **dict(zip(names, counts, strict=True))}
+
+
+def _count(arguments: list[str], environ: Mapping[str, str], *options: str) -> tuple[list[str], list[int]]:
+    """Run Python under callgrind; return the lines of its output, and the count of each dump."""
+    environment = {**environ, "PYTHONHASHSEED": "0", "TOKENIZERS_PARALLELISM": "false"}
     with tempfile.TemporaryDirectory() as folder:
-        options = ["--tool=callgrind", "--instr-atstart=no", f"--callgrind-out-file={folder}/out"]
-        command = ["valgrind", "--quiet", *options, sys.executable, "-m", "benchmarks.instructions", "--work"]
-        names = subprocess.check_output(command, cwd=ROOT, env=environment, text=True).splitlines()
-        dumps = [Path(folder, f"out.{number}").read_text() for number in range(1, len(names) + 1)]
+        valgrind = ["valgrind", "--quiet", "--tool=callgrind", *options, f"--callgrind-out-file={folder}/out"]
+        command = [*valgrind, sys.executable, *arguments]
+        lines = subprocess.check_output(command, cwd=ROOT, env=environment, text=True).splitlines()
+        parts = sorted(Path(folder).glob("out.*"), key=lambda path: int(path.suffix[1:]))
+        dumps = [path.read_text() for path in parts or [Path(folder, "out")]]  # without requests, one at the end
     totals = [re.search(r"^totals: (\d+)", dump, re.MULTILINE) for dump in dumps]
-    return {name: int(total[1]) for name, total in zip(names, totals, strict=True) if total}
+    return lines, [int(total[1]) for total in totals if total]
 
 
 def work() -> None:
@@ -110,13 +125,21 @@ def parts() -> dict[str, Callable[[], object]]:
     context = lambda_context()
     one, other = (event("http-api-2.0", overhead.body(1, first).decode()) for first in range(2))
     many = event("http-api-2.0", overhead.body(TEXTS).decode())
+    mixed = iter([event("http-api-2.0", _mixed(first)) for first in ("One", "Two")])
+    handle_all = LambdaHandler(create_app(settings, Catalog.of([embedder], settings)))
     return {
         f"embed {len(LENGTHS)} texts, {sum(LENGTHS)} tokens": lambda: embedder.embed(next(requests), cache=True),
+        f"a request of {len(MIXED)} texts of as many lengths": lambda: handle_all(next(mixed), context),
         f"{REPEATS} requests, without the model": lambda: [
             handle(each, context) for each in (one, other) * (REPEATS // 2)
         ],
         f"a request of {TEXTS}, without the model": partial(handle, many, context),
     }
+
+
+def _mixed(first: str) -> str:
+    """Return the body of a request with texts of many lengths, whose first word is this one."""
+    return json.dumps({"model": "all-MiniLM-L6-v2", "input": [f"{first} {text}" for text in MIXED]})
 
 
 class Callgrind:
