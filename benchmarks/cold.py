@@ -104,7 +104,7 @@ def measure() -> ColdStarts:
 
     def start(name: str, _: int) -> float:
         started = time.monotonic()
-        done = run(script(name))
+        done = run(PROLOGUE + IMPLEMENTATIONS[name] + EPILOGUE)
         previous = started
         for phase, ended in json.loads(re.findall(r"^timestamps (.*)$", done.stderr, re.MULTILINE)[-1]):
             phases[name][phase].append((ended - previous) * 1000)
@@ -138,11 +138,6 @@ def imports() -> dict[str, float]:
     for module, times in modules.items():
         own[module.partition(".")[0]] += min(times) / 1000
     return {package: each for package, each in sorted(own.items(), key=lambda item: -item[1]) if each > 5}
-
-
-def script(name: str) -> str:
-    """Return the script of an implementation, which prints its timestamps."""
-    return PROLOGUE + IMPLEMENTATIONS[name] + EPILOGUE
 
 
 def environment(**variables: str) -> dict[str, str]:

@@ -21,9 +21,8 @@ ServiceError                  base: a message for the person who can act on it
 """
 
 import json
-from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import orjson
 
@@ -182,8 +181,7 @@ STATUS: dict[type[RequestError], HTTPStatus] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class ErrorBody:
+class ErrorBody(NamedTuple):  # a dataclass takes half a millisecond more of a cold start
     """OpenAI's error object: the same four keys for every status; `plain` is the message for ERROR_FORMAT=plain."""
 
     message: str

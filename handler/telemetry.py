@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import orjson
 
@@ -70,8 +70,7 @@ class RequestRecord:
     timings: Mapping[str, float] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class BatchStep:
+class BatchStep(NamedTuple):  # a dataclass takes half a millisecond more of a cold start
     """What is logged of a step of a batch: never its texts, or names of files.
 
     batch    the batch's ID

@@ -65,6 +65,21 @@ assert not {f"handler.api.{name}" for name in ("files", "stored", "multipart", "
     subprocess.run([sys.executable, "-c", script], cwd=HANDLER.parent, env=environment, check=True)
 
 
+def test_cold_start_imports_no_schemas_of_responses_and_maps_the_model_instead_of_reading_it():
+    script = """
+import sys
+import handler.main
+from pathlib import Path
+late = {"handler.api.openapi", "handler.api.descriptions", "handler.contract.objects", "handler.contract.batches"}
+assert not late & set(sys.modules), late & set(sys.modules)
+def read():
+    return int(Path("/proc/self/io").read_text().split()[1])
+assert read() < 20 << 20, f"{read() >> 20} MB were read: is model.onnx read again, which takes 10 ms?"
+"""
+    environment = clean_environment(AUTH_MODE="none")
+    subprocess.run([sys.executable, "-c", script], cwd=HANDLER.parent, env=environment, check=True)
+
+
 def test_cold_start_neither_imports_pydantic_v1_nor_starts_openblas_threads():
     threads = "import os, numpy; assert len(os.listdir('/proc/self/task')) == 1, 'OpenBLAS has threads again: 20 ms'"
     script = f"""
