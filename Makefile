@@ -246,15 +246,16 @@ bench-cold: .venv/ready-dev ## measure cold starts by phase and import, compared
 	$(uv) run --frozen --with aws-xray-sdk==2.15.0 python -m benchmarks.cold
 
 # The peers have their own environments. They are installed by pip, whose configuration may name an index for PyTorch.
-peers := fastembed sentence-transformers infinity
+peers := fastembed sentence-transformers ctranslate2 openvino infinity
 
 build/peers/%/ready: benchmarks/peers/%.txt | setup
 	rm -rf build/peers/$* && $(python) -m venv build/peers/$*
 	build/peers/$*/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	touch $@
 
-bench: .venv/ready-dev .venv/ready-recipe $(peers:%=build/peers/%/ready) ## compare the project with its peers, write the README's table and plot (STS=FILE uses STS-B)
-	$(uv) run --frozen --with aws-xray-sdk==2.15.0 --with matplotlib==3.11.2 python -m benchmarks.suite $(if $(STS),--sts $(STS))
+bench: .venv/ready-dev .venv/ready-recipe $(peers:%=build/peers/%/ready) ## compare the project with its peers, write the README's tables and plot (STS=FILE uses STS-B; SECTIONS="speed http" only these; AVX2=1 hides AVX-512)
+	$(if $(AVX2),$(python) -m benchmarks.avx2,$(uv) run --frozen --with aws-xray-sdk==2.15.0 python -m benchmarks.suite) $(if $(STS),--sts $(STS)) $(SECTIONS)
+	$(uv) run --frozen --group recipe --with matplotlib==3.11.2 python -m benchmarks.report.readme
 
 bench-models: .venv/ready-dev .venv/ready-recipe ## measure the bundled model and those of the shelf in build/models/, and write the tables of docs/models.md (STS=FILE)
 	$(python) -m benchmarks.models $(if $(STS),--sts $(STS))

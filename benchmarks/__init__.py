@@ -3,6 +3,8 @@
 suite.py         make bench: runs the measurements below and writes the report
 texts.py         the texts that are embedded
 rounds.py        interleaved measurements, ratios and medians
+avx2.py          make bench AVX2=1: the suite with AVX2 alone on a processor that has more
+openai_tokens.py OpenAI's tokens of a text
 throughput.py    texts per second in process, by peer and by text length
 service.py       over HTTP: batches, one text, request sizes, memory
 graph.py         the served graph compared with its matrix products alone and with a plain int8 graph
@@ -18,5 +20,5 @@ s3.py            loading models from S3
 long_texts.py    time and memory of long texts, by models that read them at once
 worst.py         make worst: a search for the request that takes the most CPU or memory
 peers/           the implementations for comparison, each in its own environment or process
-report/          the results as records, as JSON, as the README's table and as a plot
+report/          the results as records, as JSON, as tables and as a plot
 """

@@ -3,7 +3,8 @@
 python -m benchmarks.bulk          prints the tables
 python -m benchmarks.bulk --write  writes them to docs/bulk.md, and draws docs/bulk.png (with matplotlib)
 
-The pace of a vCPU is that of one worker in benchmarks/report/results.json. Assumed: a
+The pace of a vCPU is that of one worker in benchmarks/report/results/intel-xeon-amx.json, of the measured
+processors the one in the middle. Assumed: a
 vCPU of Lambda is as fast as a core of that machine, and what handler/bulk/prices.py says, which has the formulas.
 """
 
@@ -13,8 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks import throughput
-from benchmarks.report.results import Results
+from benchmarks.report.cost import BATCH, ONE_WORKER
+from benchmarks.report.results import of_pace
 from handler.bulk.merge import PART_BYTES
 from handler.bulk.prices import START_RATE, Usage
 from handler.bulk.rows import SHARD_BYTES, SHARD_ROWS
@@ -32,7 +33,7 @@ USUAL_LENGTH = 64
 
 def texts_per_second(tokens: float) -> float:
     """Return the pace of one vCPU: interpolated between the measured lengths, in seconds per text."""
-    measured = Results.read().lengths[throughput.OURS_ONE_WORKER]
+    measured = of_pace().lengths(ONE_WORKER[BATCH])
     return float(1 / np.interp(tokens, list(measured), [1 / rate for rate in measured.values()]))
 
 

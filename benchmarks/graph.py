@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from benchmarks.peers.plain_graph import MASK, TYPES
-from benchmarks.rounds import interleave, medians, ratio
+from benchmarks.rounds import Measurements, interleave, medians, ratio
 from benchmarks.texts import Texts
 from handler.artifacts.resolver import load
 from handler.embedding.embedder import Embedder
@@ -24,7 +24,7 @@ from model_artifacts.recipe.graph import INPUT, MICROSOFT
 Array = NDArray[Any]
 
 TEXTS, TOKENS = 32, 110
-TEXTS_PER_RUN = InferenceSession.batch_tokens // TOKENS
+LIMITS = (8, 16, 256)  # tokens of the texts whose products alone are compared, besides TOKENS
 ROUNDS, SECONDS = 9, 15
 LENGTHS = (14, 110)
 # The operands of each kind of matrix product, in the order of its inputs.
@@ -38,12 +38,12 @@ PRODUCTS = {
 class GraphTimes:
     """Ratios of times, with one thread each.
 
-    products  the embedder with 32 texts of 110 tokens, relative to the matrix products of the served graph alone
-    dynamic   the same, relative to these products as DynamicQuantizeMatMul, which quantizes its input itself
+    products  the embedder relative to the matrix products of the served graph alone, by tokens per text
+    dynamic   the same with 32 texts of 110 tokens, relative to DynamicQuantizeMatMul, which quantizes its input itself
     plain     one text through the served graph, relative to the plain graph, by number of tokens
     """
 
-    products: float
+    products: dict[int, float]
     dynamic: float
     plain: dict[int, float]
     embed_ms: float
@@ -69,20 +69,13 @@ def measure(texts: Texts, plain: Path) -> GraphTimes:
     settings = Settings(workers=1)
     artifacts = load(settings.models[0], settings)
     embedder, session = Embedder(artifacts, settings), InferenceSession(artifacts.model)
-    batch = [texts.of_length(TOKENS) for _ in range(TEXTS)]
-    ids = np.random.default_rng(0).integers(1000, 30000, TOKENS).tolist()
-    products = onnx.load_from_string(artifacts.model[:])
-    values = _values(session, products, ids)
-    subjects = {
-        "embed": _timed(lambda: embedder.embed(batch)),
-        "products": _timed(_repeat(*_products(products, values))),
-        "dynamic": _timed(_repeat(*_products(products, values, dynamic=True))),
-    }
-    measured = interleave("products", subjects, ROUNDS, SECONDS)
-    seconds = medians(measured)
+    measured = {tokens: _beside_products(texts, embedder, artifacts.model[:], tokens) for tokens in (TOKENS, *LIMITS)}
+    of_products = {tokens: ratio(each["embed"], each["products"]) for tokens, each in measured.items()}
+    seconds = medians(measured[TOKENS])
+    ids = _ids(max(LENGTHS))
     return GraphTimes(
-        products=ratio(measured["embed"], measured["products"]),
-        dynamic=ratio(measured["embed"], measured["dynamic"]),
+        products=of_products,
+        dynamic=ratio(measured[TOKENS]["embed"], measured[TOKENS]["dynamic"]),
         plain={tokens: _ratio_to_plain(session, plain, ids[:tokens]) for tokens in LENGTHS},
         embed_ms=seconds["embed"] * 1000,
         products_ms=seconds["products"] * 1000,
@@ -90,12 +83,32 @@ def measure(texts: Texts, plain: Path) -> GraphTimes:
     )
 
 
-def _values(session: InferenceSession, model: onnx.ModelProto, ids: list[int]) -> dict[str, Array]:
+def _beside_products(texts: Texts, embedder: Embedder, model: bytes, tokens: int) -> Measurements:
+    """Measure the seconds of TEXTS * TOKENS tokens in texts of one length, and of their products in both forms."""
+    together = max(1, InferenceSession.batch_tokens // tokens)
+    runs = TEXTS * TOKENS // (together * tokens)
+    batch = [texts.of_length(tokens) for _ in range(together * runs)]
+    products = onnx.load_from_string(model)
+    values = _values(InferenceSession(model), products, np.array([_ids(tokens)] * together).T)
+    subjects = {
+        "embed": _timed(lambda: embedder.embed(batch)),
+        "products": _timed(_repeat(*_products(products, values), runs)),
+        "dynamic": _timed(_repeat(*_products(products, values, dynamic=True), runs)),
+    }
+    return interleave(f"products, {tokens} tokens", subjects, ROUNDS, SECONDS)
+
+
+def _ids(tokens: int) -> list[int]:
+    ids: list[int] = np.random.default_rng(0).integers(1000, 30000, tokens).tolist()
+    return ids
+
+
+def _values(session: InferenceSession, model: onnx.ModelProto, ids: Array) -> dict[str, Array]:
     """Return the value of every input of the products, constants included, in a run of texts with these ids."""
     recorder = Recorder(session._session)
     recorded = InferenceSession.__new__(InferenceSession)
     recorded._session = recorder
-    recorded.run(np.array([ids] * TEXTS_PER_RUN).T)
+    recorded.run(ids)
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     wanted = dict.fromkeys(name for node in _nodes(model) for name in node.input if name and name not in constants)
     probed = onnx.ModelProto()
@@ -153,8 +166,8 @@ def _one_thread(model: bytes, level: Any = ort.GraphOptimizationLevel.ORT_DISABL
     return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
-def _repeat(session: ort.InferenceSession, feed: dict[str, Array]) -> Callable[[], object]:
-    return lambda: [session.run(None, feed) for _ in range(TEXTS // TEXTS_PER_RUN)]
+def _repeat(session: ort.InferenceSession, feed: dict[str, Array], runs: int) -> Callable[[], object]:
+    return lambda: [session.run(None, feed) for _ in range(runs)]
 
 
 def _ratio_to_plain(session: InferenceSession, plain: Path, ids: list[int]) -> float:

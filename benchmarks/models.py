@@ -105,7 +105,7 @@ def figures(folder: Path, pinned: Reference, s3: S3, texts: Texts) -> dict[str, 
         "cold_cpu_s": round(statistics.median(each["cold_cpu_s"] for each in started), 2),
         "texts_per_second": round(per_second),
         "tokens_per_text": round(tokens, 1),
-        "dollars": float(f"{cost.price('x86_64', tokens, SAMPLE, per_second, 0).dollars:.3g}"),
+        "dollars": float(f"{cost.price('x86_64', tokens, SAMPLE, per_second, 0):.3g}"),
     }
 
 

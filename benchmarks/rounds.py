@@ -3,20 +3,24 @@
 import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeVar
 
 from tqdm import tqdm
 
 Measurements = dict[str, list[float]]
+Value = TypeVar("Value")
 
 MIN_ROUNDS = 3  # however long they take
 
 
-def interleave(title: str, subjects: Mapping[str, Callable[[int], float]], rounds: int, seconds: float) -> Measurements:
+def interleave(
+    title: str, subjects: Mapping[str, Callable[[int], Value]], rounds: int, seconds: float
+) -> dict[str, list[Value]]:
     """Call every subject once per round with the index of the round; return the values by subject.
 
     A warm-up round is discarded. The rounds end early when `seconds` have passed, but not before MIN_ROUNDS.
     """
-    measured: Measurements = {name: [] for name in subjects}
+    measured: dict[str, list[Value]] = {name: [] for name in subjects}
     deadline = time.monotonic() + seconds
     with tqdm(total=(rounds + 1) * len(subjects), desc=f"{title:24}", leave=False, disable=None) as progress:
         for index in range(-1, rounds):

@@ -6,13 +6,15 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from benchmarks.peers import server as servers
-from benchmarks.peers.embedder_process import WAIT_POLICIES, check_same_model
+from benchmarks.peers.embedder_process import check_same_model
 from benchmarks.peers.server import Server
 from benchmarks.report.results import RequestSize
 from benchmarks.rounds import Measurements, best_variant, interleave, medians
 from benchmarks.texts import Texts
 
 OURS, INFINITY = "serverless-embeddings", "infinity-emb"
+# Texts per run at most, and whether threads sleep while they wait; the default first. The fastest in a round counts.
+SETTINGS = ((32, False), (8, True), (16, True), (32, True))
 SHORT = "The food was delicious and the waiter..."
 BATCH, BATCH_ROUNDS, BATCH_SECONDS = 256, 9, 40
 CALLS, CALL_ROUNDS, CALL_SECONDS = 20, 11, 15
@@ -40,7 +42,10 @@ class Service:
 def measure(texts: Texts) -> Service:
     """Start the servers and measure them interleaved; then measure a new instance of our service alone."""
     with ExitStack() as stack:
-        running = {f"{INFINITY}, {policy}": stack.enter_context(servers.infinity(policy)) for policy in WAIT_POLICIES}
+        running = {
+            f"{INFINITY}, {batch}, {passive}": stack.enter_context(servers.infinity(batch, passive=passive))
+            for batch, passive in SETTINGS
+        }
         running[OURS] = ours = stack.enter_context(servers.ours())
         for name, each in running.items():
             each.reconnect()

@@ -22,6 +22,7 @@ class Texts:
 
     origin     describes the sentences in the report
     sentences  without duplicates
+    pairs      of STS-B, with human scores; None without its file
     """
 
     def __init__(self, sts: Path | None) -> None:
@@ -36,9 +37,9 @@ class Texts:
         words = sorted(word for word in vocabulary if word.isascii() and word.isalpha() and len(word) > 2)
         self._words = np.array(words)
         self._random = np.random.default_rng(SEED)
-        if sts:
-            pairs = read_sts(sts)
-            self.sentences = list(dict.fromkeys([*pairs.left, *pairs.right]))
+        self.pairs = read_sts(sts) if sts else None
+        if self.pairs:
+            self.sentences = list(dict.fromkeys([*self.pairs.left, *self.pairs.right]))
             self.origin = "sentences of the STS-B dev split"
         else:
             lengths = np.interp(self._random.random(SYNTHETIC), np.linspace(0, 1, len(QUANTILES)), QUANTILES)

@@ -1,17 +1,20 @@
-"""An embedder as a long-running process in its own environment, driven over standard input."""
+"""An embedder as long-running processes in its own environment, driven over standard input."""
 
+import base64
 import json
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
+from benchmarks import avx2
 from handler.embedding.pooling import Vectors
 from tests.emulator import ROOT
 
@@ -20,87 +23,126 @@ PEERS = ROOT / "build/peers"  # where make bench installs them
 OFFLINE = {
     "HF_HUB_OFFLINE": "1",
     "TRANSFORMERS_OFFLINE": "1",
+    "TOKENIZERS_PARALLELISM": "false",
     "DO_NOT_TRACK": "1",
     "INFINITY_ANONYMOUS_USAGE_STATS": "0",
 }
-THREADS = len(os.sched_getaffinity(0))
-# By default PyTorch's OpenMP threads busy-wait for each other. That is fastest on an idle machine, and a tenth as fast
-# on one where another process uses a core (503 and 46 sentences per second); with the passive policy it is 410 to 430
-# on both. So PyTorch runs with both policies, and the faster one in each round counts.
-WAIT_POLICIES: dict[str, dict[str, str]] = {"default": {}, "passive": {"OMP_WAIT_POLICY": "PASSIVE"}}
+PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE"}
 MIN_COSINE = 0.9  # int8 and full precision of one model are closer than this, other models are far away
 
 
 @dataclass(frozen=True, slots=True)
-class EmbedderProcess:
-    """An embedder that can be started.
+class Launch:
+    """How an embedder is started.
 
-    kind         a key of KINDS in benchmarks/peers/worker.py
-    folder       the model's directory
-    peer         whose environment it runs in; None for the project's own
-    wait_policy  a key of WAIT_POLICIES
-    threads      the number of threads it may use
+    processes  among which the texts are divided: 1, or one for each core, on which it stays
+    threads    of each process
+    passive    whether threads sleep while they wait for each other, and do not busy-wait
+    option     of the engine, as benchmarks/peers/worker.py reads it
     """
 
-    kind: str
-    folder: Path
-    peer: str | None = None
-    wait_policy: str = "default"
-    threads: int = THREADS
+    processes: int = 1
+    threads: int = 1
+    passive: bool = False
+    option: str = ""
 
-    @contextmanager
-    def start(self) -> Iterator["RunningEmbedder"]:
-        """Run the process until the block ends. Its output goes to a log, which is printed if it fails."""
-        python = python_of(self.peer) if self.peer else sys.executable
-        command = [python, "-m", "benchmarks.peers.worker", self.kind, str(self.folder), str(self.threads)]
-        pipe = subprocess.PIPE
-        with (
-            tempfile.TemporaryFile("w+") as log,
-            subprocess.Popen(
-                command,
-                cwd=ROOT,
-                env=os.environ | OFFLINE | WAIT_POLICIES[self.wait_policy],
-                stdin=pipe,
-                stdout=pipe,
-                stderr=log,
-                text=True,
-            ) as process,
-        ):
-            try:
-                yield RunningEmbedder(process)
-            except EOFError:
-                log.seek(0)
-                sys.exit(f"{self.kind} has failed:\n{log.read()}")
-            finally:
-                process.terminate()
+    def __str__(self) -> str:
+        """Return the launch in words."""
+        parts = ["a process per core" if self.processes > 1 else f"{self.threads} threads"]
+        parts += ["passive"] if self.passive else []
+        return ", ".join(parts + ([self.option] if self.option else []))
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """Texts that were embedded.
+
+    seconds      that it took, by the slowest process's clock
+    cpu_seconds  of all threads of all processes
+    vectors      float32 (texts, dimensions); only one of each process's if no more were asked for
+    """
+
+    seconds: float
+    cpu_seconds: float
+    vectors: Vectors
 
 
 @dataclass(frozen=True, slots=True)
 class RunningEmbedder:
     """A started embedder."""
 
-    process: "subprocess.Popen[str]"
+    kind: str
+    processes: "tuple[subprocess.Popen[str], ...]"
 
-    def embed(self, texts: list[str]) -> tuple[float, Vectors]:
-        """Return the seconds that embedding took, by the worker's clock, and the first text's vector.
+    def embed(self, texts: list[str], batch: int, *, by_length: bool, every: bool = False) -> Embedded:
+        """Embed texts in batches, and return the first text's vector or `every` one.
 
         Raises:
-            EOFError: the process has ended.
+            EOFError: a process has ended.
         """
-        assert self.process.stdin
-        assert self.process.stdout
-        self.process.stdin.write(json.dumps(texts) + "\n")
-        self.process.stdin.flush()
-        line = self.process.stdout.readline()
+        order = sorted(range(len(texts)), key=lambda place: len(texts[place])) if by_length else range(len(texts))
+        used = self.processes[: len(texts)]
+        shares = [order[number :: len(used)] for number in range(len(used))]
+        for process, share in zip(used, shares, strict=True):
+            assert process.stdin
+            request = {"texts": [texts[place] for place in share], "batch": batch, "by_length": by_length}
+            process.stdin.write(json.dumps(request | {"every": every}) + "\n")
+            process.stdin.flush()
+        results = [self._result(process) for process in used]
+        vectors = np.concatenate([result.vectors for result in results])
+        if every:
+            vectors = vectors[np.argsort([place for share in shares for place in share])]
+        return Embedded(max(each.seconds for each in results), sum(each.cpu_seconds for each in results), vectors)
+
+    def _result(self, process: "subprocess.Popen[str]") -> Embedded:
+        assert process.stdout
+        line = process.stdout.readline()
         if not line:
-            raise EOFError
+            raise EOFError(self.kind)
         result = json.loads(line)
-        return result["seconds"], np.array(result["vector"], np.float32)
+        vectors = np.frombuffer(base64.b64decode(result["vectors"]), np.float32).reshape(-1, result["size"])
+        return Embedded(result["seconds"], result["cpu"], vectors)
 
 
-def python_of(peer: str) -> str:
-    """Return the interpreter of a peer's environment."""
-    path = PEERS / peer / "bin/python"
+@contextmanager
+def start(kind: str, folder: Path, environment: str | None, launch: Launch) -> Iterator[RunningEmbedder]:
+    """Run an embedder until the block ends. Its output goes to a log, which is printed if it fails."""
+    command = [python_of(environment), "-m", "benchmarks.peers.worker", kind, str(folder)]
+    command += [str(launch.threads), launch.option]
+    variables = os.environ | OFFLINE | {"OMP_NUM_THREADS": str(launch.threads)} | (PASSIVE if launch.passive else {})
+    cores = sorted(os.sched_getaffinity(0))
+    with ExitStack() as stack:
+        log = stack.enter_context(tempfile.TemporaryFile("w+"))
+        # OpenVINO would run the threads of all processes on the first core, if each did not have its own.
+        processes = tuple(
+            stack.enter_context(_worker(command, variables, {cores[number]} if launch.processes > 1 else cores, log))
+            for number in range(launch.processes)
+        )
+        try:
+            yield RunningEmbedder(kind, processes)
+        except EOFError:
+            log.seek(0)
+            print(f"{kind} ({launch}):\n{log.read()}", file=sys.stderr)
+            raise
+        finally:
+            for process in processes:
+                process.terminate()
+
+
+def _worker(
+    command: list[str], variables: dict[str, str], cores: Collection[int], log: IO[str]
+) -> "subprocess.Popen[str]":
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(command, cwd=ROOT, env=variables, stdin=pipe, stdout=pipe, stderr=log, text=True)
+    os.sched_setaffinity(process.pid, cores)  # before it imports what looks at them
+    return process
+
+
+def python_of(environment: str | None) -> str:
+    """Return the interpreter of a peer's environment, or this one."""
+    if environment is None:
+        return sys.executable
+    path = (avx2.COPIES if avx2.hidden() else PEERS) / environment / "bin/python"
     if not path.exists():
         sys.exit(f"{path} is missing: make bench installs the peers")
     return str(path)

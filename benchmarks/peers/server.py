@@ -17,7 +17,7 @@ from typing import IO
 
 import numpy as np
 
-from benchmarks.peers.embedder_process import OFFLINE, PEERS, WAIT_POLICIES, python_of
+from benchmarks.peers.embedder_process import OFFLINE, PASSIVE, python_of
 from handler.embedding.pooling import Vectors
 from model_artifacts.recipe.source import default_directory
 from tests.emulator import ROOT, free_port
@@ -75,17 +75,16 @@ def ours() -> Iterator[Server]:
 
 
 @contextmanager
-def infinity(wait_policy: str) -> Iterator[Server]:
-    """Serve the same model at full precision with infinity-emb and PyTorch.
+def infinity(batch: int, *, passive: bool) -> Iterator[Server]:
+    """Serve the same model at full precision with infinity-emb and PyTorch, with `batch` texts per run at most.
 
-    Its defaults hold, except for BetterTransformer, which needs the package optimum.
+    Its defaults hold otherwise, except for BetterTransformer, which needs the package optimum.
     """
     port, folder = free_port(), default_directory()
-    python_of("infinity")
-    command = [str(PEERS / "infinity/bin/infinity_emb"), "v2", "--model-id", str(folder), "--engine", "torch"]
+    command = [python_of("infinity"), "-m", "infinity_emb.cli", "v2", "--model-id", str(folder), "--engine", "torch"]
     command += ["--device", "cpu", "--host", HOST, "--port", str(port), "--no-bettertransformer"]
-    command += ["--served-model-name", "all-MiniLM-L6-v2"]
-    with _running(command, port, "/embeddings", "all-MiniLM-L6-v2", WAIT_POLICIES[wait_policy]) as server:
+    command += ["--served-model-name", "all-MiniLM-L6-v2", "--batch-size", str(batch)]
+    with _running(command, port, "/embeddings", "all-MiniLM-L6-v2", PASSIVE if passive else {}) as server:
         yield server
 
 

@@ -1,64 +1,82 @@
-"""The README's plot: texts per second by text length, and cold starts, of this project and of the peers."""
+"""The README's plot: our pace and the peers' at their best by text length, for each processor, and cold starts."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import throughput
-from benchmarks.report.results import Results
+from benchmarks.peers import settings
+from benchmarks.report.claims import OURS, bests
+from benchmarks.report.results import SENTENCES, Results
 
 INK, GREY = "#1f2328", "#8c959f"
 COLOURS = {
-    throughput.OURS: "#0969da",
-    throughput.FASTEMBED_INT8: "#bc4c00",
-    throughput.FASTEMBED: "#8250df",
-    throughput.SENTENCE_TRANSFORMERS: "#1a7f37",
+    OURS: "#0969da",
+    settings.OPENVINO_INT8: "#cf222e",
+    settings.PLAIN: "#bc4c00",
+    settings.CTRANSLATE2: "#9a6700",
+    settings.FASTEMBED_INT8: "#1b7c83",
+    settings.OPENVINO: "#bf3989",
+    settings.FASTEMBED: "#8250df",
+    settings.SENTENCE_TRANSFORMERS: "#1a7f37",
 }
 BARS = {
     "baseline": ("baseline", GREY),
-    "ours": ("serverless-\nembeddings", COLOURS[throughput.OURS]),
+    "ours": ("serverless-\nembeddings", COLOURS[OURS]),
     "typical": ("typical\nfunction", GREY),
 }
-MAX_LABELS = 22  # lines of text in the height of the panel
+MAX_LABELS = 17  # lines of text in the height of a panel
 
 
-def draw(results: Results, path: Path) -> None:
-    """Draw both panels."""
+def draw(results: Sequence[Results], path: Path) -> None:
+    """Draw a panel for each processor with best settings, and one of the first measured cold starts."""
     import matplotlib as mpl
     from matplotlib import pyplot as plt
 
     mpl.use("agg")
     mpl.rcParams |= {"font.size": 11, "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": GREY}
     mpl.rcParams |= {"xtick.color": INK, "ytick.color": INK, "axes.spines.top": False, "axes.spines.right": False}
-    figure, (rates, cold) = plt.subplots(1, 2, figsize=(11, 4.2), width_ratios=(2.6, 1), layout="constrained")
-    _draw_rates(rates, results)
-    _draw_cold(cold, results)
+    measured = [each for each in results if bests(each)]
+    ratios = (*(2.6 for _ in measured), 1)
+    size = (5.4 * len(measured) + 2.6, 4.6)
+    figure, panels = plt.subplots(1, len(ratios), figsize=size, width_ratios=ratios, layout="constrained")
+    for axes, each in zip(panels, measured, strict=False):
+        _draw_rates(axes, each)
+    _draw_cold(panels[-1], next(each for each in [*measured, *results] if each.cold_ms))
     figure.savefig(path, dpi=130, facecolor="white", metadata={"Software": None})
 
 
 def _draw_rates(axes: Any, results: Results) -> None:
-    lengths = list(results.lengths[throughput.OURS])
-    for name, colour in COLOURS.items():
-        axes.plot(lengths, list(results.lengths[name].values()), color=colour, marker="o", linewidth=2, markersize=5)
-    axes.set(xscale="log", yscale="log", xlim=(lengths[0] * 0.9, lengths[-1] * 5.2), xlabel="tokens per text")
+    """Draw thousands of tokens per second of processor time: texts per second would be lines without a difference."""
+    curves = {}
+    for name in COLOURS:
+        speed = results.speed(name)
+        assert speed
+        curves[name] = {int(length): rate for length, rate in speed.rates.items() if length != SENTENCES}
+    lengths = list(curves[OURS])
+    ends = {}
+    for name, rates in curves.items():
+        tokens = [length * (rate.cpu or 0) / 1000 for length, rate in rates.items()]
+        ends[name] = tokens[-1]
+        width = 3 if name == OURS else 1.8
+        axes.plot(lengths, tokens, color=COLOURS[name], marker="o", linewidth=width, markersize=width + 2)
+    axes.set(xscale="log", xlim=(lengths[0] * 0.9, lengths[-1] * 9), xlabel="tokens per text")
+    axes.set_ylim(bottom=0)
     axes.set_xticks(lengths, [str(length) for length in lengths])
     axes.minorticks_off()
-    axes.yaxis.set_major_formatter("{x:,.0f}")
     axes.grid(axis="y", color="#d0d7de", linewidth=0.6)
-    axes.set_title(f"texts per second, {results.machine.cores} cores, in process", loc="left", fontsize=12)
-    low, high = axes.get_ylim()
-    ends = {name: results.lengths[name][lengths[-1]] for name in COLOURS}
-    for name, place in _spread(ends, math.log10(high / low)).items():
-        axes.text(lengths[-1] * 1.12, place, name, color=COLOURS[name], va="center", fontweight="bold")
+    axes.set_title(f"{results.machine.title}\nthousand tokens per second of processor time", loc="left", fontsize=11)
+    for name, place in _spread(ends, axes.get_ylim()[1]).items():
+        axes.text(lengths[-1] * 1.15, place, name, color=COLOURS[name], va="center", fontweight="bold", fontsize=9.5)
 
 
 def _spread(ends: dict[str, float], height: float) -> dict[str, float]:
-    """Return label positions that do not overlap, moved up from the ends of the curves; `height` is in decades."""
+    """Return label positions that do not overlap, moved up from the ends of the curves."""
     placed: dict[str, float] = {}
-    lowest = 0.0
+    lowest = -math.inf
     for name, value in sorted(ends.items(), key=lambda item: item[1]):
         placed[name] = max(value, lowest)
-        lowest = placed[name] * 10 ** (height / MAX_LABELS)
+        lowest = placed[name] + height / MAX_LABELS
     return placed
 
 
@@ -68,8 +86,8 @@ def _draw_cold(axes: Any, results: Results) -> None:
     axes.bar(places, values, color=[colour for _, colour in BARS.values()], width=0.62)
     for place, value in zip(places, values, strict=True):
         axes.text(place, value, f"{value:,.0f}", ha="center", va="bottom", fontweight="bold")
-    axes.set_xticks(places, [label for label, _ in BARS.values()])
+    axes.set_xticks(places, [label for label, _ in BARS.values()], fontsize=9)
     axes.tick_params(axis="x", length=0)
     axes.yaxis.set_visible(False)
     axes.spines["left"].set_visible(False)
-    axes.set_title("cold start, ms", loc="left", fontsize=12)
+    axes.set_title(f"{results.machine.title}\ncold start, ms", loc="left", fontsize=11)

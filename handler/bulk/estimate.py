@@ -17,7 +17,7 @@ from handler.storage.entries import Storage
 
 PACKED_VECTORS, PACKED_COLUMNS = 0.92, 0.5  # what zstd makes of a byte
 ENVIRONMENTS = 200  # unless the stack has another BulkMaxConcurrency
-# Texts per second of one vCPU by tokens per text, of the bundled model: benchmarks/report/results.json.
+# Texts per second of one vCPU by tokens per text, of the bundled model: benchmarks/report/results/intel-xeon-amx.json.
 REFERENCE_MODEL = "all-MiniLM-L6-v2"
 REFERENCE = {8: 1795.0, 16: 866.6, 32: 422.9, 64: 195.2, 128: 91.5, 256: 40.53}
 

@@ -4,10 +4,10 @@ import heapq
 
 import pytest
 
-from benchmarks import throughput
 from benchmarks.bulk import EXPRESS_START_RATE, TEXTS, Job, texts_per_second
 from benchmarks.report import bulk, readme
-from benchmarks.report.results import Results
+from benchmarks.report.cost import BATCH, ONE_WORKER
+from benchmarks.report.results import of_pace
 from handler.bulk.prices import (
     CHILD_TRANSITIONS,
     EXPRESS_REQUEST,
@@ -47,7 +47,7 @@ def test_the_formula_is_a_simulation_of_starts(texts, tokens, concurrency):
 
 
 def test_the_pace_is_the_measured_one():
-    measured = Results.read().lengths[throughput.OURS_ONE_WORKER]
+    measured = of_pace().lengths(ONE_WORKER[BATCH])
     assert texts_per_second(64) == pytest.approx(measured[64])
     assert measured[64] < texts_per_second(48) < measured[32]
 

@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from benchmarks import throughput
-from benchmarks.report.results import Results
+from benchmarks.report.cost import BATCH, ONE_WORKER
+from benchmarks.report.results import of_pace
 from handler.bulk import estimate as module
 from handler.bulk import plan, sample
 from handler.bulk import rows as rows_module
@@ -133,7 +133,7 @@ def test_rows_tokens_requests_and_dollars_are_within_a_quarter(tmp_path, monkeyp
 
 
 def test_the_recorded_pace_is_that_of_the_benchmark():
-    assert Results.read().lengths[throughput.OURS_ONE_WORKER] == REFERENCE
+    assert of_pace().lengths(ONE_WORKER[BATCH]) == REFERENCE
     seconds = reference_seconds(np.array([64.0, 512.0]))
     np.testing.assert_allclose(seconds, [1 / REFERENCE[64], 2 / REFERENCE[256]])
 
