@@ -6,6 +6,7 @@ rounds.py        interleaved measurements, ratios and medians
 avx2.py          make bench AVX2=1: the suite with AVX2 alone on a processor that has more
 openai_tokens.py OpenAI's tokens of a text
 throughput.py    texts per second in process, by peer and by text length
+concurrent.py    concurrent clients over HTTP, compared with infinity-emb
 service.py       over HTTP: batches, one text, request sizes, memory
 graph.py         the served graph compared with its matrix products alone and with a plain int8 graph
 overhead.py      a request without the model: parsing, validation, encoding, the Lambda path

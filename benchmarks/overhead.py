@@ -72,7 +72,7 @@ def handler_without_model(vector_cache: int = 0) -> LambdaHandler:
     """Return the Lambda handler with its model replaced by constant hidden states."""
     settings = Settings(auth_mode="none", vector_cache=vector_cache)
     embedder = Embedder(load(settings.models[0], settings), settings)
-    embedder._session = ConstantSession()
+    embedder._runs._session = ConstantSession()
     return LambdaHandler(create_app(settings, Catalog.of([embedder], settings)))
 
 

@@ -43,7 +43,9 @@ def measure(texts: Texts) -> Service:
     """Start the servers and measure them interleaved; then measure a new instance of our service alone."""
     with ExitStack() as stack:
         running = {
-            f"{INFINITY}, {batch}, {passive}": stack.enter_context(servers.infinity(batch, passive=passive))
+            f"{INFINITY}, {batch}, {passive}": stack.enter_context(
+                servers.infinity(("--batch-size", str(batch)), passive=passive)
+            )
             for batch, passive in SETTINGS
         }
         running[OURS] = ours = stack.enter_context(servers.ours())

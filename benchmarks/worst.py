@@ -273,7 +273,7 @@ def _serve(mode: str) -> Invoke:
     from handler.main import catalog, lambda_handler
 
     assert catalog is not None
-    catalog.default._session = FreeSession(catalog.default.manifest.dimensions)
+    catalog.default._runs._session = FreeSession(catalog.default.manifest.dimensions)
     return lambda_handler
 
 

@@ -1,10 +1,12 @@
 """The local server: its socket, and how it stops."""
 
+import asyncio
 import errno
 import os
 import socket
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import uvicorn
 from mangum.types import ASGI
@@ -14,12 +16,20 @@ from handler.signals import announce, exit_status
 
 BACKLOG = 128  # asyncio accepts this many connections in a row, before any can be closed
 GRACE_SECONDS = 1.0  # for the requests that run when the server is stopped
+# Requests that are embedded at once. Most sleep until the model has read their texts, those of several in one run: the
+# more there are to choose from, the fuller are the runs. asyncio would have four more threads than cores.
+REQUESTS = 64
 
 
 class Server(uvicorn.Server):
     """uvicorn's server; a signal ends it in at most GRACE_SECONDS, and a second signal at once."""
 
     stopped_by = 0
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve with a thread for each of many requests."""
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(REQUESTS, "request"))
+        await super().serve(sockets)
 
     def handle_exit(self, sig: int, frame: object) -> None:  # noqa: ARG002 - uvicorn's signature
         """Stop accepting connections, and end the process even if a request runs on."""

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection
@@ -75,15 +75,15 @@ def ours() -> Iterator[Server]:
 
 
 @contextmanager
-def infinity(batch: int, *, passive: bool) -> Iterator[Server]:
-    """Serve the same model at full precision with infinity-emb and PyTorch, with `batch` texts per run at most.
+def infinity(options: Sequence[str], *, passive: bool) -> Iterator[Server]:
+    """Serve the same model with infinity-emb and PyTorch.
 
-    Its defaults hold otherwise, except for BetterTransformer, which needs the package optimum.
+    Its defaults hold except for the options, and for BetterTransformer, which needs the package optimum.
     """
     port, folder = free_port(), default_directory()
     command = [python_of("infinity"), "-m", "infinity_emb.cli", "v2", "--model-id", str(folder), "--engine", "torch"]
     command += ["--device", "cpu", "--host", HOST, "--port", str(port), "--no-bettertransformer"]
-    command += ["--served-model-name", "all-MiniLM-L6-v2", "--batch-size", str(batch)]
+    command += ["--served-model-name", "all-MiniLM-L6-v2", *options]
     with _running(command, port, "/embeddings", "all-MiniLM-L6-v2", PASSIVE if passive else {}) as server:
         yield server
 

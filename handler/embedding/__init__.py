@@ -7,6 +7,8 @@ unigram.py       text -> token IDs of Unigram tokenizers, such as XLM-RoBERTa's,
 wordpiece.py     the same for BERT's tokenizers
 cl100k.py        OpenAI's cl100k_base token IDs -> text
 prompts.py       names of prompts, as APIs have them -> a prompt of the model
+runs.py          the runs of a model: which thread does one when, for all requests at once
+sharing.py       requests whose sequences wait -> the sequences that share a run
 inference.py     ONNX Runtime: token sequences of one length -> hidden states
 quantization.py  vectors -> float16, int8 or one bit per component
 weights.py       a serialized ONNX model -> its graph and its large tensors, in the same memory

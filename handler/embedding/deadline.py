@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from handler.errors import CancelledRequestError, RequestError, UnavailableError
 
-# A pace is trusted after so many seconds and micro-batches, and is the median of the latest: a single delay, such as a
+# A pace is trusted after so many seconds and runs, and is the median of the latest: a single delay, such as a
 # garbage collection or a busy neighbour, does not fail a request.
 MIN_SECONDS, MIN_BATCHES = 0.5, 9
 # Long sequences come first, and a token of 256 costs more than one of 8: the pace rises by up to a fifth.
@@ -52,7 +52,7 @@ NO_DEADLINE = Deadline(0)
 
 
 class Progress:
-    """The progress of one request's inference; every worker reports each of its micro-batches."""
+    """The progress of one request's inference; every run that reads some of it reports that."""
 
     def __init__(self, deadline: Deadline, inputs: int, tokens: int, workers: int) -> None:
         self._deadline = deadline
@@ -65,7 +65,7 @@ class Progress:
         self._paces: deque[float] = deque(maxlen=MIN_BATCHES)  # seconds per token of a worker
 
     def update(self, tokens: int, seconds: float) -> None:
-        """Record a micro-batch: its number of tokens, and the seconds that its worker took.
+        """Record a part of a run: its number of tokens, and its share of the seconds that the run took.
 
         Raises:
             RequestError: the rest cannot be done in time, and could not be in a new request either.

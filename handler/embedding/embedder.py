@@ -1,13 +1,10 @@
 """Core pipeline: tokenize, infer, pool, truncate, normalize, convert. The rest of the project serves this file."""
 
 import time
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -16,9 +13,10 @@ from numpy.typing import NDArray
 from handler.artifacts.manifest import CALIBRATED, PACKED, OutputDtype
 from handler.artifacts.resolver import Artifacts
 from handler.embedding.cache import NO_CACHE, VectorCache
-from handler.embedding.deadline import NO_DEADLINE, Deadline, Progress
+from handler.embedding.deadline import NO_DEADLINE, Deadline
 from handler.embedding.inference import SESSIONS
 from handler.embedding.pooling import POOLING, Vectors, average_windows, l2_normalize, truncate_dimensions
+from handler.embedding.runs import Runs
 from handler.embedding.tokenization import Encoding, TokenIds, Tokenizer
 from handler.errors import ArtifactError, RequestError
 from handler.settings import Settings
@@ -53,10 +51,10 @@ class Embedder:
 
     `load_timings` has the seconds of each phase of the load, until a request has reported them.
 
-    Texts share a micro-batch only with others of their length, unpadded, and the graph quantizes by constants: a vector
-    is the same, bit for bit, whatever else is in the batch. With padding and dynamic quantization it is not
-    (microsoft/onnxruntime#10111), so texts of a graph that is not the recipe's run one by one. Parallelism is over
-    micro-batches, one worker per vCPU.
+    Texts share a run only with others of their length, unpadded, and the graph quantizes by constants: a vector is the
+    same, bit for bit, whatever else is in the run. With padding and dynamic quantization it is not
+    (microsoft/onnxruntime#10111), so texts of a graph that is not the recipe's run one by one. Requests share runs, and
+    runs are the unit of parallelism: one worker per vCPU does one at a time.
     """
 
     def __init__(self, artifacts: Artifacts, settings: Settings) -> None:
@@ -69,15 +67,12 @@ class Embedder:
         policies = settings.token_input, settings.long_input
         with _translate_errors(f"model '{manifest.id}' cannot be loaded"):
             self._tokenizer = Tokenizer(artifacts.tokenizer, manifest.max_tokens, *policies)
-            self._session = SESSIONS[manifest.graph](artifacts.model)
+            session = SESSIONS[manifest.graph](artifacts.model)
         self.manifest = manifest
         self.digest = artifacts.digest
         self.load_timings: Mapping[str, float] = {}
-        self._pool = POOLING[manifest.pooling]
-        self._batch_tokens = self._session.batch_tokens
         self._cache = VectorCache(settings.vector_cache)
-        self._workers = settings.workers
-        self._executor = ThreadPoolExecutor(settings.workers, thread_name_prefix="embed")
+        self._runs = Runs(session, POOLING[manifest.pooling], manifest.dimensions, settings.workers)
 
     def warm_up(self) -> None:
         """Embed one text: the first request finds a warm session, and a model that fails is not served.
@@ -112,7 +107,7 @@ class Embedder:
         tokenized = time.perf_counter()
         windows = [window for encoding in encodings for window in encoding.windows]
         known = self._cache if cache else NO_CACHE
-        pooled, cached = known.complete(windows, partial(self._run, inputs=len(inputs), deadline=deadline))
+        pooled, cached = known.complete(windows, partial(self._runs.pool, inputs=len(inputs), deadline=deadline))
         if len(windows) > len(encodings):
             pooled = average_windows(pooled, [list(map(len, encoding.windows)) for encoding in encodings])
         vectors = self._finish(truncate_dimensions(pooled, dimensions), output_dtype)
@@ -133,51 +128,6 @@ class Embedder:
         except RequestError as error:
             return error
         return None
-
-    def _run(self, sequences: list[TokenIds], inputs: int, deadline: Deadline) -> Vectors:
-        """Infer and pool token sequences, the longest first, with all workers; return float32 (sequences, hidden).
-
-        The calling thread is one of the workers: waking another for a single text would cost more than its vector.
-        """
-        pooled = np.empty((len(sequences), self.manifest.dimensions), np.float32)
-        lengths = list(map(len, sequences))
-        batches = _micro_batches(lengths, self._workers, self._batch_tokens)
-        workers, queue = min(self._workers, len(batches)), iter(batches)
-        progress = Progress(deadline, inputs, sum(lengths), workers)
-
-        def work() -> None:
-            try:
-                for batch in queue:  # `next` on a list's iterator is atomic, so no two workers take the same batch
-                    started = time.monotonic()
-                    token_ids = np.array(sequences[batch], np.int64)
-                    pooled[batch] = self._infer(token_ids)
-                    progress.update(token_ids.size, time.monotonic() - started)
-            except BaseException:
-                deque(queue, maxlen=0)  # the request has failed, so the other workers can stop
-                raise
-
-        others = [self._executor.submit(work) for _ in range(workers - 1)]
-        try:
-            work()
-        finally:
-            running = [other for other in others if not other.cancel()]  # the rest would find an empty queue
-            if running:
-                wait(running)
-        for other in running:
-            other.result()  # raises the error of a worker that failed: its rows of `pooled` are uninitialized
-        return pooled
-
-    def _infer(self, token_ids: NDArray[np.int64]) -> Vectors:
-        """Return the pooled hidden states, float32 (texts, hidden), of token IDs, int64 (texts, tokens).
-
-        Raises:
-            ValueError: the model's output is of another shape or type; NumPy would broadcast or convert it.
-        """
-        hidden_states = self._session.run(np.ascontiguousarray(token_ids.T))
-        expected = (*token_ids.shape[::-1], self.manifest.dimensions)
-        if hidden_states.shape != expected or hidden_states.dtype != np.float32:
-            raise ValueError(f"its output is {hidden_states.dtype} {hidden_states.shape}, not float32 {expected}")
-        return self._pool(hidden_states)
 
     def _finish(self, vectors: Vectors, output_dtype: OutputDtype) -> NDArray[Any]:
         truncated = vectors.shape[1] < self.manifest.dimensions
@@ -233,18 +183,3 @@ def _translate_errors(failure: str) -> Iterator[None]:
         raise
     except BaseException as error:  # a panic in `tokenizers`, which is written in Rust, is no Exception
         raise ArtifactError(f"{failure}: {error}; rebuild it with make model") from error
-
-
-def _micro_batches(lengths: list[int], workers: int, tokens: int) -> list[slice]:
-    """Split sequences, ordered by length, into micro-batches of one length.
-
-    A micro-batch has at most about so many tokens, or one sequence, and fewer where another worker would otherwise be
-    idle.
-    """
-    max_tokens = min(tokens, -(-sum(lengths) // workers))
-    batches, start = [], 0
-    for length, same in groupby(lengths):
-        end, size = start + len(list(same)), max(1, max_tokens // length)
-        batches += [slice(first, min(first + size, end)) for first in range(start, end, size)]
-        start = end
-    return batches

@@ -33,7 +33,7 @@ def expected() -> Vectors:
 def wide_url() -> Iterator[str]:
     """Serve vectors with as many components as the bundled model's, and as many digits."""
     embedder = tiny.embedder(SETTINGS, dimensions=POOLED.shape[1])
-    embedder._run = lambda sequences, **_: POOLED[: len(sequences)]  # type: ignore[method-assign]
+    embedder._runs.pool = lambda sequences, **_: POOLED[: len(sequences)]  # type: ignore[method-assign]
     with serve(create_app(SETTINGS, Catalog.of([embedder], SETTINGS))) as url:
         yield url
 

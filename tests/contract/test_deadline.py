@@ -47,8 +47,8 @@ def post(embedder: Embedder, texts: list[str]) -> dict[str, Any]:
 
 
 def test_request_too_slow_for_the_deadline_is_rejected_with_how_many_inputs_fit(embedder, monkeypatch):
-    session = embedder._session
-    embedder._session = SlowSession(session, 28 / (4 * len(TEXTS)) * 10, monkeypatch)  # ten times too slow
+    session = embedder._runs._session
+    embedder._runs._session = SlowSession(session, 28 / (4 * len(TEXTS)) * 10, monkeypatch)  # ten times too slow
     response = post(embedder, TEXTS)
     assert response["statusCode"] == 400
     error = content(response)["error"]
@@ -56,14 +56,14 @@ def test_request_too_slow_for_the_deadline_is_rejected_with_how_many_inputs_fit(
     fitting = int(error["message"].partition("about ")[2].partition(" ")[0])
     assert len(TEXTS) // 20 < fitting < len(TEXTS) // 10
     assert post(embedder, TEXTS[:fitting])["statusCode"] == 200
-    embedder._session = session
+    embedder._runs._session = session
     vectors = [each["embedding"] for each in content(post(embedder, TEXTS))["data"]]
     np.testing.assert_array_equal(np.array(vectors, np.float32), embedder.embed(TEXTS).vectors)
 
 
 def test_request_delayed_by_a_slow_load_gets_a_503(embedder, monkeypatch):
-    slow = SlowSession(embedder._session, 10 / (4 * len(TEXTS)), monkeypatch)  # ten seconds in total
-    embedder._session = slow
+    slow = SlowSession(embedder._runs._session, 10 / (4 * len(TEXTS)), monkeypatch)  # ten seconds in total
+    embedder._runs._session = slow
     get = Catalog.get
 
     def load(catalog: Catalog, name: str, deadline: Deadline) -> Embedder:

@@ -186,14 +186,14 @@ def embedder_with_nan() -> Embedder:
 def failing_embedder(error: type[BaseException]) -> Embedder:
     """Return the tiny model with a session that raises `error` for the token `z`."""
     embedder = tiny.embedder(SETTINGS)
-    run = embedder._session.run
+    run = embedder._runs._session.run
 
     def run_or_fail(token_ids: NDArray[np.int64]) -> HiddenStates:
         if tiny.WORDS.index("z") in token_ids:
             raise error
         return run(token_ids)
 
-    embedder._session.run = run_or_fail  # type: ignore[method-assign]
+    embedder._runs._session.run = run_or_fail  # type: ignore[method-assign]
     return embedder
 
 

@@ -222,7 +222,9 @@ def fits(inputs: int, encoding_format: Any) -> bool:
 @pytest.mark.parametrize("component", ["-0.0000152536395", "-1.1754944e-38"])
 def test_no_response_exceeds_lambdas_payload_limit(monkeypatch, kind, component):
     embedder = tiny.embedder(SETTINGS, dimensions=384, normalize=False)
-    monkeypatch.setattr(embedder, "_run", lambda sequences, **_: np.full((len(sequences), 384), np.float32(component)))
+    monkeypatch.setattr(
+        embedder._runs, "pool", lambda sequences, **_: np.full((len(sequences), 384), np.float32(component))
+    )
     handler = LambdaHandler(create_app(SETTINGS, Catalog.of([embedder], SETTINGS)))
 
     def ask(inputs: int) -> dict[str, Any]:

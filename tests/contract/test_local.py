@@ -5,6 +5,7 @@ import resource
 import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import httpx2
@@ -228,6 +229,32 @@ def test_aborted_requests_are_cancelled():
         assert post(service.url, "localhost").status == 200
         assert time.monotonic() - started < 3
         wait_until(lambda: is_idle(pid), seconds=5)
+
+
+def test_clients_that_disconnect_cost_those_that_share_their_runs_nothing():
+    with process.serve(VECTOR_CACHE_MB="0") as service, ThreadPoolExecutor(16) as threads:
+        texts = [f"{number} of {length}" + " and more" * length for number in range(8) for length in range(8)]
+        bodies = [json.dumps({"model": "text-embedding-ada-002", "input": text}).encode() for text in texts]
+        alone = [embedding(service.url, body) for body in bodies]
+
+        def leave(body: bytes) -> None:
+            with raw_http.connect(service.url) as connection:
+                connection.sendall(raw_http.request("POST", "/v1/embeddings", body=body))
+
+        leaving = [threads.submit(leave, body) for body in bodies * 4]
+        together = list(threads.map(embedding, [service.url] * len(bodies), bodies))
+        for each in leaving:
+            each.result()
+        assert together == alone
+        wait_until(lambda: is_idle(service.process.pid), seconds=5)
+
+
+def embedding(url: str, body: bytes) -> list[float]:
+    response = raw_http.send(url, raw_http.request("POST", "/v1/embeddings", "connection: close", body=body))
+    assert response.status == 200
+    (row,) = json.loads(response.body)["data"]
+    vector: list[float] = row["embedding"]
+    return vector
 
 
 def is_idle(pid: int) -> bool:

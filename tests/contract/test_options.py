@@ -61,8 +61,8 @@ def test_a_canary_and_a_model_that_starts_are_computed(monkeypatch):
     embedder = tiny.embedder(settings)
     embedder.warm_up()
     with serve(create_app(settings, Catalog.of([embedder], settings))) as url:
-        run = Mock(wraps=embedder._session.run)
-        monkeypatch.setattr(embedder._session, "run", run)
+        run = Mock(wraps=embedder._runs._session.run)
+        monkeypatch.setattr(embedder._runs._session, "run", run)
         for _ in range(2):
             canary = httpx2.get(f"{url}/v1/models/tiny").json()["canary"]
         assert run.call_count == 2

@@ -2,6 +2,7 @@
 
 import platform
 import random
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -75,3 +76,16 @@ def test_longest_golden_text_has_the_manifests_maximum_length(embedder, golden, 
     single_worker = embedder(1)
     tokens = [single_worker.embed([text]).tokens for text in golden.texts]
     assert max(tokens) == artifacts.manifest.max_tokens
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_vectors_are_bit_identical_whatever_other_requests_share_their_runs(embedder, golden, alone, workers):
+    shared = embedder(workers)
+    orders = [random.Random(index).sample(range(len(golden.texts)), k=1 + index % 5) for index in range(400)]
+
+    def embed(order: list[int]) -> None:
+        vectors = shared.embed([golden.texts[index] for index in order]).vectors
+        np.testing.assert_array_equal(vectors, alone[order])
+
+    with ThreadPoolExecutor(32) as threads:
+        list(threads.map(embed, orders))

@@ -197,7 +197,7 @@ def test_logs_metrics_and_responses_contain_no_texts_and_no_keys(monkeypatch, ca
         case 405:
             method = "DELETE"
         case 500:
-            monkeypatch.setattr(embedder, "_run", raise_with_text)
+            monkeypatch.setattr(embedder._runs, "pool", raise_with_text)
         case 503:
             catalog = Catalog(replace(settings, models=("tiny",)), TELEMETRY.log_load_failure)
     app = create_app(settings, catalog, TELEMETRY)

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper
 
 from handler.artifacts.manifest import OutputDtype
 from handler.embedding.deadline import Deadline
-from handler.embedding.embedder import Embedder, _micro_batches
+from handler.embedding.embedder import Embedder
 from handler.embedding.inference import InferenceSession
 from handler.embedding.pooling import HiddenStates, l2_normalize
 from handler.embedding.quantization import convert
@@ -48,32 +48,16 @@ def test_vector_does_not_depend_on_the_rest_of_its_micro_batch(tokens, workers):
     np.testing.assert_array_equal(together.embed(texts).vectors, expected)
 
 
-@pytest.mark.parametrize(
-    ("lengths", "workers", "sizes"),
-    [
-        ([5], 2, [1]),
-        ([5, 5], 2, [1, 1]),  # one for each worker instead of both in one batch
-        ([5, 5], 1, [2]),
-        ([256, 256, 16, 16, 3], 1, [1, 1, 2, 1]),  # each batch has one length
-        ([2] * 1000, 2, [128] * 7 + [104]),
-    ],
-)
-def test_micro_batches_have_one_length_and_occupy_every_worker(lengths, workers, sizes):
-    slices = _micro_batches(lengths, workers, 256)
-    assert [part.stop - part.start for part in slices] == sizes
-    assert [index for part in slices for index in range(part.start, part.stop)] == list(range(len(lengths)))
-
-
 def test_equal_inputs_run_through_the_model_once(monkeypatch):
     embedder = tiny.embedder(1)
     shapes = []
-    run = embedder._session.run
+    run = embedder._runs._session.run
 
     def recording_run(token_ids: NDArray[np.int64]) -> HiddenStates:
         shapes.append(token_ids.shape)
         return run(token_ids)
 
-    monkeypatch.setattr(embedder._session, "run", recording_run)
+    monkeypatch.setattr(embedder._runs._session, "run", recording_run)
     embeddings = embedder.embed(["a", "the food", "a", "A", "a"])
     assert shapes == [(4, 1), (3, 1)]  # the longest first
     assert embeddings.tokens == 4 * 3 + 4
@@ -91,7 +75,7 @@ def test_failed_inference_fails_its_request_and_not_the_next(monkeypatch, worker
         raise MemoryError
 
     with monkeypatch.context() as broken:
-        broken.setattr(embedder._session, "run", fail)
+        broken.setattr(embedder._runs._session, "run", fail)
         with pytest.raises(MemoryError):
             embedder.embed(TEXTS)
     assert len(attempted) <= workers
@@ -102,7 +86,7 @@ def test_error_in_a_helper_thread_fails_the_request(monkeypatch):
     monkeypatch.setattr(InferenceSession, "batch_tokens", 1)  # one text in each micro-batch
     embedder = tiny.embedder(2)
     helper_failed = threading.Event()
-    run, runs = embedder._session.run, []
+    run, runs = embedder._runs._session.run, []
 
     def fail_in_helper(token_ids: NDArray[np.int64]) -> HiddenStates:
         if threading.current_thread() is not threading.main_thread():
@@ -113,7 +97,7 @@ def test_error_in_a_helper_thread_fails_the_request(monkeypatch):
         runs.append(token_ids)
         return run(token_ids)
 
-    monkeypatch.setattr(embedder._session, "run", fail_in_helper)
+    monkeypatch.setattr(embedder._runs._session, "run", fail_in_helper)
     with pytest.raises(MemoryError):
         embedder.embed(LETTERS)
     assert len(runs) < len(LETTERS) - 1
@@ -122,7 +106,7 @@ def test_error_in_a_helper_thread_fails_the_request(monkeypatch):
 def test_failed_request_waits_for_its_helper_threads(monkeypatch):
     embedder = tiny.embedder(2)
     helper_started, helper_ended = threading.Event(), threading.Event()
-    run = embedder._session.run
+    run = embedder._runs._session.run
 
     def fail_in_caller(token_ids: NDArray[np.int64]) -> HiddenStates:
         if threading.current_thread() is threading.main_thread():
@@ -133,7 +117,7 @@ def test_failed_request_waits_for_its_helper_threads(monkeypatch):
         helper_ended.set()
         return run(token_ids)
 
-    monkeypatch.setattr(embedder._session, "run", fail_in_caller)
+    monkeypatch.setattr(embedder._runs._session, "run", fail_in_caller)
     with pytest.raises(MemoryError):
         embedder.embed(TEXTS)
     assert helper_ended.is_set()
@@ -141,7 +125,7 @@ def test_failed_request_waits_for_its_helper_threads(monkeypatch):
 
 def test_single_text_wakes_no_helper_thread(monkeypatch):
     embedder = tiny.embedder(2)
-    monkeypatch.setattr(embedder._executor, "submit", lambda _: pytest.fail("a helper was woken"))
+    monkeypatch.setattr(embedder._runs._executor, "submit", lambda _: pytest.fail("a helper was woken"))
     assert embedder.embed(["a"]).tokens == 3
 
 
@@ -153,7 +137,7 @@ def test_no_text_is_embedded_after_the_deadline():
 def test_request_that_cannot_meet_its_deadline_is_rejected(monkeypatch):
     monkeypatch.setattr(InferenceSession, "batch_tokens", 1)
     embedder = tiny.embedder(1)
-    run, now = embedder._session.run, 1000.0
+    run, now = embedder._runs._session.run, 1000.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
 
     def take_a_second(token_ids: NDArray[np.int64]) -> HiddenStates:
@@ -161,7 +145,7 @@ def test_request_that_cannot_meet_its_deadline_is_rejected(monkeypatch):
         now += 1
         return run(token_ids)
 
-    monkeypatch.setattr(embedder._session, "run", take_a_second)
+    monkeypatch.setattr(embedder._runs._session, "run", take_a_second)
     with pytest.raises(RequestError, match=r"26 inputs of 78 tokens take longer than the 13 seconds .* about 10 of"):
         embedder.embed(LETTERS, deadline=Deadline(now, now + 13))
 
@@ -310,7 +294,7 @@ def test_windows_are_averaged_with_their_token_counts_as_weights():
     embeddings = embedder.embed([text, "a"])
     assert (embeddings.tokens, embeddings.long_inputs) == (16 + 8 + 3, 1)
     (hidden,) = [
-        np.concatenate([embedder._session.run(np.array([window]).T) for window in encoding.windows])
+        np.concatenate([embedder._runs._session.run(np.array([window]).T) for window in encoding.windows])
         for encoding in embedder._tokenizer.encode([text])
     ]
     mean = hidden[:, 0].mean(axis=0)
@@ -334,7 +318,7 @@ def test_a_cached_vector_is_the_same_and_does_not_run_again(workers, monkeypatch
     mixed = embedder.embed([*TEXTS, TEXTS[1]], cache=True)
     assert mixed.cached == fresh.embed([*TEXTS[:3], TEXTS[1]]).tokens  # a text that comes twice was read twice
     np.testing.assert_array_equal(mixed.vectors, expected.vectors[[0, 1, 2, 3, 4, 1]])
-    monkeypatch.setattr(embedder._session, "run", None)
+    monkeypatch.setattr(embedder._runs._session, "run", None)
     again = embedder.embed(TEXTS[::-1], dimensions=2, cache=True)
     assert again.cached == again.tokens == expected.tokens
     np.testing.assert_array_equal(again.vectors, fresh.embed(TEXTS[::-1], dimensions=2).vectors)
@@ -364,7 +348,7 @@ def test_without_a_cache_each_text_runs_again(limit, cache):
 def test_what_failed_is_not_cached(monkeypatch):
     embedder = tiny.embedder(Settings(vector_cache=1 << 20))
     with monkeypatch.context() as patch:
-        patch.setattr(embedder._session, "run", None)
+        patch.setattr(embedder._runs._session, "run", None)
         with pytest.raises(TypeError):
             embedder.embed(TEXTS, cache=True)
     assert embedder.embed(TEXTS, cache=True).cached == 0

@@ -88,26 +88,26 @@ def test_a_quantized_graphs_vectors_do_not_depend_on_the_batch(quantized, worker
 
 def test_every_text_is_a_run_and_equal_ones_share_it(quantized, monkeypatch):
     embedder, shapes = served(quantized, 2), []
-    run = embedder._session.run
+    run = embedder._runs._session.run
 
     def record(token_ids: NDArray[np.int64]) -> HiddenStates:
         shapes.append(token_ids.shape)
         return run(token_ids)
 
-    monkeypatch.setattr(embedder._session, "run", record)
+    monkeypatch.setattr(embedder._runs._session, "run", record)
     embedder.embed([*"abab", "the food was good"])
     assert sorted(shapes) == [(3, 1), (3, 1), (6, 1)]
 
 
 def test_a_request_is_cancelled_between_two_texts(quantized, monkeypatch):
     embedder, runs = served(quantized), [0]
-    run = embedder._session.run
+    run = embedder._runs._session.run
 
     def count(token_ids: NDArray[np.int64]) -> HiddenStates:
         runs[0] += 1
         return run(token_ids)
 
-    monkeypatch.setattr(embedder._session, "run", count)
+    monkeypatch.setattr(embedder._runs._session, "run", count)
     with pytest.raises(CancelledRequestError):
         embedder.embed(LETTERS, deadline=Deadline(0, is_cancelled=lambda: runs[0] > 2))
     assert runs == [3]
