@@ -113,7 +113,7 @@ def test_unavailable_model_is_503_and_says_when_to_retry(tmp_path, error_format)
 @pytest.fixture
 def broken_app(monkeypatch) -> FastAPI:
     embedder = tiny.embedder()
-    monkeypatch.setattr(embedder, "_pool", lambda _: 1 / 0)
+    monkeypatch.setattr(embedder._runs, "_pool", lambda _: 1 / 0)
     settings = Settings(auth_mode="none")
     return create_app(settings, Catalog.of([embedder], settings))
 
