@@ -16,9 +16,12 @@ from handler.signals import announce, exit_status
 
 BACKLOG = 128  # asyncio accepts this many connections in a row, before any can be closed
 GRACE_SECONDS = 1.0  # for the requests that run when the server is stopped
-# Requests that are embedded at once. Most sleep until the model has read their texts, those of several in one run: the
-# more there are to choose from, the fuller are the runs. asyncio would have four more threads than cores.
-REQUESTS = 64
+# Requests that are embedded at once: more than there are workers, since those that wait share runs. With 64, threads
+# change places more often, and fewer requests are served (benchmarks/README.md).
+REQUESTS = 16
+# A thread that returns from a run waits this long for another to release Python's interpreter lock, and its worker is
+# idle meanwhile. Python's 5 ms are longer than the run of a short text.
+SWITCH_SECONDS = 0.0005
 
 
 class Server(uvicorn.Server):
@@ -27,7 +30,8 @@ class Server(uvicorn.Server):
     stopped_by = 0
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
-        """Serve with a thread for each of many requests."""
+        """Serve with threads that embed several requests at once."""
+        sys.setswitchinterval(SWITCH_SECONDS)
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(REQUESTS, "request"))
         await super().serve(sockets)
 
