@@ -570,6 +570,8 @@ def longest(value, parameters):
     if "Fn::If" in value:
         return max(len(each) if isinstance(each, str) else LONGEST[next(iter(each))] for each in value["Fn::If"][1:])
     parameter = parameters[value["Ref"]]
+    if "MaxValue" in parameter:
+        return len(str(parameter["MaxValue"]))
     return parameter["MaxLength"] if "MaxLength" in parameter else max(map(len, parameter["AllowedValues"]))
 
 
