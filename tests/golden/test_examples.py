@@ -23,3 +23,10 @@ def test_python_examples_run(page, embedder):
     settings = Settings(auth_mode="none")
     with serve(create_app(settings, Catalog.of([embedder(1)], settings))) as url:
         exec(compile(code.replace(BASE_URL, f"{url}/v1"), page, "exec"), {})  # noqa: S102 - the examples
+
+
+def test_vectors_of_the_shell_examples_are_those_of_the_model(embedder):
+    texts = ("The food was delicious and the waiter...", "It costs $50")
+    for vector in embedder(1).embed(texts).vectors:
+        beginning = ",".join(re.sub(r"(\.\d{4})\d*", r"\1…", f"{component:.8f}") for component in vector[:2])
+        assert f"[{beginning},…]" in (ROOT / "README.md").read_text()
