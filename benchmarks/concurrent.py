@@ -22,12 +22,12 @@ from benchmarks.peers.server import HOST, Server
 from benchmarks.report import readme
 from benchmarks.report.machine import Machine
 from benchmarks.rounds import ratio
+from benchmarks.service import INFINITY, OURS
 from benchmarks.texts import Texts
 from tests.process import cpu_seconds
 
 RESULTS, README = Path(__file__).with_name("concurrent.json"), Path(__file__).with_name("README.md")
 BEGIN = "<!-- python -m benchmarks.concurrent writes from here -->"
-OURS, INFINITY = "serverless-embeddings", "infinity-emb"
 CLIENTS = (1, 4, 16, 64)
 SETTINGS = ((), ("--batch-size", "8"), ("--batch-size", "64"), ("--dtype", "bfloat16"))
 ROUNDS, SECONDS, WARM_UP_SECONDS = 5, 2.0, 0.5

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.peers.engines import load_tokenizer
+
 
 def ctranslate2(source: Path, target: Path) -> None:
     """Write the model for CTranslate2, which makes it int8 when it loads it."""
@@ -26,7 +28,6 @@ def openvino(source: Path, target: Path) -> None:
     import nncf
     import openvino as engine
     import torch
-    from tokenizers import Tokenizer
     from transformers import AutoModel
 
     names = ("input_ids", "attention_mask", "token_type_ids")
@@ -42,9 +43,7 @@ def openvino(source: Path, target: Path) -> None:
     example = {name: torch.ones((2, 9), dtype=torch.long) for name in names}
     shapes = [(name, [-1, -1], engine.Type.i64) for name in names]
     full = engine.convert_model(Encoder(), example_input=example, input=shapes)
-    tokenizer = Tokenizer.from_file(str(source / "tokenizer.json"))
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
+    tokenizer = load_tokenizer(source)
     texts = [np.array([encoding.ids]) for encoding in tokenizer.encode_batch(json.load(sys.stdin))]
     samples = [dict(zip(names, (ids, np.ones_like(ids), np.zeros_like(ids)), strict=True)) for ids in texts]
     int8 = nncf.quantize(

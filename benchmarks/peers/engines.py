@@ -22,6 +22,14 @@ def restored(vectors: NDArray[np.float32], order: Sequence[int]) -> NDArray[np.f
     return placed
 
 
+def load_tokenizer(folder: Path) -> Tokenizer:
+    """Return the tokenizer in a folder, which neither pads nor truncates."""
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return tokenizer
+
+
 def plain(folder: Path, threads: int, option: str) -> Embed:
     """Load a plain graph into ONNX Runtime; the option is `basic` optimization, or a fusion to leave out."""
     import onnxruntime as ort
@@ -73,9 +81,7 @@ def openvino(folder: Path, threads: int, option: str) -> Embed:
 
 
 def _embedder(folder: Path, run: Run) -> Embed:
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
+    tokenizer = load_tokenizer(folder)
 
     def embed(texts: list[str], batch: int, by_length: bool) -> Any:  # noqa: FBT001
         tokens = [encoding.ids for encoding in tokenizer.encode_batch_fast(texts)]

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.peers.engines import Embed, ctranslate2, openvino, plain, restored
+from benchmarks.peers.engines import Embed, ctranslate2, load_tokenizer, openvino, plain, restored
 
 
 def serverless_embeddings(_: Path, threads: int, __: str) -> Embed:
@@ -38,11 +38,8 @@ def serverless_embeddings(_: Path, threads: int, __: str) -> Embed:
 def onnxruntime(folder: Path, threads: int, _: str) -> Embed:
     """Load the baseline: ONNX Runtime with the served graph, one text per run."""
     import onnxruntime as ort
-    from tokenizers import Tokenizer
 
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
+    tokenizer = load_tokenizer(folder)
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     # The same level as in handler/embedding/inference.py.

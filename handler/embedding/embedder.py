@@ -51,8 +51,8 @@ class Embedder:
 
     `load_timings` has the seconds of each phase of the load, until a request has reported them.
 
-    Texts share a run only with others of their length, unpadded, and the graph quantizes by constants: a vector is the
-    same, bit for bit, whatever else is in the run. With padding and dynamic quantization it is not
+    Texts share a run only with others of their length, unpadded, and the graph quantizes by constants, so the other
+    texts of a run change no bit of a vector. With padding and dynamic quantization they do
     (microsoft/onnxruntime#10111), so texts of a graph that is not the recipe's run one by one. Requests share runs, and
     runs are the unit of parallelism: one worker per vCPU does one at a time.
     """

@@ -154,7 +154,7 @@ class Runs:
             error = error or late
         if error:
             self._fail(request, error)
-        elif request.wake and request.is_done:
+        elif request.is_done:
             request.end_sleep()
 
     def _fail(self, request: Request, error: BaseException) -> None:

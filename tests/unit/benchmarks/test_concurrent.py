@@ -3,8 +3,9 @@
 import json
 
 from benchmarks import concurrent
-from benchmarks.concurrent import INFINITY, OURS, Load
+from benchmarks.concurrent import Load
 from benchmarks.report import readme
+from benchmarks.service import INFINITY, OURS
 
 
 def test_page_has_the_measured_figures():
