@@ -195,8 +195,7 @@ class Telemetry:
         **properties: object,
     ) -> None:
         if not (self.metrics and counts):
-            line = {**counts, **(milliseconds or {}), **(dimensions or {}), **properties}
-            sys.stdout.write(f"{orjson.dumps({'service': self.service, **line}).decode()}\n")
+            _write({"service": self.service, **counts, **(milliseconds or {}), **(dimensions or {}), **properties})
             return
         from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit  # on Lambda only
 
@@ -209,4 +208,9 @@ class Telemetry:
             metrics.add_dimensions(service=self.service, **{dimension: value})
         for name, known in properties.items():
             metrics.add_metadata(name, known)
-        metrics.flush_metrics()
+        _write(metrics.serialize_metric_set())
+
+
+def _write(line: Mapping[str, object]) -> None:
+    """Log an object in one write: `print`, which Powertools' `flush_metrics` uses, is two, and others write between."""
+    sys.stdout.write(f"{orjson.dumps(line).decode()}\n")

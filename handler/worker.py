@@ -1,5 +1,6 @@
 """The process that runs batches beside the local server: started when a batch waits, and again when it fails."""
 
+import logging
 import subprocess
 import sys
 import time
@@ -10,6 +11,8 @@ from threading import Event, Thread
 COMMAND = ["-m", "handler.bulk.batch_desk"]
 FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 1.0, 30.0  # after a failure; the next one doubles it
 STOP_SECONDS = 0.5  # in which it ends
+
+logger = logging.getLogger("handler")
 
 
 class BatchWorker:
@@ -47,8 +50,12 @@ class BatchWorker:
         while not self._stopped.is_set():
             self._wanted.clear()
             started = time.monotonic()
-            with subprocess.Popen(self._command, stdin=subprocess.PIPE) as self._process:  # noqa: S603 - this Python
-                failed = self._process.wait() != 0
+            failed = True
+            try:
+                with subprocess.Popen(self._command, stdin=subprocess.PIPE) as self._process:  # noqa: S603 - this Python
+                    failed = self._process.wait() != 0
+            except OSError as error:  # no more processes, files or memory
+                logger.warning("batches wait, because their process cannot be started: %s", error)
             if not failed or time.monotonic() - started > MAX_PAUSE_SECONDS:
                 pause = FIRST_PAUSE_SECONDS
             if failed:

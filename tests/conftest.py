@@ -45,7 +45,8 @@ def serve(app: FastAPI) -> Iterator[str]:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
     finally:
         server.should_exit = True
-        thread.join()
+        thread.join(30)
+        assert not thread.is_alive(), "the server does not end"
 
 
 @pytest.fixture(scope="session")

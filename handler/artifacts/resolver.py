@@ -89,10 +89,11 @@ class ArtifactResolver:
         Raises:
             ArtifactError: a file is missing, damaged or unreadable.
         """
-        model, tokenizer = (self._read(verified, name) for name in (MODEL_FILE, TOKENIZER_FILE))
+        model, tokenizer = (self.read(verified, name) for name in (MODEL_FILE, TOKENIZER_FILE))
         return Artifacts(verified.manifest, verified.digest, model, tokenizer[:])
 
-    def _read(self, verified: VerifiedManifest, name: str) -> Content:
+    def read(self, verified: VerifiedManifest, name: str) -> Content:
+        """Read one of a model's files; raise as `load`."""
         reference, file = verified.reference, verified.manifest.files[name]
         if not reference.bucket:
             return map_checked(self._folder(reference) / name, file)

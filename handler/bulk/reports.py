@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from threading import Condition, Thread
 
@@ -67,8 +68,10 @@ class Reports:
             report(folder, self.settings, int(self.clock()))
         except (WebhookError, BulkError) as error:
             logger.warning("%s: its end is not reported yet: %s", folder.id, error)
-            end = folder.end()
-            return not end or self.clock() > end.at + REPORT_SECONDS
+            with suppress(BulkError):  # then its end cannot be read either
+                end = folder.end()
+                return not end or self.clock() > end.at + REPORT_SECONDS
+            return False
         return True
 
 

@@ -1,7 +1,7 @@
 """Core pipeline: tokenize, infer, pool, truncate, normalize, convert. The rest of the project serves this file."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -14,7 +14,7 @@ from handler.artifacts.manifest import CALIBRATED, PACKED, OutputDtype
 from handler.artifacts.resolver import Artifacts
 from handler.embedding.cache import NO_CACHE, VectorCache
 from handler.embedding.deadline import NO_DEADLINE, Deadline
-from handler.embedding.inference import SESSIONS
+from handler.embedding.inference import SESSIONS, InferenceSession
 from handler.embedding.pooling import POOLING, Vectors, average_windows, l2_normalize, truncate_dimensions
 from handler.embedding.runs import Runs
 from handler.embedding.tokenization import Encoding, TokenIds, Tokenizer
@@ -57,8 +57,13 @@ class Embedder:
     runs are the unit of parallelism: one worker per vCPU does one at a time.
     """
 
-    def __init__(self, artifacts: Artifacts, settings: Settings) -> None:
-        """Load the tokenizer and the session.
+    def __init__(
+        self,
+        artifacts: Artifacts,
+        settings: Settings,
+        parallel: Callable[[], InferenceSession | None] = lambda: None,
+    ) -> None:
+        """Load the tokenizer and the session; `parallel` is that of `Runs`.
 
         Raises:
             ArtifactError: the files match the manifest, but cannot be loaded.
@@ -72,7 +77,7 @@ class Embedder:
         self.digest = artifacts.digest
         self.load_timings: Mapping[str, float] = {}
         self._cache = VectorCache(settings.vector_cache)
-        self._runs = Runs(session, POOLING[manifest.pooling], manifest.dimensions, settings.workers)
+        self._runs = Runs(session, POOLING[manifest.pooling], manifest.dimensions, settings.workers, parallel)
 
     def warm_up(self) -> None:
         """Embed one text: the first request finds a warm session, and a model that fails is not served.

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from threading import Lock
+from threading import Event, Lock
 
 import numpy as np
 
@@ -13,6 +13,8 @@ from handler.embedding.pooling import HiddenStates, Vectors
 from handler.embedding.sharing import Part, Queue, Request, ranges
 from handler.errors import ServiceError
 
+MIN_PARALLEL_TOKENS = 32  # of 16, several threads read a text no faster than one (benchmarks/README.md)
+
 
 class Runs:
     """Runs the token sequences of all requests for a model on its workers.
@@ -20,6 +22,8 @@ class Runs:
     A worker is the right to one run at a time, and threads pass it on. The thread of a request that finds one free uses
     it at once: waking another thread for a single text would cost more than its vector. If all are busy, the request
     waits in the queue, and its thread sleeps until it is chosen as a worker or other threads have read its sequences.
+
+    One sequence that finds every worker free uses all of them, in a run of as many threads, unless it is short.
     """
 
     def __init__(
@@ -28,9 +32,14 @@ class Runs:
         pool: Callable[[HiddenStates], Vectors],
         dimensions: int,
         workers: int,
+        parallel: Callable[[], InferenceSession | None],
     ) -> None:
-        """Run a session, whose hidden states `pool` makes vectors of so many dimensions, on so many workers."""
+        """Run a session, whose hidden states `pool` makes vectors of so many dimensions, on so many workers.
+
+        `parallel` returns a session of the same model whose runs use as many threads, or None if there is none yet.
+        """
         self._session = session
+        self._parallel = parallel
         self._pool = pool
         self._dimensions = dimensions
         self._workers = workers
@@ -39,6 +48,13 @@ class Runs:
         self._queue = Queue(session.batch_tokens)
         self._free = workers
         self._choosing = 0  # workers that are about to take a run
+        # Its threads start here, where one that cannot is an error of the load. Later it would be a lost worker.
+        started = Event()
+        try:
+            for _ in range(workers):
+                self._executor.submit(started.wait)
+        finally:
+            started.set()
 
     def pool(self, sequences: list[list[int]], inputs: int, deadline: Deadline) -> Vectors:
         """Infer and pool distinct token sequences, the longest first; return float32 (sequences, hidden).
@@ -49,6 +65,10 @@ class Runs:
             RequestError, UnavailableError, CancelledRequestError: see `Progress.update` and `Deadline.check`.
             ValueError: the model's output is of another shape or type.
         """
+        if len(sequences) == 1 and len(sequences[0]) >= MIN_PARALLEL_TOKENS:
+            session = self._parallel()
+            if session and self._claim_all():
+                return self._infer_alone(sequences, session, deadline)
         pooled = np.empty((len(sequences), self._dimensions), np.float32)
         if sequences:
             lengths = list(map(len, sequences))
@@ -59,6 +79,25 @@ class Runs:
             if request.error:
                 raise request.error
         return pooled
+
+    def _claim_all(self) -> bool:
+        """Claim every worker, if all are free."""
+        with self._lock:
+            if self._free < self._workers:
+                return False
+            self._free = 0
+            return True
+
+    def _infer_alone(self, sequences: list[list[int]], session: InferenceSession, deadline: Deadline) -> Vectors:
+        """Infer one sequence while no other run takes place, and pass the workers on."""
+        try:
+            deadline.check()
+            return self._infer(sequences, session)
+        finally:
+            with self._lock:
+                self._choosing += self._workers
+                for _ in range(self._workers):
+                    self._pass_on()
 
     def _read(self, request: Request, tokens: int, workers: int) -> None:
         """Return when a request of so many tokens is done; if workers are free, up to so many begin at once."""
@@ -82,11 +121,12 @@ class Runs:
 
     def _wait(self, request: Request) -> None:
         """Sleep until a request is done; work when its thread is chosen."""
-        while not request.is_done:  # which it then remains
-            with self._lock:
-                wake = None if request.is_done else request.prepare_sleep()
-            if wake:
-                wake.acquire()
+        while True:
+            with self._lock:  # a request of which a run is being taken may seem done
+                if request.is_done:
+                    return
+                wake = request.prepare_sleep()
+            wake.acquire()
             if request.chosen:
                 request.chosen = False
                 self._work(request)
@@ -130,14 +170,14 @@ class Runs:
         """Fill the rows of a run; an error is one of the requests whose sequences cause it."""
         started = time.monotonic()
         try:
-            self._infer(run)
+            self._fill(run)
         except BaseException as error:
             for part in run:
                 part.error = error
             if not isinstance(error, Exception):  # such as Ctrl-C in this thread
                 raise
             if len(run) > 1:
-                self._infer_each(run)
+                self._fill_each(run)
         finally:
             pace = (time.monotonic() - started) / sum([part.tokens for part in run])
             with self._lock:
@@ -164,31 +204,35 @@ class Runs:
         if request.is_done:
             request.end_sleep()
 
-    def _infer_each(self, run: list[Part]) -> None:
-        """Infer the parts of a run that has failed one by one: an error remains with those that cause one."""
+    def _fill_each(self, run: list[Part]) -> None:
+        """Fill the rows of a run that has failed part by part: an error remains with those that cause one."""
         for part in run:
             try:
-                self._infer([part])
+                self._fill([part])
                 part.error = None
             except Exception as error:  # noqa: BLE001 - it is raised in the thread of the request
                 part.error = error
 
-    def _infer(self, run: list[Part]) -> None:
-        """Fill the rows of the parts of a run with the pooled hidden states of their sequences, all of one length.
-
-        Raises:
-            ValueError: the model's output is of another shape or type; NumPy would broadcast or convert it.
-        """
+    def _fill(self, run: list[Part]) -> None:
+        """Fill the rows of the parts of a run, whose sequences have one length."""
         sequences: list[list[int]] = []
         for part in run:
             sequences += part.request.sequences[part.rows]
-        token_ids = np.array(sequences, np.int64)
-        hidden_states = self._session.run(np.ascontiguousarray(token_ids.T))
-        expected = (*token_ids.shape[::-1], self._dimensions)
-        if hidden_states.shape != expected or hidden_states.dtype != np.float32:
-            raise ValueError(f"its output is {hidden_states.dtype} {hidden_states.shape}, not float32 {expected}")
-        pooled, start = self._pool(hidden_states), 0
+        pooled, start = self._infer(sequences, self._session), 0
         for part in run:
             end = start + part.rows.stop - part.rows.start
             part.request.pooled[part.rows] = pooled[start:end]
             start = end
+
+    def _infer(self, sequences: list[list[int]], session: InferenceSession | ExternalSession) -> Vectors:
+        """Return the pooled hidden states of sequences of one length.
+
+        Raises:
+            ValueError: the model's output is of another shape or type; NumPy would broadcast or convert it.
+        """
+        token_ids = np.array(sequences, np.int64)
+        hidden_states = session.run(np.ascontiguousarray(token_ids.T))
+        expected = (*token_ids.shape[::-1], self._dimensions)
+        if hidden_states.shape != expected or hidden_states.dtype != np.float32:
+            raise ValueError(f"its output is {hidden_states.dtype} {hidden_states.shape}, not float32 {expected}")
+        return self._pool(hidden_states)

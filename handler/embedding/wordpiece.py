@@ -116,15 +116,17 @@ class CachedWordPiece(dict[str, tuple[int, ...]]):
 
     @cached_property
     def _bert_normalizer(self) -> "BertNormalizer":
-        from tokenizers.normalizers import BertNormalizer  # not at the top: its import takes a sixtieth of a cold start
+        # Not at the top: its import takes a sixtieth of a cold start. Not of a submodule: if another thread imports
+        # tokenizers for another model, both imports would fail.
+        from tokenizers import normalizers
 
-        return BertNormalizer(**self._normalizer)
+        return normalizers.BertNormalizer(**self._normalizer)
 
     @cached_property
     def _bert_pre_tokenizer(self) -> "BertPreTokenizer":
-        from tokenizers.pre_tokenizers import BertPreTokenizer
+        from tokenizers import pre_tokenizers
 
-        return BertPreTokenizer()
+        return pre_tokenizers.BertPreTokenizer()
 
     def __missing__(self, word: str) -> tuple[int, ...]:
         """Split a word, and cache it unless it is long."""

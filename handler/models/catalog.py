@@ -24,6 +24,7 @@ from handler.errors import (
 )
 from handler.models import memory
 from handler.models.loader import BackgroundLoader
+from handler.models.parallel import parallel_session
 from handler.settings import Settings
 
 # An initialization may take 10 seconds on Lambda, and a request 30 seconds at API Gateway. A request waits no
@@ -74,9 +75,8 @@ class Catalog:
         for embedder in embedders:
             manifest = embedder.manifest
             verified = VerifiedManifest(Reference(manifest.id), manifest, embedder.digest, created=int(time.time()))
-            catalog._served.append(
-                ServedModel(manifest.id, BackgroundLoader.completed(verified), BackgroundLoader.completed(embedder))
-            )
+            loaders = BackgroundLoader.completed(verified), BackgroundLoader.completed(embedder)
+            catalog._served.append(ServedModel(manifest.id, *loaders))
         return catalog
 
     def start(self) -> None:
@@ -185,7 +185,8 @@ class Catalog:
         with self._reserve_memory(served, verified):
             artifacts = self._resolver.load(verified)
             read = time.perf_counter()
-            embedder = Embedder(artifacts, self._settings)
+            parallel = parallel_session(self._resolver, verified, self._settings, self._report)
+            embedder = Embedder(artifacts, self._settings, parallel)
             built = time.perf_counter()
             embedder.warm_up()
         ran = time.perf_counter()

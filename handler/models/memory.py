@@ -19,6 +19,12 @@ def serving(manifest: Manifest) -> int:
     return int(MODEL_FACTOR * model + TOKENIZER_FACTOR * tokenizer) + CONSTANT
 
 
+def parallel(manifest: Manifest) -> int:
+    """Return the bytes that a second session of a model takes while it is loaded: what remains, and the file."""
+    model, _ = _sizes(manifest)
+    return int((MODEL_FACTOR + 1) * model)
+
+
 def loading(manifest: Manifest) -> int:
     """Return the bytes that a model takes while it is loaded: what remains, and its files."""
     return serving(manifest) + sum(_sizes(manifest))

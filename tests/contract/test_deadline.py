@@ -15,6 +15,7 @@ from handler.embedding.deadline import Deadline
 from handler.embedding.embedder import Embedder
 from handler.models.catalog import Catalog
 from tests import tiny
+from tests.clock import replace_clock
 from tests.conftest import SETTINGS
 from tests.events import content, context, event, headers
 
@@ -28,7 +29,8 @@ class SlowSession:
     def __init__(self, session, seconds_per_token: float, monkeypatch) -> None:
         self._session, self._seconds, self._delay = session, seconds_per_token, 0.0
         real = time.monotonic
-        monkeypatch.setattr("handler.embedding.deadline.time.monotonic", lambda: real() + self._delay)
+        modules = "handler.api.limits", "handler.embedding.deadline", "handler.embedding.runs"
+        replace_clock(monkeypatch, lambda: real() + self._delay, *modules)
 
     def run(self, token_ids):
         self._delay += self._seconds * token_ids.size

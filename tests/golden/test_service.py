@@ -24,7 +24,7 @@ def service() -> Iterator[tuple[str, subprocess.Popen[str]]]:
         yield process.stdout.readline(), process
     finally:
         process.terminate()
-        process.communicate()
+        process.communicate(timeout=20)
 
 
 def address(line: str) -> str:

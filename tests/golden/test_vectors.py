@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 
 from handler.artifacts.manifest import sha256_of
+from handler.embedding.embedder import Embedder
+from handler.embedding.inference import InferenceSession
+from handler.settings import Settings
 from model_artifacts.recipe.verify import MIN_MEAN_COSINE
 from tests.hook import deployment_hook
 
@@ -50,6 +53,14 @@ def alone(embedder, golden) -> np.ndarray:
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="arm64 rounds otherwise: docs/operations.md")
 def test_vectors_have_the_bits_recorded_on_another_processor(alone):
     assert sha256_of(alone.tobytes()) == RECORDED_SHA256
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+def test_vectors_are_bit_identical_by_runs_of_several_threads(artifacts, golden, alone, threads, monkeypatch):
+    monkeypatch.setattr("handler.embedding.runs.MIN_PARALLEL_TOKENS", 1)
+    session = InferenceSession(artifacts.model, threads)
+    embedder = Embedder(artifacts, Settings(workers=threads), lambda: session)
+    np.testing.assert_array_equal(np.concatenate([embedder.embed([text]).vectors for text in golden.texts]), alone)
 
 
 @pytest.mark.parametrize("workers", [1, 2, 6])

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import chain
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -74,6 +75,15 @@ def test_cold_start_line_has_a_metric_for_each_phase(capsys):
     phases = {"ColdStartArtifacts": 25.1, "ColdStartSession": 70, "ColdStartFirstRun": 5}
     assert metrics(line) == {"ColdStarts": 1, "ColdStartImport": 249.9, **phases}
     assert dimensions(line) == [["service"]]
+
+
+def test_lines_of_threads_are_never_torn_because_each_is_one_write(monkeypatch):
+    written: list[str] = []
+    monkeypatch.setattr(sys, "stdout", SimpleNamespace(write=written.append, flush=lambda: None))
+    for telemetry in (TELEMETRY, replace(TELEMETRY, metrics=False)):
+        telemetry.log_request(RequestRecord("id"), 200, 0.001)
+    assert [json.loads(line)["request_id"] for line in written] == ["id", "id"]
+    assert all(line.endswith("\n") for line in written)
 
 
 def test_request_line_has_metrics_by_the_name_of_the_key(capsys):

@@ -1,8 +1,11 @@
 """The process that runs batches: one at a time, again when a batch waits, and with pauses when it fails."""
 
+import errno
+import subprocess
 import time
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -70,3 +73,19 @@ def test_it_ends_with_its_standard_input(tmp_path, monkeypatch):
     process = running._process
     assert process
     assert process.wait(5) in {0, -9}
+
+
+def test_it_starts_later_when_the_system_refuses_a_process(tmp_path, monkeypatch, caplog):
+    popen, refusals = subprocess.Popen, [OSError(errno.EMFILE, "Too many open files")]
+
+    def refuse(*arguments: Any, **options: Any) -> "subprocess.Popen[bytes]":
+        if refusals:
+            raise refusals.pop()
+        return popen(*arguments, **options)
+
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+    running = start(tmp_path, monkeypatch, "")
+    running.start("batch")
+    wait_until(lambda: runs(tmp_path) == 1)
+    assert "cannot be started: [Errno 24] Too many open files" in caplog.text
+    running.stop()

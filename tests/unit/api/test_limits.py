@@ -33,13 +33,14 @@ from handler.lambda_events import LambdaHandler
 from handler.models.catalog import Catalog
 from handler.settings import Settings
 from tests import tiny
+from tests.clock import replace_clock
 from tests.events import KINDS, context, event, headers
 
 
 @pytest.fixture
 def now(monkeypatch) -> float:
     """Freeze the clock; return its time."""
-    monkeypatch.setattr("handler.api.limits.time.monotonic", lambda: 1000.0)
+    replace_clock(monkeypatch, lambda: 1000.0, "handler.api.limits")
     return 1000.0
 
 

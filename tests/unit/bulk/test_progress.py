@@ -1,7 +1,6 @@
 """What a run prints about its progress."""
 
 import io
-import time
 from dataclasses import replace
 
 import pyarrow as pa
@@ -10,6 +9,7 @@ import pytest
 from handler.bulk.chunk import Chunk, Row
 from handler.bulk.plan import Shard
 from handler.bulk.progress import BAR_SECONDS, LINE_SECONDS, Display, Progress, duration
+from tests.clock import replace_clock
 from tests.unit.bulk.test_plan import PLAN
 from tests.unit.bulk.test_receipts import RECEIPT
 
@@ -30,7 +30,7 @@ def chunk(shard: Shard, position: int, rows: int) -> Chunk:
 @pytest.fixture
 def clock(monkeypatch):
     now = [1000.0]
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    replace_clock(monkeypatch, lambda: now[0], "handler.bulk.progress")
     return now
 
 

@@ -11,6 +11,7 @@ from handler.batches.records import BatchEnd
 from handler.bulk import reports
 from handler.bulk.reports import REPORT_SECONDS, Reports, unreported
 from handler.bulk.webhooks import REPORTED
+from handler.errors import BulkError
 from handler.settings import Settings
 from handler.storage.folder import Folder
 from tests.unit.bulk.test_webhooks import BATCH, receiver, settings
@@ -49,6 +50,23 @@ def test_a_report_is_repeated_until_it_is_taken_and_delays_no_other(receiver: Re
     running.add(end(tmp_path, "batch_3"))  # later, in the same thread
     wait_until(lambda: not running.waiting)
     assert len(receiver.received) == 5
+
+
+def test_a_report_is_repeated_after_storage_failed(
+    receiver: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running, folder, read, failures = Reports(settings(receiver), lambda: NOW), end(tmp_path), Folder.read, [1, 1, 1]
+
+    def fail(storage: Folder, name: str) -> bytes:
+        if failures:
+            failures.pop()
+            raise BulkError("the storage fails")
+        return read(storage, name)
+
+    monkeypatch.setattr(Folder, "read", fail)
+    running.add(folder)
+    wait_until(lambda: not running.waiting)
+    assert (len(receiver.received), failures) == (1, [])
 
 
 def test_an_old_end_is_reported_no_more(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import pytest
 
 from handler.embedding.deadline import MIN_BATCHES, NO_DEADLINE, Deadline, Progress
 from handler.errors import CancelledRequestError, RequestError, UnavailableError
+from tests.clock import replace_clock
 
 
 class Clock:
@@ -22,7 +23,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr("handler.embedding.deadline.time.monotonic", lambda: clock.now)
+    replace_clock(monkeypatch, lambda: clock.now, "handler.embedding.deadline")
     return clock
 
 

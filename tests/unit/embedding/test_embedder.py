@@ -18,6 +18,7 @@ from handler.embedding.quantization import convert
 from handler.errors import ArtifactError, RequestError, UnavailableError
 from handler.settings import Settings
 from tests import tiny
+from tests.clock import replace_clock
 
 LETTERS = list("abcdefghijklmnopqrstuvwxyz")
 TEXTS = ["the food was good", "a", "a b c d e f g h i j k l m", "the foods .", "z z"]
@@ -138,7 +139,7 @@ def test_request_that_cannot_meet_its_deadline_is_rejected(monkeypatch):
     monkeypatch.setattr(InferenceSession, "batch_tokens", 1)
     embedder = tiny.embedder(1)
     run, now = embedder._runs._session.run, 1000.0
-    monkeypatch.setattr(time, "monotonic", lambda: now)
+    replace_clock(monkeypatch, lambda: now, "handler.embedding.deadline", "handler.embedding.runs")
 
     def take_a_second(token_ids: NDArray[np.int64]) -> HiddenStates:
         nonlocal now

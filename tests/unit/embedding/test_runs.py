@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from handler.embedding.deadline import NO_DEADLINE, Deadline
 from handler.embedding.inference import InferenceSession
 from handler.embedding.pooling import POOLING, HiddenStates, Vectors
-from handler.embedding.runs import Runs
+from handler.embedding.runs import MIN_PARALLEL_TOKENS, Runs
+from handler.embedding.sharing import ranges
 from handler.errors import CancelledRequestError, UnavailableError
 
 HIDDEN = 4
@@ -45,8 +46,8 @@ class Service:
     """Runs on a session, and requests to it on threads."""
 
     def __init__(self, workers: int = 1) -> None:
-        self.session, self.workers = Session(), workers
-        self.runs = Runs(self.session, POOLING["mean"], HIDDEN, workers)
+        self.session, self.parallel, self.workers = Session(), Session(), workers
+        self.runs = Runs(self.session, POOLING["mean"], HIDDEN, workers, lambda: self.parallel)
         self.threads = ThreadPoolExecutor(32)
 
     def pool(self, *sequences: list[int], deadline: Deadline = NO_DEADLINE) -> Vectors:
@@ -118,6 +119,18 @@ def test_request_of_many_texts_does_not_block_another():
     service.assert_idle()
 
 
+def test_process_that_may_start_no_more_threads_loses_no_worker(monkeypatch):
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    service = Service(2)
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    np.testing.assert_array_equal(service.pool([1, 2], [3]), expected([1, 2], [3]))
+    service.assert_idle()
+    with pytest.raises(RuntimeError, match="new thread"):  # while the model is loaded, which is tried again
+        Service(2)
+
+
 @pytest.mark.parametrize("workers", [1, 2, 3])
 def test_request_alone_uses_every_worker(workers):
     service = Service(workers)
@@ -127,6 +140,49 @@ def test_request_alone_uses_every_worker(workers):
         assert service.session.held.acquire(timeout=30)
     service.session.may_run.set()
     np.testing.assert_array_equal(many.result(30), expected(*([index] for index in range(1000))))
+    service.assert_idle()
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_sequence_alone_uses_every_worker_in_one_run(workers):
+    service, long = Service(workers), list(range(MIN_PARALLEL_TOKENS))
+    np.testing.assert_array_equal(service.pool(long), expected(long))
+    assert (service.parallel.shapes, service.session.shapes) == ([(1, MIN_PARALLEL_TOKENS)], [])
+    service.assert_idle()
+
+
+def test_sequences_that_are_short_or_not_alone_use_a_worker_each():
+    service, long = Service(2), list(range(MIN_PARALLEL_TOKENS))
+    service.pool(long[1:])
+    service.pool(long, long[::-1])
+    with service.busy():
+        busy = service.start(long)
+    np.testing.assert_array_equal(busy.result(30), expected(long))
+    assert service.parallel.shapes == []
+    service.assert_idle()
+
+
+def test_requests_that_wait_for_a_sequence_alone_are_read_after_it():
+    service, long = Service(2), list(range(MIN_PARALLEL_TOKENS))
+    service.parallel.may_run.clear()
+    alone = service.threads.submit(service.pool, long)
+    assert service.parallel.held.acquire(timeout=30)
+    waiting = [service.start([1, 2, index]) for index in range(3)]
+    assert service.session.shapes == []
+    service.parallel.may_run.set()
+    for index, future in enumerate(waiting):
+        np.testing.assert_array_equal(future.result(30), expected([1, 2, index]))
+    np.testing.assert_array_equal(alone.result(30), expected(long))
+    service.assert_idle()
+
+
+def test_sequence_alone_that_fails_or_is_too_late_loses_no_worker():
+    service, long = Service(2), list(range(MIN_PARALLEL_TOKENS))
+    with pytest.raises(RuntimeError):
+        service.pool([POISON, *long])
+    with pytest.raises(UnavailableError):
+        service.pool(long, deadline=Deadline(0, time.monotonic() - 1))
+    assert service.parallel.shapes == [(1, MIN_PARALLEL_TOKENS + 1)]
     service.assert_idle()
 
 
@@ -185,6 +241,27 @@ def test_sequence_that_breaks_a_shared_run_fails_only_its_request():
     np.testing.assert_array_equal(after.result(30), expected([5, 6]))
     np.testing.assert_array_equal(longer.result(30), expected([1, 2, 3, 4], [8, 9]))
     assert service.session.shapes == [(4, 2), (1, 2), (1, 2), (1, 2), (1, 2), (1, 4)]  # together, and then each alone
+    service.assert_idle()
+
+
+def test_request_whose_last_sequences_are_being_taken_does_not_seem_done(monkeypatch):
+    service, taken = Service(), threading.Event()
+
+    class Waiting(dict[int, range]):
+        """Stops the thread that takes a run where another one may go on."""
+
+        def __delitem__(self, length: int) -> None:
+            super().__delitem__(length)
+            taken.set()
+            time.sleep(0.05)
+
+    with service.busy():
+        wait = service.runs._wait
+        monkeypatch.setattr(service.runs, "_wait", lambda request: (taken.wait(30), wait(request)))
+        monkeypatch.setattr("handler.embedding.runs.ranges", lambda lengths: Waiting(ranges(lengths)))
+        request = service.threads.submit(service.pool, [1, 2, 3])
+        wait_until(lambda: len(service.runs._queue.requests) == 1)
+    np.testing.assert_array_equal(request.result(30), expected([1, 2, 3]))
     service.assert_idle()
 
 

@@ -8,6 +8,7 @@ from handler.embedding.wordpiece import CachedWordPiece
 from handler.errors import RequestError, UnavailableError
 from handler.settings import LongInput, TokenInput
 from tests import tiny
+from tests.clock import replace_clock
 
 
 @pytest.fixture(scope="module")
@@ -165,7 +166,7 @@ def test_decoded_characters_and_tokens_are_limited_per_request(monkeypatch):
 
 def test_encode_raises_after_the_deadline(monkeypatch):
     now = [0.0]
-    monkeypatch.setattr("handler.embedding.deadline.time.monotonic", lambda: now[0])
+    replace_clock(monkeypatch, lambda: now[0], "handler.embedding.deadline")
     deadline = Deadline(0, 1)
     assert tokenizer_with().encode(["a"], deadline=deadline)
     now[0] = 2

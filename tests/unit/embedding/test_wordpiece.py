@@ -1,5 +1,7 @@
 """CachedWordPiece gives the same token IDs as the `tokenizers` library."""
 
+import subprocess
+import sys
 import tracemalloc
 from pathlib import Path
 
@@ -176,3 +178,31 @@ def test_cased_tokenizer_preserves_upper_case():
 )
 def test_from_definition_returns_none_for_other_tokenizers(part, other):
     assert CachedWordPiece.from_definition({**orjson.loads(DEFINITION), part: other}) is None
+
+
+def test_first_text_that_needs_tokenizers_may_come_while_another_model_imports_it():
+    code = """
+import sys, threading, time
+import orjson
+from handler.embedding.wordpiece import CachedWordPiece
+
+wordpiece = CachedWordPiece.from_definition(orjson.loads(open(sys.argv[1], "rb").read()))
+importing, errors = threading.Event(), []
+threading.excepthook = lambda failed: errors.append(repr(failed.exc_value))
+
+class Slow:
+    def find_spec(name, path=None, target=None):
+        if name == "tokenizers.implementations":  # which imports tokenizers.normalizers
+            importing.set()
+            time.sleep(0.2)
+
+sys.meta_path.insert(0, Slow)
+other = threading.Thread(target=lambda: __import__("tokenizers"))
+other.start()
+importing.wait()
+ids = wordpiece.encode("sch\u00f6n", 10)
+other.join()
+print(len(ids), errors)
+"""
+    command = [sys.executable, "-c", code, str(FOLDER / "tokenizer.json")]
+    assert subprocess.check_output(command, text=True, cwd=FOLDER.parents[1]) == f"{len(expected('schön'))} []\n"

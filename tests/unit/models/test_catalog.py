@@ -15,13 +15,14 @@ from handler.embedding.embedder import Embedder
 from handler.errors import ModelNotFoundError, ServiceError, SettingsError, UnavailableError
 from handler.models import memory
 from handler.models.catalog import Catalog
+from handler.models.parallel import parallel_session
 from handler.settings import Settings
 from model_artifacts.recipe.save import save
 from tests import tiny
 from tests.process import wait_until
 
 FILES = {MODEL_FILE: tiny.artifacts().model[:], TOKENIZER_FILE: tiny.artifacts().tokenizer}
-SERVING, LOADING = memory.serving(tiny.artifacts().manifest), memory.loading(tiny.artifacts().manifest)
+SERVING, LOADING, PARALLEL = (of(tiny.artifacts().manifest) for of in (memory.serving, memory.loading, memory.parallel))
 
 Build = Callable[..., Catalog]
 
@@ -47,7 +48,7 @@ def build(tmp_path: Path, reports: list[ServiceError]) -> Build:
             manifest = replace(tiny.artifacts().manifest, **{"id": name, "aliases": (), **changes.get(name, {})})
             save(tmp_path / name, manifest, FILES, {})
         limit = None if fitting is None else (fitting - 1) * SERVING + LOADING - missing
-        settings = Settings(models=names, artifacts=tmp_path, model_memory=limit, vector_cache=cache)
+        settings = Settings(models=names, artifacts=tmp_path, model_memory=limit, vector_cache=cache, workers=2)
         return Catalog(settings, reports.append)
 
     return build
@@ -224,6 +225,40 @@ def test_failed_load_frees_its_memory(build, tmp_path):
     with pytest.raises(UnavailableError, match="damaged"):
         catalog.get("b")
     assert catalog.get("c")
+
+
+def test_only_model_gets_a_second_session(build, reports):
+    embedder = build("default", fitting=1, missing=LOADING - SERVING - PARALLEL).default
+    wait_until(lambda: embedder._runs._parallel() is not None)
+    assert embedder._runs._parallel() is embedder._runs._parallel()
+    assert reports == []
+
+
+@pytest.mark.parametrize(
+    ("names", "limits"),
+    [
+        (("default", "b"), {}),
+        (("default",), {"fitting": 1, "missing": LOADING - SERVING - PARALLEL + 1}),
+        (("default",), {"default": {"graph": "external"}}),
+    ],
+)
+def test_model_gets_no_second_session_that_may_not_fit_or_may_change_bits(build, names, limits):
+    catalog = build(*names, **limits)
+    verified = catalog.manifests()["default"]
+    parallel = parallel_session(catalog._resolver, verified, catalog._settings, catalog._report)
+    parallel()
+    time.sleep(0.1)
+    assert parallel() is None
+
+
+def test_second_session_that_does_not_load_is_reported_and_fails_no_request(build, reports, tmp_path):
+    embedder = build("default").default
+    (tmp_path / "default" / MODEL_FILE).unlink()
+    assert embedder._runs._parallel() is None
+    wait_until(lambda: len(reports) == 1)
+    assert MODEL_FILE in str(reports[0])
+    assert embedder._runs._parallel() is None
+    assert embedder.embed(["text"]).tokens == 3
 
 
 @pytest.fixture

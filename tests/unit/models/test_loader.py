@@ -11,6 +11,7 @@ from tokenizers import Tokenizer
 from handler.errors import ArtifactError, ServiceError, UnavailableError
 from handler.models.loader import BackgroundLoader
 from tests import tiny
+from tests.clock import replace_clock
 from tests.process import wait_until
 
 
@@ -49,7 +50,7 @@ def test_concurrent_callers_share_one_attempt():
 
 def test_failure_is_reported_once_and_kept_until_its_backoff_ends(monkeypatch):
     now = 1000.0
-    monkeypatch.setattr(time, "monotonic", lambda: now)
+    replace_clock(monkeypatch, lambda: now, "handler.models.loader")
     load = FlakyLoad(ArtifactError("no"), ArtifactError("no again"), ArtifactError("never"))
     reports: list[ServiceError] = []
     loader = BackgroundLoader(load, reports.append)
@@ -66,7 +67,7 @@ def test_failure_is_reported_once_and_kept_until_its_backoff_ends(monkeypatch):
 
 
 def test_backoff_is_at_most_a_minute(monkeypatch):
-    monkeypatch.setattr(time, "monotonic", lambda: 0.0)
+    replace_clock(monkeypatch, lambda: 0.0, "handler.models.loader")
     loader = BackgroundLoader(FlakyLoad(ArtifactError("no")), lambda _: None)
     loader._failures = 10_000
     with pytest.raises(UnavailableError) as raised:
@@ -169,7 +170,7 @@ def test_failing_report_does_not_keep_the_attempt_running(caplog):
 
 def test_backoff_starts_again_after_success_and_after_invalidate(monkeypatch):
     now = 1000.0
-    monkeypatch.setattr(time, "monotonic", lambda: now)
+    replace_clock(monkeypatch, lambda: now, "handler.models.loader")
     load = FlakyLoad(ArtifactError("one"), ArtifactError("two"))
     loader = BackgroundLoader(load, lambda _: None)
 

@@ -42,3 +42,12 @@ def test_save_keeps_no_figures_of_another_calibration(folder):
     save(folder, manifest, FILES, GOLDEN | STS)
     save(folder, replace(manifest, calibration={"int8": 20.0}), FILES, GOLDEN)
     assert json.loads((folder / "manifest.json").read_text())["quality"] == GOLDEN
+
+
+def test_save_leaves_a_model_that_is_being_loaded_as_it_was(folder):
+    manifest = tiny.artifacts().manifest
+    save(folder, manifest, FILES, GOLDEN)
+    loading = load("tiny", Settings(artifacts=folder.parent))
+    other = {**FILES, MODEL_FILE: b"other"}
+    save(folder, replace(manifest, files={**manifest.files, MODEL_FILE: describe(b"other")}), other, GOLDEN)
+    assert loading.model[:] == FILES[MODEL_FILE]
