@@ -38,6 +38,8 @@ sync = set -o pipefail; $(uv) sync --frozen $1 2>&1 | awk '!/^ [-+~] / {print; f
 all_tests := the unit, contract, golden and fuzz tests: about three minutes on two cores
 # A test process per core; each takes tests from the other when it has none left.
 parallel := --numprocesses auto --maxprocesses 8 --dist worksteal
+# A test that hangs prints the stacks of its threads after so many seconds, and ends the run.
+parallel += -o faulthandler_timeout=600 -o faulthandler_exit_on_timeout=true
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

@@ -17,7 +17,6 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from itertools import islice
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
@@ -168,7 +167,7 @@ class FewTexts(Embedder):
     ) -> Embeddings:
         """Return as many vectors as there are inputs."""
         few = super().embed(inputs[:FEW], dimensions, prompt_name, deadline, output_dtype, cache=cache)
-        return replace(few, vectors=np.resize(few.vectors, (len(inputs), few.vectors.shape[1])))
+        return few._replace(vectors=np.resize(few.vectors, (len(inputs), few.vectors.shape[1])))
 
 
 def run_job(source: Path, output: Path) -> None:

@@ -14,27 +14,27 @@ from handler.artifacts.resolver import load
 from handler.embedding.inference import InferenceSession
 from handler.settings import Settings
 
+LENGTHS = (16, 32, 64, 128, 256, 512)
 ROUNDS, RUNS = 15, 5
 
 
 def main() -> None:
     """Print a line for each length: the medians of the rounds' ratios."""
-    settings = Settings()
+    settings = Settings.from_env(os.environ)
     artifacts = load(sys.argv[1] if sys.argv[1:] else settings.models[0], settings)
-    threads = os.cpu_count() or 1
-    one, all_ = InferenceSession(artifacts.model), InferenceSession(artifacts.model, threads)
+    one, all_cores = InferenceSession(artifacts.model), InferenceSession(artifacts.model, settings.threads)
     random = np.random.default_rng(0)
-    for length in (16, 32, 64, 128, 256, 512):
-        if length <= artifacts.manifest.max_tokens:
-            token_ids = random.integers(1000, 30000, (length, 1))
-            rounds = [(measure(one, token_ids), measure(all_, token_ids)) for _ in range(ROUNDS)]
-            clock, cpu = (statistics.median(a[i] / b[i] for a, b in rounds) for i in (0, 1))
-            milliseconds = 1e3 * statistics.median(a[0] for a, _ in rounds)
-            print(
-                f"{length} tokens: {milliseconds:.1f} ms on one core; {clock:.2f} times as fast on {threads}, "
-                f"for {1 / cpu:.2f} times the processor time",
-                flush=True,
-            )
+    for length in (each for each in LENGTHS if each <= artifacts.manifest.max_tokens):
+        token_ids = random.integers(1000, 30000, (length, 1))
+        rounds = [(*measure(one, token_ids), *measure(all_cores, token_ids)) for _ in range(ROUNDS)]
+        alone = statistics.median(clock for clock, _, _, _ in rounds)
+        speedup = statistics.median(before / after for before, _, after, _ in rounds)
+        processor = statistics.median(after / before for _, before, _, after in rounds)
+        print(
+            f"{length} tokens: {alone * 1e3:.1f} ms on one core; {speedup:.2f} times as fast on {settings.threads}, "
+            f"for {processor:.2f} times the processor time",
+            flush=True,
+        )
 
 
 def measure(session: InferenceSession, token_ids: np.ndarray) -> tuple[float, float]:

@@ -76,6 +76,7 @@ def embed(texts: Iterable[tuple[str, bytes]]) -> None:
         except RequestError as error:
             sys.exit(f"{place} cannot be embedded: {error}")
         print(orjson.dumps(vector, option=orjson.OPT_SERIALIZE_NUMPY).decode(), flush=True)
+    os._exit(0)  # a thread may be loading a session, which Python's own end could crash
 
 
 def serve(host: str, port: int, data: Path | None, *, quiet: bool) -> None:

@@ -54,7 +54,8 @@ class Settings:
     batch_machine BATCH_MACHINE  ARN of the state machine that runs batches; empty for a process on this machine
     webhook_url   WEBHOOK_URL    where the ends of batches are reported: https, or http to this machine; empty for none
     webhook_secret WEBHOOK_SECRET signs these reports: whsec_ and at least 24 bytes in base64
-    workers                      derived: number of embedding threads, one per vCPU
+    workers                      derived: number of runs at once, one per vCPU
+    threads                      derived: number of whole vCPUs, all of which one text may use
     model_memory                 derived: bytes that models may take together while one loads, None for no limit
     artifacts                    the folder that holds the bundled models
     """
@@ -77,6 +78,7 @@ class Settings:
     webhook_url: str = ""
     webhook_secret: str = field(default="", repr=False)
     workers: int = 1
+    threads: int = 1
     model_memory: int | None = None
     artifacts: Path = BUNDLED
 
@@ -109,7 +111,8 @@ class Settings:
             batch_machine=environ.get("BATCH_MACHINE", ""),
             webhook_url=(webhook_url := _webhook_url(environ.get("WEBHOOK_URL", ""))),
             webhook_secret=_webhook_secret(environ.get("WEBHOOK_SECRET", ""), webhook_url),
-            workers=_vcpus(environ),
+            workers=math.ceil(_vcpus(environ)),
+            threads=max(1, math.floor(_vcpus(environ))),
             model_memory=_model_memory(environ),
         )
 
@@ -198,9 +201,9 @@ def _model_memory(environ: Mapping[str, str]) -> int | None:
     return None if memory is None else (int(memory) - RESERVED_MB) << 20
 
 
-def _vcpus(environ: Mapping[str, str]) -> int:
+def _vcpus(environ: Mapping[str, str]) -> float:
     """Count the vCPUs: from the function's memory on Lambda, from the CPU affinity elsewhere."""
     memory = environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE")
     if memory is None:
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(MAX_VCPUS, math.ceil(int(memory) / MB_PER_VCPU))
+    return min(MAX_VCPUS, int(memory) / MB_PER_VCPU)

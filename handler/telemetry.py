@@ -212,5 +212,5 @@ class Telemetry:
 
 
 def _write(line: Mapping[str, object]) -> None:
-    """Log an object in one write: `print`, which Powertools' `flush_metrics` uses, is two, and others write between."""
+    """Write a line in one call. Powertools' `flush_metrics` makes two, between which another thread's could come."""
     sys.stdout.write(f"{orjson.dumps(line).decode()}\n")

@@ -54,8 +54,8 @@ class BatchWorker:
             try:
                 with subprocess.Popen(self._command, stdin=subprocess.PIPE) as self._process:  # noqa: S603 - this Python
                     failed = self._process.wait() != 0
-            except OSError as error:  # no more processes, files or memory
-                logger.warning("batches wait, because their process cannot be started: %s", error)
+            except OSError as error:  # too many processes or files, or too little memory
+                logger.warning("batches wait: their process cannot be started: %s", error)
             if not failed or time.monotonic() - started > MAX_PAUSE_SECONDS:
                 pause = FIRST_PAUSE_SECONDS
             if failed:

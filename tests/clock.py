@@ -8,10 +8,10 @@ import pytest
 
 
 def replace_clock(monkeypatch: pytest.MonkeyPatch, now: Callable[[], float], *modules: str) -> None:
-    """Have modules read `time.monotonic` from a function.
+    """Have only these modules read `time.monotonic` from a function.
 
-    The others keep theirs, above all asyncio: a server in a thread of this process that begins to wait while the clock
-    is early waits until tomorrow.
+    Replaced for the whole process, it would be asyncio's clock as well: a server in a thread could set a timer by one
+    clock and wait for it by the other, for hours.
     """
     for module in modules:
         monkeypatch.setattr(f"{module}.time", SimpleNamespace(**{**vars(time), "monotonic": now}))

@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from functools import partial
 from threading import Event
 from typing import TypeVar
@@ -152,7 +151,7 @@ async def _run_until_disconnect(request: Request, work: Callable[[Deadline], Res
     cancelled = Event()
     watcher = asyncio.create_task(_set_on_disconnect(cancelled, request.receive))
     try:
-        return await asyncio.to_thread(work, replace(deadline, is_cancelled=cancelled.is_set))
+        return await asyncio.to_thread(work, deadline._replace(is_cancelled=cancelled.is_set))
     finally:
         watcher.cancel()
 

@@ -26,7 +26,7 @@ RESTORE = "restore it with git checkout, or rebuild it with make model"
 PUBLISH = "publish the model again with make publish"
 
 
-class VerifiedManifest(NamedTuple):  # a dataclass takes half a millisecond more of a cold start
+class VerifiedManifest(NamedTuple):
     """A manifest whose digest and content have been checked.
 
     digest    its SHA-256, which is the model's digest
@@ -49,8 +49,7 @@ class Artifacts:
     tokenizer: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class ArtifactResolver:
+class ArtifactResolver(NamedTuple):
     """Finds a model's files in the image or in S3.
 
     bundled  the folder of the image that holds models
@@ -93,7 +92,11 @@ class ArtifactResolver:
         return Artifacts(verified.manifest, verified.digest, model, tokenizer[:])
 
     def read(self, verified: VerifiedManifest, name: str) -> Content:
-        """Read one of a model's files; raise as `load`."""
+        """Read one of a model's files.
+
+        Raises:
+            ArtifactError: as `load`.
+        """
         reference, file = verified.reference, verified.manifest.files[name]
         if not reference.bucket:
             return map_checked(self._folder(reference) / name, file)

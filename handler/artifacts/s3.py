@@ -4,7 +4,6 @@ A bucket holds, under a prefix, `<name>/manifest.json` (the current manifest), `
 `blobs/sha256/<digest>`; all but the first never change.
 """
 
-import random
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -138,7 +137,9 @@ def _with_retries(read: Callable[[], Result]) -> Result:
         try:
             return read()
         except BotoCoreError:
-            time.sleep(random.random() * 0.1 * 2**attempt)  # noqa: S311 - jitter, so that not all retry together
+            from random import random  # not at the top: a bundled model needs none
+
+            time.sleep(random() * 0.1 * 2**attempt)  # noqa: S311 - jitter, so that not all retry together
     return read()
 
 

@@ -3,7 +3,6 @@
 import logging
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from threading import Condition, Thread
 
@@ -63,15 +62,16 @@ class Reports:
                     self._due[folder] = time.monotonic() + pause, min(2 * pause, MAX_PAUSE_SECONDS)
 
     def _try(self, folder: BatchFolder) -> bool:
-        """Report once; return whether that is done with, which it also is after a time."""
+        """Report once; return whether nothing remains to do: it was taken, or the end is too old."""
         try:
             report(folder, self.settings, int(self.clock()))
         except (WebhookError, BulkError) as error:
             logger.warning("%s: its end is not reported yet: %s", folder.id, error)
-            with suppress(BulkError):  # then its end cannot be read either
+            try:
                 end = folder.end()
-                return not end or self.clock() > end.at + REPORT_SECONDS
-            return False
+            except BulkError:  # the storage may work later
+                return False
+            return not end or self.clock() > end.at + REPORT_SECONDS
         return True
 
 

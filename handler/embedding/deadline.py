@@ -4,7 +4,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from handler.errors import CancelledRequestError, RequestError, UnavailableError
 
@@ -15,8 +15,7 @@ MIN_SECONDS, MIN_BATCHES = 0.5, 9
 PACE_MARGIN = 0.8
 
 
-@dataclass(frozen=True, slots=True)
-class Deadline:
+class Deadline(NamedTuple):
     """When a request arrived and when its work must have ended, on the clock of time.monotonic.
 
     `is_cancelled` returns whether the client has disconnected; by default, it returns False.

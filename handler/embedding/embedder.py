@@ -3,9 +3,8 @@
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +21,7 @@ from handler.errors import ArtifactError, RequestError
 from handler.settings import Settings
 
 
-@dataclass(frozen=True, slots=True)
-class Embeddings:
+class Embeddings(NamedTuple):
     """The vectors of a request's inputs, in order.
 
     vectors      float32 (inputs, dimensions), or of the output type that was asked for
@@ -54,7 +52,7 @@ class Embedder:
     Texts share a run only with others of their length, unpadded, and the graph quantizes by constants, so the other
     texts of a run change no bit of a vector. With padding and dynamic quantization they do
     (microsoft/onnxruntime#10111), so texts of a graph that is not the recipe's run one by one. Requests share runs, and
-    runs are the unit of parallelism: one worker per vCPU does one at a time.
+    runs are the unit of parallelism: one worker per vCPU does one at a time, and a text that comes alone uses all.
     """
 
     def __init__(
@@ -67,6 +65,7 @@ class Embedder:
 
         Raises:
             ArtifactError: the files match the manifest, but cannot be loaded.
+            RuntimeError: the process may start no more threads.
         """
         manifest = artifacts.manifest
         policies = settings.token_input, settings.long_input

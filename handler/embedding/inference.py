@@ -31,8 +31,8 @@ class InferenceSession:
     """A BERT encoder: `input_ids` int64 (tokens, texts) -> `last_hidden_state` float32 (tokens, texts, hidden).
 
     The texts of a run have one length, so none is padded, and every scale in the graph is a constant: a text has the
-    same hidden states, bit for bit, whatever else is in the batch, and by any number of threads. Runs are the unit of
-    parallelism, with one thread each, but for a text that is alone (see runs.py); `run` releases the GIL.
+    same hidden states, bit for bit, whatever else is in the batch, and with any number of threads. A run has one
+    thread, except for a text that comes alone (see runs.py); `run` releases the GIL.
     """
 
     # Large enough that reading the weights, once per run, no longer dominates the cost of a short text; more gains
@@ -40,7 +40,7 @@ class InferenceSession:
     batch_tokens = 256
 
     def __init__(self, model: Content, threads: int = 1) -> None:
-        """Load a serialized ONNX model, of which a run is to use so many threads.
+        """Load a serialized ONNX model; each run uses so many threads.
 
         Raises:
             RuntimeError: ONNX Runtime cannot load it, or a tensor of it is in another file.
@@ -63,7 +63,8 @@ class ExternalSession:
     """A graph as its publisher exported it: `input_ids` int64 (1, tokens) -> hidden states, or a vector.
 
     One text a run, and so unpadded: these graphs may quantize by scales of the whole tensor, and the other texts of a
-    batch would change a text's bits. One thread, as above. `output` is the name of the output that is read.
+    batch would change a text's bits. A run has one thread: the bits might depend on the number. `output` is the name of
+    the output that is read.
     """
 
     batch_tokens = 1
@@ -119,10 +120,10 @@ def _load(model: Content, level: ort.GraphOptimizationLevel, threads: int) -> or
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    # Several threads wait for each other in a loop, as waking one takes longer than most operators; not between runs.
+    # The threads of a run busy-wait for each other, since waking one takes longer than most operators, until it ends.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     options.graph_optimization_level = level
-    # Looking for buffers to reuse takes a third of the load; without, a run takes neither more time nor more memory.
+    # Planning the reuse of buffers takes a third of the load, and runs gain nothing from it.
     options.enable_mem_reuse = False
     # Tensors in other files have no digest, and ONNX Runtime would read them from the working directory. /dev/null
     # is no folder, so it contains none, and paths that lead out of it are refused.

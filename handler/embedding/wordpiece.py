@@ -116,8 +116,8 @@ class CachedWordPiece(dict[str, tuple[int, ...]]):
 
     @cached_property
     def _bert_normalizer(self) -> "BertNormalizer":
-        # Not at the top: its import takes a sixtieth of a cold start. Not of a submodule: if another thread imports
-        # tokenizers for another model, both imports would fail.
+        # Not at the top: the import takes a sixtieth of a cold start. Not from the submodule: if another thread is
+        # importing tokenizers, both imports would fail.
         from tokenizers import normalizers
 
         return normalizers.BertNormalizer(**self._normalizer)

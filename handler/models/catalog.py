@@ -185,7 +185,7 @@ class Catalog:
         with self._reserve_memory(served, verified):
             artifacts = self._resolver.load(verified)
             read = time.perf_counter()
-            parallel = parallel_session(self._resolver, verified, self._settings, self._report)
+            parallel = parallel_session(self._resolver, verified, self._settings)
             embedder = Embedder(artifacts, self._settings, parallel)
             built = time.perf_counter()
             embedder.warm_up()

@@ -20,7 +20,7 @@ def serving(manifest: Manifest) -> int:
 
 
 def parallel(manifest: Manifest) -> int:
-    """Return the bytes that a second session of a model takes while it is loaded: what remains, and the file."""
+    """Return the bytes that a model's second session takes while it loads: what remains, and the file."""
     model, _ = _sizes(manifest)
     return int((MODEL_FACTOR + 1) * model)
 

@@ -1,6 +1,8 @@
 """A second session of a model, whose runs use every core: for a text that comes alone."""
 
+import logging
 from collections.abc import Callable
+from itertools import count
 
 from handler.artifacts.manifest import MODEL_FILE
 from handler.artifacts.resolver import ArtifactResolver, VerifiedManifest
@@ -10,32 +12,36 @@ from handler.models import memory
 from handler.models.loader import BackgroundLoader
 from handler.settings import Settings
 
+logger = logging.getLogger("handler")
+
 
 def parallel_session(
-    resolver: ArtifactResolver,
-    verified: VerifiedManifest,
-    settings: Settings,
-    report: Callable[[ServiceError], None],
+    resolver: ArtifactResolver, verified: VerifiedManifest, settings: Settings
 ) -> Callable[[], InferenceSession | None]:
-    """Return a function that returns the session, or None until it is loaded, which its first call begins.
+    """Return a function that returns the session, or None while there is none; its second call starts the load.
 
-    The model's file is read and verified again, so nothing of it is kept until then. There is a session only where a
-    service has one model, so that it takes no memory from another; a graph that is not the recipe's has none, because
-    the bits of its vectors may depend on the number of threads.
+    The first text that comes alone may be the only one. The file is read and verified again, so that it is not kept in
+    memory until then. Only the only model of a service has a second session, which would take memory from others, and
+    only a graph of the recipe: the bits of another may depend on the number of threads.
     """
     manifest, limit = verified.manifest, settings.model_memory
     needed = memory.serving(manifest) + settings.vector_cache + memory.parallel(manifest)
-    fits = len(settings.models) == 1 and (limit is None or needed <= limit)
-    if settings.workers == 1 or manifest.graph != "recipe" or not fits:
+    possible = settings.threads > 1 and len(settings.models) == 1 and manifest.graph == "recipe"
+    if not possible or (limit is not None and needed > limit):
         return lambda: None
 
     def load() -> InferenceSession:
-        return InferenceSession(resolver.read(verified, MODEL_FILE), settings.workers)
+        return InferenceSession(resolver.read(verified, MODEL_FILE), settings.threads)
 
-    loader = BackgroundLoader(load, report)
+    loader, earlier = BackgroundLoader(load, _log), count()
 
     def session() -> InferenceSession | None:
-        loader.start()
+        if next(earlier):
+            loader.start()
         return loader.result
 
     return session
+
+
+def _log(error: ServiceError) -> None:
+    logger.warning("texts that come alone use one core, because the second session cannot be loaded: %s", error)

@@ -26,7 +26,7 @@ def save(folder: Path, draft: Manifest, files: Mapping[str, bytes], quality: Map
         quality = {**existing.quality, **quality}
     path.unlink(missing_ok=True)
     for name, content in files.items():
-        (folder / name).unlink(missing_ok=True)  # a service that is loading the old file has it mapped, and keeps it
+        (folder / name).unlink(missing_ok=True)  # a service that has mapped the old file keeps it
         (folder / name).write_bytes(content)
     manifest = {"schema": SCHEMA_VERSION, **asdict(replace(draft, quality=quality))}
     path.write_text(json.dumps(manifest, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")

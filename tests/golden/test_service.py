@@ -24,7 +24,10 @@ def service() -> Iterator[tuple[str, subprocess.Popen[str]]]:
         yield process.stdout.readline(), process
     finally:
         process.terminate()
-        process.communicate(timeout=20)
+        try:
+            process.communicate(timeout=20)
+        finally:
+            process.kill()
 
 
 def address(line: str) -> str:

@@ -14,9 +14,13 @@ def test_defaults_serve_the_bundled_model_under_openais_model_names():
     assert settings.workers >= 1
 
 
-@pytest.mark.parametrize(("memory", "workers"), [("512", 1), ("1769", 1), ("1770", 2), ("3538", 2), ("10240", 6)])
-def test_worker_count_follows_lambdas_memory_size(memory: str, workers: int):
-    assert Settings.from_env({"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": memory}).workers == workers
+@pytest.mark.parametrize(
+    ("memory", "workers", "threads"),
+    [("512", 1, 1), ("1769", 1, 1), ("1770", 2, 1), ("3537", 2, 1), ("3538", 2, 2), ("10240", 6, 5), ("10614", 6, 6)],
+)
+def test_worker_count_follows_lambdas_memory_size(memory: str, workers: int, threads: int):
+    settings = Settings.from_env({"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": memory})
+    assert (settings.workers, settings.threads) == (workers, threads)
 
 
 def test_worker_count_follows_the_cpu_affinity_elsewhere(monkeypatch):

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from handler.embedding.deadline import NO_DEADLINE, Deadline
 from handler.embedding.inference import InferenceSession
 from handler.embedding.pooling import POOLING, HiddenStates, Vectors
-from handler.embedding.runs import MIN_PARALLEL_TOKENS, Runs
+from handler.embedding.runs import PARALLEL_TOKENS, Runs
 from handler.embedding.sharing import ranges
 from handler.errors import CancelledRequestError, UnavailableError
 
@@ -145,15 +145,16 @@ def test_request_alone_uses_every_worker(workers):
 
 @pytest.mark.parametrize("workers", [1, 2, 3])
 def test_sequence_alone_uses_every_worker_in_one_run(workers):
-    service, long = Service(workers), list(range(MIN_PARALLEL_TOKENS))
+    service, long = Service(workers), list(range(PARALLEL_TOKENS.start))
     np.testing.assert_array_equal(service.pool(long), expected(long))
-    assert (service.parallel.shapes, service.session.shapes) == ([(1, MIN_PARALLEL_TOKENS)], [])
+    assert (service.parallel.shapes, service.session.shapes) == ([(1, PARALLEL_TOKENS.start)], [])
     service.assert_idle()
 
 
 def test_sequences_that_are_short_or_not_alone_use_a_worker_each():
-    service, long = Service(2), list(range(MIN_PARALLEL_TOKENS))
+    service, long = Service(2), list(range(PARALLEL_TOKENS.start))
     service.pool(long[1:])
+    service.pool([1] * PARALLEL_TOKENS.stop)
     service.pool(long, long[::-1])
     with service.busy():
         busy = service.start(long)
@@ -163,7 +164,7 @@ def test_sequences_that_are_short_or_not_alone_use_a_worker_each():
 
 
 def test_requests_that_wait_for_a_sequence_alone_are_read_after_it():
-    service, long = Service(2), list(range(MIN_PARALLEL_TOKENS))
+    service, long = Service(2), list(range(PARALLEL_TOKENS.start))
     service.parallel.may_run.clear()
     alone = service.threads.submit(service.pool, long)
     assert service.parallel.held.acquire(timeout=30)
@@ -177,12 +178,12 @@ def test_requests_that_wait_for_a_sequence_alone_are_read_after_it():
 
 
 def test_sequence_alone_that_fails_or_is_too_late_loses_no_worker():
-    service, long = Service(2), list(range(MIN_PARALLEL_TOKENS))
+    service, long = Service(2), list(range(PARALLEL_TOKENS.start))
     with pytest.raises(RuntimeError):
         service.pool([POISON, *long])
     with pytest.raises(UnavailableError):
         service.pool(long, deadline=Deadline(0, time.monotonic() - 1))
-    assert service.parallel.shapes == [(1, MIN_PARALLEL_TOKENS + 1)]
+    assert service.parallel.shapes == [(1, PARALLEL_TOKENS.start + 1)]
     service.assert_idle()
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from handler.artifacts.manifest import MODEL_FILE, TOKENIZER_FILE, File, Reference, sha256_of
@@ -48,7 +49,7 @@ def build(tmp_path: Path, reports: list[ServiceError]) -> Build:
             manifest = replace(tiny.artifacts().manifest, **{"id": name, "aliases": (), **changes.get(name, {})})
             save(tmp_path / name, manifest, FILES, {})
         limit = None if fitting is None else (fitting - 1) * SERVING + LOADING - missing
-        settings = Settings(models=names, artifacts=tmp_path, model_memory=limit, vector_cache=cache, workers=2)
+        settings = Settings(models=names, artifacts=tmp_path, model_memory=limit, vector_cache=cache, threads=2)
         return Catalog(settings, reports.append)
 
     return build
@@ -227,38 +228,43 @@ def test_failed_load_frees_its_memory(build, tmp_path):
     assert catalog.get("c")
 
 
-def test_only_model_gets_a_second_session(build, reports):
-    embedder = build("default", fitting=1, missing=LOADING - SERVING - PARALLEL).default
+def test_second_text_alone_makes_the_only_model_load_a_session_for_the_next_ones(build, reports, monkeypatch):
+    monkeypatch.setattr("handler.embedding.runs.PARALLEL_TOKENS", range(1, 100))
+    embedder = build("default", fitting=1, missing=LOADING - SERVING - PARALLEL).default  # its first run is one text
+    (vector,) = embedder.embed(["text"]).vectors
     wait_until(lambda: embedder._runs._parallel() is not None)
-    assert embedder._runs._parallel() is embedder._runs._parallel()
+    monkeypatch.setattr(embedder._runs, "_session", None)  # so no text is read by another
+    np.testing.assert_array_equal(embedder.embed(["text"]).vectors[0], vector)
     assert reports == []
 
 
 @pytest.mark.parametrize(
-    ("names", "limits"),
+    ("names", "limits", "threads"),
     [
-        (("default", "b"), {}),
-        (("default",), {"fitting": 1, "missing": LOADING - SERVING - PARALLEL + 1}),
-        (("default",), {"default": {"graph": "external"}}),
+        (("default",), {}, 1),
+        (("default", "b"), {}, 2),
+        (("default",), {"fitting": 1, "missing": LOADING - SERVING - PARALLEL + 1}, 2),
+        (("default",), {"default": {"graph": "external"}}, 2),
     ],
 )
-def test_model_gets_no_second_session_that_may_not_fit_or_may_change_bits(build, names, limits):
+def test_no_second_session_is_loaded_that_may_not_fit_or_may_change_bits(build, monkeypatch, names, limits, threads):
     catalog = build(*names, **limits)
-    verified = catalog.manifests()["default"]
-    parallel = parallel_session(catalog._resolver, verified, catalog._settings, catalog._report)
-    parallel()
-    time.sleep(0.1)
-    assert parallel() is None
+    verified, settings = catalog.manifests()["default"], replace(catalog._settings, threads=threads)
+    monkeypatch.setattr("handler.models.parallel.BackgroundLoader", None)  # so none can be made
+    assert parallel_session(catalog._resolver, verified, settings)() is None
 
 
-def test_second_session_that_does_not_load_is_reported_and_fails_no_request(build, reports, tmp_path):
+def test_second_session_that_does_not_load_is_logged_and_fails_no_request(
+    build, reports, tmp_path, monkeypatch, caplog
+):
+    monkeypatch.setattr("handler.embedding.runs.PARALLEL_TOKENS", range(1, 100))
     embedder = build("default").default
     (tmp_path / "default" / MODEL_FILE).unlink()
-    assert embedder._runs._parallel() is None
-    wait_until(lambda: len(reports) == 1)
-    assert MODEL_FILE in str(reports[0])
-    assert embedder._runs._parallel() is None
     assert embedder.embed(["text"]).tokens == 3
+    wait_until(lambda: "texts that come alone use one core" in caplog.text)
+    assert MODEL_FILE in caplog.text
+    assert embedder.embed(["text"]).tokens == 3
+    assert reports == []
 
 
 @pytest.fixture
