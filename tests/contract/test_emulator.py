@@ -16,8 +16,10 @@ from handler.api.limits import MAX_RESPONSE_BYTES
 from handler.artifacts.resolver import load
 from handler.embedding.embedder import Embedder
 from handler.settings import Settings
+from tests import process
 from tests.emulator import FUNCTION, Function, run
 from tests.events import KINDS, content, event, headers
+from tests.process import wait_until
 
 pytestmark = pytest.mark.emulated
 
@@ -59,6 +61,20 @@ def test_vectors_match_those_of_this_process_bit_for_bit(function, embedder, kin
     vectors = [np.frombuffer(base64.b64decode(item["embedding"]), "<f4") for item in content(response)["data"]]
     np.testing.assert_array_equal(vectors, expected.vectors)
     assert content(response)["usage"]["prompt_tokens"] == expected.tokens
+
+
+def test_text_that_comes_alone_gets_the_same_bits_by_several_vcpus(start, embedder):
+    text = "one two three four five six seven " * 10
+    with start(AUTH_MODE="none", VECTOR_CACHE_MB="0", AWS_LAMBDA_FUNCTION_MEMORY_SIZE="3538") as function:
+
+        def vector() -> str:
+            response = function.invoke(event("http-api-2.0", body(text, encoding_format="base64")))
+            return str(content(response)["data"][0]["embedding"])
+
+        first, before = vector(), process.threads(function.runtime_pid)
+        wait_until(lambda: vector() == first and process.threads(function.runtime_pid) > before)  # the session's own
+        assert [vector() for _ in range(5)] == [first] * 5
+    assert np.frombuffer(base64.b64decode(first), "<f4").tobytes() == embedder.embed([text]).vectors.tobytes()
 
 
 @pytest.mark.parametrize("kind", KINDS)
