@@ -55,7 +55,7 @@ class Settings:
     webhook_url   WEBHOOK_URL    where the ends of batches are reported: https, or http to this machine; empty for none
     webhook_secret WEBHOOK_SECRET signs these reports: whsec_ and at least 24 bytes in base64
     workers                      derived: number of runs at once, one per vCPU
-    threads                      derived: number of whole vCPUs, all of which one text may use
+    threads                      derived: number of whole vCPUs that one text may use, at most six
     model_memory                 derived: bytes that models may take together while one loads, None for no limit
     artifacts                    the folder that holds the bundled models
     """
@@ -112,7 +112,7 @@ class Settings:
             webhook_url=(webhook_url := _webhook_url(environ.get("WEBHOOK_URL", ""))),
             webhook_secret=_webhook_secret(environ.get("WEBHOOK_SECRET", ""), webhook_url),
             workers=math.ceil(_vcpus(environ)),
-            threads=max(1, math.floor(_vcpus(environ))),
+            threads=max(1, min(MAX_VCPUS, math.floor(_vcpus(environ)))),  # the more of them, the longer they wait
             model_memory=_model_memory(environ),
         )
 

@@ -28,11 +28,12 @@ def test_worker_count_follows_the_cpu_affinity_elsewhere(monkeypatch):
     assert Settings.from_env({}).workers == 3
 
 
-@pytest.mark.parametrize(("cpus", "workers"), [(5, 5), (None, 1)])
-def test_worker_count_follows_the_cpu_count_where_there_is_no_affinity(monkeypatch, cpus, workers):
+@pytest.mark.parametrize(("cpus", "workers", "threads"), [(5, 5, 5), (16, 16, 6), (None, 1, 1)])
+def test_worker_count_follows_the_cpu_count_where_there_is_no_affinity(monkeypatch, cpus, workers, threads):
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: cpus)
-    assert Settings.from_env({}).workers == workers
+    settings = Settings.from_env({})
+    assert (settings.workers, settings.threads) == (workers, threads)
 
 
 def test_models_may_take_lambdas_memory_without_the_services_own():
