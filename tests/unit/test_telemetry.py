@@ -174,9 +174,10 @@ def test_library_logs_and_warnings_are_json(capsys):
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         warnings.warn("take care", UserWarning, stacklevel=1)
-    error, warning = log_lines(capsys)
-    assert error["message"] == "two\nlines"
-    assert "take care" in warning["message"]
+    messages = [line["message"] for line in log_lines(capsys)]  # and perhaps those of threads of other tests
+    assert "two\nlines" in messages
+    assert any("take care" in message for message in messages)
+    assert "of no interest" not in messages
 
 
 def post(app: ASGI, body: str | bytes = "{}", key: str = KEY, method: str = "POST") -> dict[str, Any]:
