@@ -93,6 +93,7 @@ class Settings:
         models = _names(environ, "MODELS", default.models)
         if not models:
             raise SettingsError(f"MODELS is empty: name at least one model, such as MODELS={default.models[0]}")
+        vcpus = _vcpus(environ)
         return cls(
             models=models,
             aliases=_names(environ, "MODEL_ALIASES", default.aliases),
@@ -111,8 +112,8 @@ class Settings:
             batch_machine=environ.get("BATCH_MACHINE", ""),
             webhook_url=(webhook_url := _webhook_url(environ.get("WEBHOOK_URL", ""))),
             webhook_secret=_webhook_secret(environ.get("WEBHOOK_SECRET", ""), webhook_url),
-            workers=math.ceil(_vcpus(environ)),
-            threads=max(1, min(MAX_VCPUS, math.floor(_vcpus(environ)))),  # the more of them, the longer they wait
+            workers=math.ceil(vcpus),
+            threads=max(1, min(MAX_VCPUS, math.floor(vcpus))),
             model_memory=_model_memory(environ),
         )
 

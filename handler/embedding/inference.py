@@ -31,8 +31,8 @@ class InferenceSession:
     """A BERT encoder: `input_ids` int64 (tokens, texts) -> `last_hidden_state` float32 (tokens, texts, hidden).
 
     The texts of a run have one length, so none is padded, and every scale in the graph is a constant: a text has the
-    same hidden states, bit for bit, whatever else is in the batch, and with any number of threads. A run has one
-    thread, except for a text that comes alone (see runs.py); `run` releases the GIL.
+    same hidden states, bit for bit, whatever else is in the batch, and with any number of threads. A run uses
+    one thread; the session for texts that come alone has several (see runs.py). `run` releases the GIL.
     """
 
     # Large enough that reading the weights, once per run, no longer dominates the cost of a short text; more gains

@@ -19,7 +19,6 @@ from handler.settings import Settings
 from tests import process
 from tests.emulator import FUNCTION, Function, run
 from tests.events import KINDS, content, event, headers
-from tests.process import wait_until
 
 pytestmark = pytest.mark.emulated
 
@@ -72,7 +71,9 @@ def test_text_that_comes_alone_gets_the_same_bits_by_several_vcpus(start, embedd
             return str(content(response)["data"][0]["embedding"])
 
         first, before = vector(), process.threads(function.runtime_pid)
-        wait_until(lambda: vector() == first and process.threads(function.runtime_pid) > before)  # the session's own
+        process.wait_until(
+            lambda: vector() == first and process.threads(function.runtime_pid) > before
+        )  # the session's own
         assert [vector() for _ in range(5)] == [first] * 5
     assert np.frombuffer(base64.b64decode(first), "<f4").tobytes() == embedder.embed([text]).vectors.tobytes()
 

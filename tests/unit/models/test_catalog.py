@@ -23,7 +23,8 @@ from tests import tiny
 from tests.process import wait_until
 
 FILES = {MODEL_FILE: tiny.artifacts().model[:], TOKENIZER_FILE: tiny.artifacts().tokenizer}
-SERVING, LOADING, PARALLEL = (of(tiny.artifacts().manifest) for of in (memory.serving, memory.loading, memory.parallel))
+SERVING, LOADING = memory.serving(tiny.artifacts().manifest), memory.loading(tiny.artifacts().manifest)
+PARALLEL = memory.parallel(tiny.artifacts().manifest)
 
 Build = Callable[..., Catalog]
 
